@@ -1,0 +1,65 @@
+"""What a search for a level set returns: the samples, and for each of them how the search ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import IntEnum
+
+from torch import Tensor
+
+
+class Status(IntEnum):
+    """How the search ended for one sample. Only `CONVERGED` says that the point is on the level set and usable."""
+
+    CONVERGED = 0
+    """On the level set within the tolerance, and D_xF has full rank there."""
+    MAX_ITER = 1
+    """The iteration limit came first."""
+    STALLED = 2
+    """No representable step reduces the residual any further."""
+    ZERO_GRADIENT = 3
+    """D_xF is zero at the point: no direction leads to the level set, and eq. 8 is undefined."""
+    RANK_DEFICIENT = 4
+    """D_xF has a rank between 0 and l at the point: the level set is not a (d - l)-manifold there."""
+    LEFT_DOMAIN = 5
+    """The search ends at the wall of the box: every step that reduces the residual leads out of it."""
+    NOT_FINITE = 6
+    """F or D_xF is infinite or not a number; the point is the last one where both were finite."""
+    NO_CROSSING = 7
+    """F - c has the same sign at both ends of the segment, or no sign change was met within the search region."""
+
+
+@dataclass(frozen=True, eq=False)
+class LevelSetSamples:
+    """
+    Points and what the level-set function is there, one row a sample, all detached.
+
+    :param points: p, (batch, ...).
+    :param values: F(p), (batch, l): the level c = F(p; theta_0) that eq. 9 keeps p on, also for points that failed.
+    :param jacobians: D_xF(p), (batch, l, ...).
+    :param status: A :class:`Status` a sample, (batch,), int64.
+    :param iterations: The iterations spent on each sample, (batch,), int64.
+    """
+
+    points: Tensor
+    values: Tensor
+    jacobians: Tensor
+    status: Tensor
+    iterations: Tensor
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def converged(self) -> Tensor:
+        """Whether each sample is on its level set, (batch,), bool."""
+        return self.status == Status.CONVERGED
+
+    def select(self, rows: Tensor) -> LevelSetSamples:
+        """
+        A part of the samples. Select the same rows of the field: `field.select(rows)`.
+
+        :param rows: Indices or a boolean mask.
+        :return: The samples of those rows.
+        """
+        return LevelSetSamples(*(getattr(self, item.name)[rows] for item in fields(self)))
