@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from art_levelset.models import convnet_2a, convnet_4a, convnet_4a_released, load_released_weights
+
+
+def save(path: Path, contents: object) -> Path:
+    torch.save(contents, path)
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "model.model."])
+def test_round_trip(tmp_path: Path, prefix: str) -> None:
+    model = convnet_4a_released().eval()
+    state = {f"{prefix}{name}": value for name, value in model.state_dict().items()}
+    loaded = load_released_weights(save(tmp_path / "weights.pth", {"model_state_dict": state, "epoch": 200}))
+    images = torch.rand(4, 1, 28, 28)
+    assert not loaded.training
+    torch.testing.assert_close(loaded(images), model(images), rtol=0, atol=0)
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load_released_weights(tmp_path / "missing.pth")
+    text = tmp_path / "text.pth"
+    text.write_text("not weights")
+    with pytest.raises(ValueError, match="is not a file of PyTorch weights"):
+        load_released_weights(text)
+    empty = tmp_path / "empty.pth"
+    empty.touch()
+    with pytest.raises(ValueError, match="is not a file of PyTorch weights"):
+        load_released_weights(empty)
+    truncated = save(tmp_path / "truncated.pth", {"model_state_dict": convnet_4a().state_dict()})
+    truncated.write_bytes(truncated.read_bytes()[:100_000])
+    with pytest.raises(ValueError, match="is not a file of PyTorch weights"):
+        load_released_weights(truncated)
+    code = save(tmp_path / "code.pth", {"model_state_dict": convnet_4a()})
+    with pytest.raises(ValueError, match="is not a file of PyTorch weights"):
+        load_released_weights(code)
+    with pytest.raises(ValueError, match="no dictionary of tensors under 'model_state_dict'"):
+        load_released_weights(save(tmp_path / "bare.pth", convnet_4a().state_dict()))
+    with pytest.raises(ValueError, match="no dictionary of tensors under 'model_state_dict'"):
+        load_released_weights(save(tmp_path / "numbers.pth", {"model_state_dict": {"conv1.weight": 3}}))
+    with pytest.raises(ValueError, match="another network than ConvNet-4a"):
+        load_released_weights(save(tmp_path / "other.pth", {"model_state_dict": convnet_2a().state_dict()}))
+
+
+def test_the_authors_accuracy(data_dir: Path, mnist_test: tuple[Tensor, Tensor]) -> None:
+    images, labels = mnist_test
+    weights = data_dir / "checkpoints" / "levelsets-mnist" / "madry_eps0.3.pth"
+    released = load_released_weights(weights)
+    table_b1 = convnet_4a().eval()
+    table_b1.load_state_dict(released.state_dict())
+    with torch.no_grad():
+        right = [
+            sum(int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(500), labels.split(500), strict=True))
+            for model in (released, table_b1)
+        ]
+    assert right == [9935, 9893], "99.35% is the published accuracy; with Table B1's ReLUs the weights lose 0.42 points"
