@@ -1,8 +1,8 @@
 """
 The MNIST weights that the paper's authors released.
 
-Each file is a dictionary whose `model_state_dict` holds the parameters of :func:`convnet_4a_released`, under their names
-after the prefix `model.`, once for each module that wrapped the network when it was saved (twice, in the release).
+Each file is a dictionary whose `model_state_dict` holds the parameters of :func:`convnet_4a_released`, under the names
+that follow a prefix `model.`, once for each module that wrapped the network when it was saved (twice, in the release).
 
 | Paper link: https://arxiv.org/abs/1905.11911
 """

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from art_levelset.models import convnet_2a, convnet_4a, convnet_4a_released, load_released_weights
 
@@ -50,15 +50,22 @@ def test_bad_files(tmp_path: Path) -> None:
         load_released_weights(save(tmp_path / "other.pth", {"model_state_dict": convnet_2a().state_dict()}))
 
 
+def correct(model: nn.Module, images: Tensor, labels: Tensor) -> int:
+    with torch.no_grad():
+        batches = zip(images.split(500), labels.split(500), strict=True)
+        return sum(int((model(x).argmax(1) == y).sum()) for x, y in batches)
+
+
 def test_the_authors_accuracy(data_dir: Path, mnist_test: tuple[Tensor, Tensor]) -> None:
-    images, labels = mnist_test
     weights = data_dir / "checkpoints" / "levelsets-mnist" / "madry_eps0.3.pth"
-    released = load_released_weights(weights)
+    assert correct(load_released_weights(weights), *mnist_test) == 9935, "the published 99.35%"
+
+
+def test_the_weights_lose_accuracy_with_the_relus_of_table_b1(
+    data_dir: Path, mnist_test: tuple[Tensor, Tensor]
+) -> None:
+    images, labels = (rows[:2000] for rows in mnist_test)
+    released = load_released_weights(data_dir / "checkpoints" / "levelsets-mnist" / "xent.pth")
     table_b1 = convnet_4a().eval()
     table_b1.load_state_dict(released.state_dict())
-    with torch.no_grad():
-        right = [
-            sum(int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(500), labels.split(500), strict=True))
-            for model in (released, table_b1)
-        ]
-    assert right == [9935, 9893], "99.35% is the published accuracy; with Table B1's ReLUs the weights lose 0.42 points"
+    assert correct(table_b1, images, labels) < correct(released, images, labels) - 10
