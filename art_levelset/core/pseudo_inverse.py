@@ -3,8 +3,8 @@ The Moore-Penrose inverse of per-sample Jacobians, J^+ = J^T (J J^T)^-1, for any
 
 l = 1 is eq. 5, J^T / |J|^2. For l > 1 the l x l Gram matrix of the *normalised* rows is factorised by Cholesky: for
 full row rank (D J)^+ = J^+ D^-1, so rows of very different length (logits of different scale) cost no accuracy. Where
-a pivot falls to rounding level the rank is deficient, and the inverse is the truncated one from the Gram matrix'
-eigenvalues. An SVD of the l x d Jacobian is never formed.
+its determinant falls to rounding level the rank is deficient, and the inverse is the truncated one from the Gram
+matrix' eigenvalues. An SVD of the l x d Jacobian is never formed.
 """
 
 from __future__ import annotations
@@ -19,31 +19,34 @@ def pseudo_inverse(jacobians: Tensor) -> tuple[Tensor, Tensor]:
 
     :param jacobians: J, (batch, l, ...), l <= d. Half precision is computed in float32.
     :return: (J^+)^T, (batch, l, ...), so that J^+ r is :func:`apply` of it and r; and full rank, (batch,), bool. A
-             Jacobian that is zero or not finite has the inverse zero and no full rank.
+             Jacobian that is zero, not finite or too small for the dtype to hold its inverse has the inverse zero and
+             no full rank.
     """
     work = torch.float32 if jacobians.dtype in (torch.float16, torch.bfloat16) else jacobians.dtype
     rows = jacobians.flatten(2).to(work)
     # Scaled by its largest entry, a row's norm can neither overflow nor underflow.
     largest = rows.abs().amax(dim=2, keepdim=True)
     usable = torch.isfinite(largest) & (largest > 0)
-    rows = torch.where(usable, rows / torch.where(usable, largest, 1.0), 0.0)
-    norms = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
-    norms = torch.where(usable, norms, 1.0)
+    raw = torch.where(usable, rows, 0.0)
+    rows = raw / torch.where(usable, largest, 1.0)
+    norms = torch.where(usable, torch.linalg.vector_norm(rows, dim=2, keepdim=True), 1.0)
     rows = rows / norms
-    scales = norms * largest
+    scales = torch.where(usable, norms * largest, 1.0)
     full_rank = usable.flatten(1).all(dim=1)
     if rows.shape[1] > 1:
         inverse, independent = _from_gram(rows)
-        inverse = inverse / torch.where(usable, scales, 1.0)
+        inverse = inverse / scales
         full_rank = full_rank & independent
         if not bool(full_rank.all()):
             deficient = ~full_rank
             finite = torch.isfinite(jacobians[deficient].flatten(1)).all(dim=1)
-            inverse[deficient] = _truncated(rows[deficient] * torch.where(usable, scales, 0.0)[deficient])
-            inverse[deficient] = torch.where(finite[:, None, None], inverse[deficient], 0.0)
+            inverse[deficient] = torch.where(finite[:, None, None], _truncated(raw[deficient]), 0.0)
     else:
-        inverse = rows / torch.where(usable, scales, 1.0)
-    return inverse.to(jacobians.dtype).reshape(jacobians.shape), full_rank
+        inverse = rows / scales
+    inverse = inverse.to(jacobians.dtype)
+    representable = torch.isfinite(inverse).flatten(1).all(dim=1)
+    inverse = torch.where(representable[:, None, None], inverse, 0.0)
+    return inverse.reshape(jacobians.shape), full_rank & representable
 
 
 def apply(inverse: Tensor, residuals: Tensor) -> Tensor:
@@ -61,9 +64,9 @@ def apply(inverse: Tensor, residuals: Tensor) -> Tensor:
 def _from_gram(rows: Tensor) -> tuple[Tensor, Tensor]:
     gram = rows @ rows.mT
     factor, info = torch.linalg.cholesky_ex(gram)
-    # A squared pivot is the squared sine of the angle between a row and the span of the rows before it.
-    pivots = factor.diagonal(dim1=1, dim2=2).square().amin(dim=1)
-    independent = (info == 0) & (pivots > 32 * rows.shape[1] * torch.finfo(rows.dtype).eps)
+    # The determinant is the squared volume that the rows span; rounding errors move it by a few eps for every row.
+    determinant = factor.diagonal(dim1=1, dim2=2).square().prod(dim=1)
+    independent = (info == 0) & (determinant > 32 * rows.shape[1] * torch.finfo(rows.dtype).eps)
     identity = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
     factor = torch.where(independent[:, None, None], factor, identity)
     inverse: Tensor = torch.cholesky_solve(rows, factor)

@@ -18,13 +18,13 @@ class Status(IntEnum):
     STALLED = 2
     """No representable step reduces the residual any further."""
     ZERO_GRADIENT = 3
-    """D_xF is zero at the point: no direction leads to the level set, and eq. 8 is undefined."""
+    """D_xF is zero (or its inverse overflows) at the point: no step leads to the level set, eq. 8 is undefined."""
     RANK_DEFICIENT = 4
     """D_xF has a rank between 0 and l at the point: the level set is not a (d - l)-manifold there."""
     LEFT_DOMAIN = 5
     """The search ends at the wall of the box: every step that reduces the residual leads out of it."""
     NOT_FINITE = 6
-    """F or D_xF is infinite or not a number; the point is the last one where both were finite."""
+    """The point, F or D_xF is infinite or not a number; the point is the last one where all were finite, if any."""
     NO_CROSSING = 7
     """F - c has the same sign at both ends of the segment, or no sign change was met within the search region."""
 
