@@ -33,8 +33,11 @@ def steepest(gradients: Tensor, norm: float) -> Tensor:
     """
     if norm == math.inf:
         return gradients.sign()
-    lengths = torch.linalg.vector_norm(gradients.flatten(1), dim=1)
-    return gradients / column(torch.where(lengths > 0, lengths, 1.0), gradients)
+    largest = gradients.flatten(1).abs().amax(dim=1)
+    # Scaled by its largest entry, a gradient's length can neither overflow nor underflow.
+    scaled = gradients / column(torch.where(largest > 0, largest, 1.0), gradients)
+    lengths = torch.linalg.vector_norm(scaled.flatten(1), dim=1)
+    return scaled / column(torch.where(largest > 0, lengths, 1.0), gradients)
 
 
 def to_ball(points: Tensor, centres: Tensor, eps: Tensor, norm: float) -> Tensor:
