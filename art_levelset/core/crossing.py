@@ -90,11 +90,11 @@ def per_sample(value: float | Tensor, points: Tensor, name: str) -> Tensor:
     :param points: (batch, ...): gives count, dtype and device.
     :param name: What the caller calls the value.
     :return: (batch,).
-    :raises ValueError: If it has another shape or is not positive.
+    :raises ValueError: If it has another shape or is not positive and finite.
     """
     rows = torch.as_tensor(value, dtype=points.dtype, device=points.device)
     if rows.dim() > 1 or (rows.dim() == 1 and len(rows) != len(points)):
         raise ValueError(f"{name} must be a number or have the shape ({len(points)},), got {tuple(rows.shape)}")
-    if not bool((rows > 0).all()):
-        raise ValueError(f"{name} must be positive")
+    if not bool(((rows > 0) & torch.isfinite(rows)).all()):
+        raise ValueError(f"{name} must be positive and finite")
     return rows.expand(len(points))
