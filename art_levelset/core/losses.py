@@ -28,7 +28,7 @@ def svm_loss(scores: Tensor, labels: Tensor, weight: Tensor, lam: float) -> Tens
     _check_rows("scores", scores, "labels", labels)
     _check_signs(labels)
     _check_not_negative("lam", lam)
-    return torch.relu(1 - labels * scores).mean() + lam * weight.square().sum()
+    return torch.relu(1 - labels * scores).sum() / _count(scores, None) + lam * weight.square().sum()
 
 
 def geometric_svm_loss(
@@ -88,8 +88,9 @@ def margin_loss(
     :raises ValueError: If the shapes differ or a number is out of range.
     """
     _check_rows("values", values, "distances", distances)
-    _check_not_negative("eps", eps)
-    _check_not_negative("weights", weights)
+    for name, number in (("eps", eps), ("weights", weights)):
+        _check_not_negative(name, number)
+        _check_one_a_sample(name, number, values)
     return (weights * torch.relu(eps - values.detach().sign() * distances)).sum() / _count(values, total)
 
 
@@ -119,10 +120,13 @@ def reconstruction_loss(
     if not p >= 1:
         raise ValueError(f"p must be >= 1, got {p}")
     _check_not_negative("lam", lam)
+    if cloud_values.dim() not in (1, 2):
+        raise ValueError(f"cloud_values must have the shape (N,) or (N, l), got {tuple(cloud_values.shape)}")
     total = lam * cloud_values.abs().sum() / max(len(cloud_values), 1)
     for distance, level in zip(distances, levels, strict=True):
-        if not len(distance):
-            raise ValueError("distances: a level set has no samples")
+        if distance.dim() != 1 or not len(distance):
+            raise ValueError(f"distances must have the shape (n_t,) with n_t >= 1, got {tuple(distance.shape)}")
+        _check_one_a_sample("levels", level, distance)
         deviation = distance - torch.as_tensor(level, dtype=distance.dtype, device=distance.device).abs()
         total = total + torch.linalg.vector_norm(deviation, ord=p) / len(distance) ** (1 / p)
     return total
@@ -139,6 +143,11 @@ def _check_rows(name: str, tensor: Tensor, other_name: str, other: Tensor) -> No
         raise ValueError(
             f"{name} and {other_name} must have one shape (batch,), got {tuple(tensor.shape)} and {tuple(other.shape)}"
         )
+
+
+def _check_one_a_sample(name: str, number: float | Tensor, rows: Tensor) -> None:
+    if isinstance(number, Tensor) and number.dim() and number.shape != rows.shape:
+        raise ValueError(f"{name} must be a number or have the shape {tuple(rows.shape)}, got {tuple(number.shape)}")
 
 
 def _check_signs(labels: Tensor) -> None:
