@@ -10,7 +10,8 @@ A training step evaluates it at theta_0, the parameters of this very moment, and
 unless given, the value F(p; theta) just computed: the bracket is then zero without rounding error and carries the
 gradient. With `levels` given, eq. 9 is followed to the letter, and p(theta) moves as the parameters leave theta_0.
 
-Where D_xF is zero or not finite its pseudo-inverse is zero: the sample stays where it is and has no gradient.
+Where D_xF is zero or not finite its pseudo-inverse is zero: the sample stays where it is and has no gradient. F is not
+evaluated there, for in a backward pass even the gradient zero turns what is not finite into NaN.
 """
 
 from __future__ import annotations
@@ -39,13 +40,28 @@ def sample_network(field: FieldLike, points: Tensor, jacobians: Tensor, levels: 
     """
     field = as_field(field)
     check_points(points)
-    with evaluating(field.module):
-        values = field(points.detach())
-    if jacobians.shape != (*values.shape, *points.shape[1:]):
+    if jacobians.dim() != points.dim() + 1 or (len(jacobians), *jacobians.shape[2:]) != tuple(points.shape):
         raise ValueError(
-            f"jacobians must have the shape {(*values.shape, *points.shape[1:])}, got {tuple(jacobians.shape)}"
+            f"jacobians must have the shape (batch, l, ...) for points {tuple(points.shape)}, "
+            f"got {tuple(jacobians.shape)}"
         )
-    return _moved(points, pseudo_inverse(jacobians.detach())[0], values, levels)
+    if levels is not None and levels.shape != jacobians.shape[:2]:
+        raise ValueError(f"levels must have the shape {tuple(jacobians.shape[:2])}, got {tuple(levels.shape)}")
+    points = points.detach()
+    inverse, _ = pseudo_inverse(jacobians.detach())
+    movable = _movable(points, inverse)
+    if not bool(movable.all()):
+        part = None if levels is None else levels[movable]
+        moved = sample_network(field.select(movable), points[movable], jacobians[movable], part)
+        return points.index_put((movable,), moved)
+    with evaluating(field.module):
+        values = field(points)
+    if values.shape[1] != jacobians.shape[1]:
+        raise ValueError(
+            f"jacobians must have one row for each of the {values.shape[1]} values of the field, "
+            f"got {jacobians.shape[1]}"
+        )
+    return _moved(points, inverse, values, levels)
 
 
 def attach(field: FieldLike, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,14 +79,21 @@ def attach(field: FieldLike, points: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad(), evaluating(field.module):
         values = field(leaves)
         jacobians = jacobians_of(values, leaves, retain_graph=True)
-    return _moved(points, pseudo_inverse(jacobians)[0], values, None), jacobians
+    inverse, _ = pseudo_inverse(jacobians)
+    if not bool(_movable(leaves, inverse).all()):
+        return sample_network(field, points, jacobians), jacobians
+    return _moved(leaves.detach(), inverse, values, None), jacobians
+
+
+def _movable(points: Tensor, inverse: Tensor) -> Tensor:
+    return (inverse != 0).flatten(1).any(dim=1) & torch.isfinite(points.flatten(1)).all(dim=1)
 
 
 def _moved(points: Tensor, inverse: Tensor, values: Tensor, levels: Tensor | None) -> Tensor:
     change = values - (values if levels is None else levels).detach()
-    # A sample with no usable inverse must not turn NaN through 0 * inf.
+    # Where F itself overflows, the sample stays too.
     change = torch.where(torch.isfinite(change.detach()), change, 0.0)
-    return points.detach() - apply(inverse, change)
+    return points - apply(inverse, change)
 
 
 class SampleNetwork(nn.Module):
