@@ -93,7 +93,10 @@ def false_position(
         fractions, gaps = nearer.to(g0.dtype), torch.where(nearer, g1, g0)
         status = torch.where(g0.sign() * g1.sign() > 0, int(Status.NO_CROSSING), _SEARCHING)
         status = torch.where(gaps.abs() <= tol, int(Status.CONVERGED), status)
-        status = torch.where(torch.isfinite(g0) & torch.isfinite(g1), status, int(Status.NOT_FINITE))
+        finite = torch.isfinite(g0) & torch.isfinite(g1)
+        for ends in (start, end):
+            finite = finite & torch.isfinite(ends.flatten(1)).all(dim=1)
+        status = torch.where(finite, status, int(Status.NOT_FINITE))
         iterations = torch.zeros_like(status)
 
         rows = torch.nonzero(status == _SEARCHING).squeeze(1)

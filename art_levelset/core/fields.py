@@ -53,12 +53,16 @@ class Field:
 
         :param points: The points, (batch, ...).
         :return: The values, (batch, l).
+        :raises TypeError: If the function returns something else than a floating-point tensor.
         :raises ValueError: If a per-sample tensor or the returned values do not have one row a point.
         """
         for rows in self.per_sample:
             if len(rows) != len(points):
                 raise ValueError(f"points: {len(points)} points, but the field's labels have {len(rows)} rows")
         values = self.function(points, *self.per_sample)
+        if not isinstance(values, Tensor) or not values.is_floating_point():
+            got = str(values.dtype) if isinstance(values, Tensor) else type(values).__name__
+            raise TypeError(f"field: the function must return a floating-point tensor, got {got}")
         if values.dim() == 1:
             values = values.unsqueeze(1)
         if values.dim() != 2 or len(values) != len(points) or values.shape[1] == 0:
@@ -104,13 +108,7 @@ def logit(module: nn.Module, index: int | Tensor) -> Field:
     if isinstance(index, Tensor):
         return Field(lambda points, column: _pick(module(points), column, "index"), module, (_labels(index, "index"),))
 
-    def one(points: Tensor) -> Tensor:
-        logits: Tensor = module(points)
-        if not 0 <= index < logits.shape[-1]:
-            raise ValueError(f"index must be in [0, {logits.shape[-1]}), got {index}")
-        return logits[:, index]
-
-    return Field(one, module)
+    return Field(lambda points: _pick(module(points), torch.full((len(points),), index), "index"), module)
 
 
 def margin(module: nn.Module, labels: Tensor) -> Field:
@@ -176,8 +174,8 @@ def values_and_jacobians(field: FieldLike, points: Tensor) -> tuple[Tensor, Tens
     """
     field = as_field(field)
     with torch.inference_mode(False), torch.enable_grad(), evaluating(field.module):
-        leaves = (points.clone() if points.is_inference() else points.detach()).requires_grad_()
-        values = field(leaves)
+        leaves = recordable(points).requires_grad_()
+        values = replace(field, per_sample=tuple(recordable(tensor) for tensor in field.per_sample))(leaves)
         return values.detach(), jacobians_of(values, leaves)
 
 
@@ -202,6 +200,16 @@ def jacobians_of(values: Tensor, points: Tensor, retain_graph: bool = False) -> 
     return torch.stack(rows, dim=1)
 
 
+def recordable(tensor: Tensor) -> Tensor:
+    """
+    The tensor without history, such that autograd may record what is done with it.
+
+    :param tensor: Any tensor, also one made in inference mode (which autograd refuses: that one is copied).
+    :return: The same numbers. To be called outside of inference mode.
+    """
+    return tensor.clone() if tensor.is_inference() else tensor.detach()
+
+
 def _labels(labels: Tensor, name: str) -> Tensor:
     if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
         what = f"{labels.dtype} of shape {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
@@ -210,6 +218,8 @@ def _labels(labels: Tensor, name: str) -> Tensor:
 
 
 def _pick(logits: Tensor, column: Tensor, name: str) -> Tensor:
+    if logits.dim() != 2:
+        raise ValueError(f"{name} needs logits (batch, classes), got the shape {tuple(logits.shape)}")
     if column.numel() and not (int(column.min()) >= 0 and int(column.max()) < logits.shape[1]):
         raise ValueError(
             f"{name} must be in [0, {logits.shape[1]}), got values from {int(column.min())} to {int(column.max())}"

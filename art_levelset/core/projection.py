@@ -21,7 +21,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from art_levelset.core.fields import FieldLike, as_field, values_and_jacobians
+from art_levelset.core.balls import steepest
+from art_levelset.core.fields import FieldLike, as_field, recordable, values_and_jacobians
 from art_levelset.core.pseudo_inverse import apply, pseudo_inverse
 from art_levelset.core.samples import LevelSetSamples, Status
 
@@ -96,10 +97,10 @@ def descend(
     if not step > 0:
         raise ValueError(f"step must be positive, got {step}")
 
-    def steepest(inverse: Tensor, jacobians: Tensor, residuals: Tensor) -> Tensor:
-        return step * apply(jacobians, torch.nn.functional.normalize(residuals, dim=1, eps=0.0))
+    def gradient(inverse: Tensor, jacobians: Tensor, residuals: Tensor) -> Tensor:
+        return step * apply(jacobians, steepest(residuals, 2))
 
-    return _search(field, points, level, steepest, max_iter=max_iter, tol=tol, box=box, backtracking=True)
+    return _search(field, points, level, gradient, max_iter=max_iter, tol=tol, box=box, backtracking=True)
 
 
 def _search(
@@ -121,7 +122,7 @@ def _search(
         raise ValueError(f"tol must be >= 0, got {tol}")
     low, high = walls(box, points)
     with torch.inference_mode(False), torch.no_grad():
-        start = points.clone() if points.is_inference() else points.detach()
+        start = recordable(points)
         start = start if box is None else torch.clamp(start, low, high)
         values, jacobians = values_and_jacobians(field, start)
         if values.shape[1] > start[:1].numel() and len(start):
@@ -150,7 +151,8 @@ def _search(
             trial = position + step * scale.reshape(-1, *(1,) * (step.dim() - 1))
             trial = trial if box is None else torch.clamp(trial, low, high)
             stuck = (trial == position).flatten(1).all(dim=1)
-            status = _judge(residuals, jacobians, full_rank, tol)
+            status = _judge(residuals, jacobians, inverse, full_rank, tol)
+            status = torch.where(_finite(position), status, int(Status.NOT_FINITE))
             wall = (
                 Status.STALLED
                 if blocked is None
@@ -170,11 +172,15 @@ def _search(
                 targets, residuals, scale, trial = targets[left], residuals[left], scale[left], trial[left]
                 field = field.select(left)
             trial_values, trial_jacobians = values_and_jacobians(field, trial)
-            finite = _finite(trial_values) & _finite(trial_jacobians)
+            finite = _finite(trial) & _finite(trial_values) & _finite(trial_jacobians)
             accepted = finite
             if backtracking:
-                before, after = (torch.linalg.vector_norm(r, dim=1) for r in (residuals, trial_values - targets))
-                accepted = finite & (after < before * (1 - 1e-4 * scale))
+                predicted = residuals + torch.einsum("nld,nd->nl", jacobians.flatten(2), (trial - position).flatten(1))
+                before, hoped, after = (
+                    torch.linalg.vector_norm(r, dim=1) for r in (residuals, predicted, trial_values - targets)
+                )
+                # Armijo's rule: a part of the decrease that the linearised F promises for this step.
+                accepted = finite & (before - after > 1e-4 * (before - hoped).clamp(min=0.0))
                 scale = torch.where(accepted, (2 * scale).clamp(max=1.0), scale / 2)
             poisoned = torch.zeros_like(finite) if backtracking else ~finite
             if bool(accepted.all()):
@@ -186,11 +192,11 @@ def _search(
         return found
 
 
-def _judge(residuals: Tensor, jacobians: Tensor, full_rank: Tensor, tol: float) -> Tensor:
+def _judge(residuals: Tensor, jacobians: Tensor, inverse: Tensor, full_rank: Tensor, tol: float) -> Tensor:
     """The status at a point, before a step from it is tried."""
     status = torch.full((len(residuals),), _SEARCHING, device=residuals.device)
     on_level = residuals.abs().amax(dim=1) <= tol
-    flat = (jacobians == 0).flatten(1).all(dim=1)
+    flat = ~full_rank & (inverse == 0).flatten(1).all(dim=1)
     status = torch.where(on_level, torch.where(full_rank, int(Status.CONVERGED), int(Status.RANK_DEFICIENT)), status)
     status = torch.where(flat, int(Status.ZERO_GRADIENT), status)
     return torch.where(_finite(residuals) & _finite(jacobians), status, int(Status.NOT_FINITE))
@@ -273,6 +279,8 @@ def walls(box: Box | None, points: Tensor) -> tuple[Tensor, Tensor]:
     :return: low and high.
     :raises ValueError: If a wall does not broadcast to a point or low exceeds high.
     """
+    if box is not None and not (isinstance(box, (tuple, list)) and len(box) == 2):
+        raise ValueError(f"box must be a pair (low, high), got {box!r}")
     low, high = (
         torch.as_tensor(wall, dtype=points.dtype, device=points.device) for wall in box or (-torch.inf, torch.inf)
     )
