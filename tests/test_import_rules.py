@@ -1,0 +1,163 @@
+"""The package's layers: who may import whom, what is imported only when used, and who may touch private attributes."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import art_levelset
+
+PACKAGE = Path(art_levelset.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Each part may import itself and these parts. What is not listed here may import everything but cli.
+ALLOWED = {
+    "core": set(),
+    "models": {"core"},
+    "trainers": {"core"},
+    "recon": {"core"},
+    "adapters": {"core"},
+    "evaluation": {"core", "adapters.base"},
+    "__init__": {"core", "trainers"},
+}
+THIRD_PARTY = {
+    "core": {"torch"},
+    "models": {"torch", "torchvision"},
+    "evaluation": {"torch", "numpy", "tqdm"},
+}
+OPTIONAL = {"advertorch", "autoattack", "pyautoattack", "robustbench", "torchattacks"}
+LAZY = OPTIONAL | {"torchvision"}
+ART = {"trainers", "adapters", "experiments", "cli"}
+
+
+@dataclass(frozen=True)
+class Import:
+    file: Path
+    module: str
+    lazy: bool
+
+    @property
+    def importer(self) -> str:
+        return part(self.file)
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(PACKAGE)} imports {self.module}"
+
+
+def part(file: Path) -> str:
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def modules_named(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (name.name for name in node.names)
+        return
+    assert node.level == 0, "imports are absolute"
+    assert node.module is not None
+    if node.module in ("art_levelset", "art_levelset.adapters"):
+        yield from (f"{node.module}.{name.name}" for name in node.names)
+    else:
+        yield node.module
+
+
+def imports_of(file: Path) -> Iterator[Import]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    lazy = {
+        id(node)
+        for scope in ast.walk(tree)
+        if isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef))
+        or (isinstance(scope, ast.If) and ast.unparse(scope.test) == "TYPE_CHECKING")
+        for node in ast.walk(scope)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            for module in modules_named(node):
+                yield Import(file, module, id(node) in lazy)
+
+
+IMPORTS = [item for file in FILES for item in imports_of(file)]
+
+
+def is_allowed(item: Import) -> bool:
+    target = item.module.split(".")
+    if item.importer not in ("cli", "__main__") and target[1:2] == ["cli"]:
+        return False
+    if item.importer not in ALLOWED or target[1:2] == [item.importer]:
+        return True
+    allowed = ALLOWED[item.importer]
+    return target[1] in allowed or ".".join(target[1:3]) in allowed
+
+
+def test_the_rules_see_the_package() -> None:
+    assert len(FILES) > 20
+    assert any(item.module == "art_levelset.core.modes" for item in IMPORTS)
+    core = PACKAGE / "core" / "fields.py"
+    assert not is_allowed(Import(core, "art_levelset.trainers.margin", lazy=True))
+    assert not is_allowed(Import(PACKAGE / "evaluation" / "pgd.py", "art_levelset.adapters.art", lazy=True))
+    assert is_allowed(Import(PACKAGE / "evaluation" / "pgd.py", "art_levelset.adapters.base", lazy=False))
+    assert not is_allowed(Import(PACKAGE / "experiments" / "demo.py", "art_levelset.cli.demo", lazy=False))
+
+
+def test_layers() -> None:
+    assert [str(item) for item in IMPORTS if item.module.startswith("art_levelset.") and not is_allowed(item)] == []
+
+
+def test_third_party_imports_of_the_lower_layers() -> None:
+    foreign = [
+        str(item)
+        for item in IMPORTS
+        if item.importer in THIRD_PARTY
+        and (root := item.module.split(".")[0]) not in THIRD_PARTY[item.importer] | {"art_levelset"}
+        and root not in sys.stdlib_module_names
+    ]
+    assert foreign == []
+
+
+def test_the_toolbox_is_imported_only_where_it_is_met() -> None:
+    users = {item.importer for item in IMPORTS if item.module.split(".")[0] == "art"}
+    assert users <= ART
+
+
+def test_optional_libraries_are_imported_where_they_are_used() -> None:
+    assert [str(item) for item in IMPORTS if item.module.split(".")[0] in LAZY and not item.lazy] == []
+    assert {item.importer for item in IMPORTS if item.module.split(".")[0] in OPTIONAL} <= {"adapters"}
+
+
+def private_accesses(file: Path) -> Iterator[tuple[str, str]]:
+    """The attributes _name in a file, and where they are."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            yield node.attr, f"{file.relative_to(PACKAGE)}:{node.lineno} touches {ast.unparse(node)}"
+
+
+def own_names(file: Path) -> Iterator[str]:
+    """What a file defines: functions, classes, annotated fields and what its classes assign to self or cls."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
+                yield node.attr
+
+
+@pytest.mark.parametrize("name", sorted(ART))
+def test_private_attributes_of_the_toolbox_are_touched_in_the_bridge_only(name: str) -> None:
+    files = [file for file in FILES if part(file) == name and file.name != "_bridge.py"]
+    own = {attribute for file in files for attribute in own_names(file)}
+    assert [where for file in files for attribute, where in private_accesses(file) if attribute not in own] == []
+
+
+@pytest.mark.parametrize("module", ["art_levelset", "art_levelset.models", "art_levelset.evaluation"])
+def test_importing_stays_light(module: str) -> None:
+    heavy = ["art", "torchvision", "matplotlib", "skimage", "trimesh", "sklearn", "scipy", *sorted(OPTIONAL)]
+    code = f"import sys, {module}; print(*[name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
