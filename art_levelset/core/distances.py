@@ -44,6 +44,34 @@ def rho(x: Tensor, p: Tensor, jacobians: Tensor) -> Tensor:
     return (x - p).flatten(1).gather(1, axis).squeeze(1).abs()
 
 
+def linearised_distance(values: Tensor, jacobians: Tensor, norm: float = 2, floor: float = 0.0) -> Tensor:
+    """
+    The distance |F(x)| / |D_xF(x)|_q, 1/norm + 1/q = 1, from x to the zero level set of F linearised at x (Elsayed et
+    al.).
+
+    For norm = 2 it is the length of one generalized Newton step (eq. 5), DeepFool's step; for an affine F it is
+    exact.
+
+    :param values: F(x) of a scalar F, (batch,) or (batch, 1), differentiable in theta.
+    :param jacobians: D_xF(x), (batch, 1, ...), taken as constant.
+    :param norm: The norm of the distance, in [1, inf].
+    :param floor: The least |D_xF|_q reckoned with, >= 0, so that nearly flat points have a bounded weight.
+    :return: (batch,); infinite where the Jacobian (and `floor`) is zero and F is not.
+    :raises ValueError: If the shapes do not belong together or `norm` is below 1.
+
+    | Paper link: https://arxiv.org/abs/1803.05598
+    """
+    if values.dim() == 2 and values.shape[1] == 1:
+        values = values.squeeze(1)
+    if values.dim() != 1 or jacobians.dim() < 3 or jacobians.shape[:2] != (len(values), 1):
+        raise ValueError(
+            f"values (batch,) and jacobians (batch, 1, ...) do not belong together: "
+            f"{tuple(values.shape)} and {tuple(jacobians.shape)}"
+        )
+    speed: Tensor = torch.linalg.vector_norm(jacobians.detach().flatten(1), ord=dual_norm(norm), dim=1)
+    return values.abs() / speed.clamp(min=floor)
+
+
 def dual_norm(norm: float) -> float:
     """
     The exponent q with 1/norm + 1/q = 1: |g|_q is the speed at which F grows per unit of L_norm.

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @contextmanager
@@ -32,3 +34,19 @@ def evaluating(module: nn.Module | None) -> Iterator[None]:
     finally:
         for part, training in flags:
             part.training = training
+
+
+def refresh_statistics(module: nn.Module, points: Tensor) -> None:
+    """
+    Let BatchNorm's running statistics follow a batch, as a forward pass in training mode does; all else stays in
+    evaluation mode. Nothing happens in a network without BatchNorm, or with fewer than two points.
+
+    :param module: The network.
+    :param points: The batch, (batch, ...).
+    """
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    if norms and len(points) > 1:
+        with evaluating(module), torch.no_grad():
+            for norm in norms:
+                norm.training = True
+            module(points)

@@ -1,0 +1,1 @@
+"""The trainers: the level-set losses inside an ordinary ART workflow."""
