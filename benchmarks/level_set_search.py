@@ -36,6 +36,7 @@ from art_levelset.models import convnet_2a
 
 
 def trained_network() -> tuple[nn.Module, Tensor]:
+    """A network with real decision boundaries, and the images it was trained on."""
     data = load_digits()
     images = torch.as_tensor(data.images[:, None] / 16, dtype=torch.float32)
     images = nn.functional.interpolate(images, size=28, mode="bilinear", align_corners=False)
@@ -51,6 +52,7 @@ def trained_network() -> tuple[nn.Module, Tensor]:
 
 
 def whole_batch_newton(field: Field, points: Tensor, max_iter: int, tol: float) -> Tensor:
+    """Eqs. 4 and 5 over the whole batch until the last sample has converged."""
     for _ in range(max_iter):
         values, jacobians = values_and_jacobians(field, points)
         if bool((values.abs() <= tol).all()):
@@ -62,6 +64,7 @@ def whole_batch_newton(field: Field, points: Tensor, max_iter: int, tol: float) 
 
 @torch.no_grad()
 def whole_batch_false_position(field: Field, start: Tensor, end: Tensor, max_iter: int, tol: float) -> Tensor:
+    """Plain false position over the whole batch, three forward passes an iteration."""
     low, high = start.clone(), end.clone()
     middle = start
     for _ in range(max_iter):
@@ -92,6 +95,7 @@ def ratios(ours: Callable[[], object], theirs: Callable[[], object], rounds: int
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=512)
