@@ -56,7 +56,7 @@ def linearised_distance(values: Tensor, jacobians: Tensor, norm: float = 2, floo
     :param jacobians: D_xF(x), (batch, 1, ...), taken as constant.
     :param norm: The norm of the distance, in [1, inf].
     :param floor: The least |D_xF|_q reckoned with, >= 0, so that nearly flat points have a bounded weight.
-    :return: (batch,); infinite where the Jacobian (and `floor`) is zero and F is not.
+    :return: (batch,); where the Jacobian (and `floor`) is zero, infinite, or not a number if F is zero too.
     :raises ValueError: If the shapes do not belong together or `norm` is below 1.
 
     | Paper link: https://arxiv.org/abs/1803.05598
