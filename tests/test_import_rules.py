@@ -144,8 +144,7 @@ def own_names(file: Path) -> Iterator[str]:
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield node.target.id
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
-                yield node.attr
+            yield from [node.attr] if ast.unparse(node.value) in ("self", "cls") else []
 
 
 @pytest.mark.parametrize("name", sorted(ART))
