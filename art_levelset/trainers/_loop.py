@@ -48,6 +48,7 @@ class LevelSetTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typ
         self.history: list[dict[str, float]] = []
         """The figures of each epoch trained so far."""
         self._network = AttackedNetwork(classifier)
+        self._warned = False
         seed = int(torch.randint(2**62, ())) if seed is None else seed
         self._shuffling = np.random.default_rng(seed)
         self._randomness = torch.Generator(classifier.device).manual_seed(seed)
@@ -59,7 +60,8 @@ class LevelSetTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typ
 
         :param x: Raw inputs, (batch, ...), float32, on the classifier's device.
         :param y: Integer labels, (batch,).
-        :return: The loss, or None where no sample has a gradient, and figures of the batch (means over its samples).
+        :return: The loss, or None where no sample has a gradient, and figures of the batch, means over its samples,
+                 `accuracy` among them.
         """
 
     def fit(
@@ -185,12 +187,13 @@ class LevelSetTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typ
             bar.set_postfix({key: f"{value / count:.3f}" for key, value in sums.items()}, refresh=False)
             bar.update()
         means = {key: value / count for key, value in sums.items()}
-        if without_gradient == nb_batches and means.get("accuracy", 0.0) < 1.0:
+        if without_gradient == nb_batches and means["accuracy"] < 1.0 and not self._warned:
+            self._warned = True
             logger.warning(
                 "%s: no sample of a whole epoch had a gradient at an accuracy of %.1f%%: the network is constant "
                 "around the data and training it further changes nothing",
                 type(self).__name__,
-                100 * means.get("accuracy", 0.0),
+                100 * means["accuracy"],
             )
         return {**means, "seconds": time.perf_counter() - started}
 
@@ -200,11 +203,15 @@ class LevelSetTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typ
         if loss is None:
             return None, figures
         value = loss.item()
-        if not math.isfinite(value):
-            raise FloatingPointError(f"the loss is {value} after {len(self.history)} epochs: lower the learning rate")
         optimizer = self.classifier.optimizer
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [part.grad for part in self._network.parameters() if part.grad is not None]
+        if not (math.isfinite(value) and all(bool(torch.isfinite(gradient).all()) for gradient in gradients)):
+            raise FloatingPointError(
+                f"the loss ({value}) or its gradient is not finite after {len(self.history)} epochs; the parameters "
+                "are those of the step before. A lower learning rate may help"
+            )
         optimizer.step()
         return value, figures
 

@@ -6,10 +6,10 @@ sets, by generalized Newton steps. With their sample networks, d = L_2 and Delta
 
     1/N sum_j max(0, 1 - sign(y_j F(x_j)) |x_j - p_j| / Delta_j) + lambda/N sum_j Delta_j^alpha.
 
-A projection that fails ends on another level, F(p_j) = c. The paper goes on with that level; here the distance is
-also brought to the level asked for in proportion, |x - p| |F(x) - 0| / |F(x) - F(p)|, which is 1 times the distance
-where the projection converged, and exact for an affine F: so a network that does not take the values 0 and +-1 yet is
-trained too.
+A sample whose projections fail (a network that is still nearly constant does not take the values 0 and +-1 anywhere
+near) keeps its term with F linearised at the sample, one Newton step: d = |F| / |D_xF|, Delta = 1 / |D_xF|, so d /
+Delta = |F(x_j)| and the term is the ordinary hinge. Left out, or kept on the level that its projection ended on,
+training can come to rest in a constant classifier, from which no projection leads anywhere.
 """
 
 from __future__ import annotations
@@ -80,35 +80,33 @@ class GeometricSVMTrainer(LevelSetTrainer):
             return outputs.reshape(-1)
         return outputs[:, 1] - outputs[:, 0]
 
-    def _batch_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor | None, dict[str, float]]:
+    def _batch_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, float]]:
         signs = (2 * y - 1).to(x.dtype)
         with torch.no_grad(), evaluating(self._network):
             values = self._field(x).squeeze(1)
-        moving, ends, converged = self._boundary(x, 0.0)
-        distances = lp_distance(x, moving) * _proportion(values, ends, 0.0)
-        margins = []
-        for level in (1.0, -1.0):
-            other, other_ends, _ = self._boundary(moving.detach(), level)
-            margins.append(lp_distance(moving, other) * _proportion(ends, other_ends, level))
-        margin = torch.minimum(*margins)
-        usable = torch.isfinite(distances.detach()) & torch.isfinite(margin.detach()) & (margin.detach() > 0)
+        samples = project(self._field, x, max_iter=self.max_iter, backtracking=True)
+        reached = torch.nonzero(samples.converged).squeeze(1)
+        moving: Tensor = SampleNetwork(self._field)(samples.select(reached))
+        margins = torch.minimum(self._distances(moving, 1.0), self._distances(moving, -1.0))
+        wide = torch.isfinite(margins.detach()) & (margins.detach() > 0)
+        reached, moving, margins = reached[wide], moving[wide], margins[wide]
+        left = torch.ones(len(x), dtype=torch.bool, device=x.device).index_fill(0, reached, False)
         figures = {
             "accuracy": (signs * values > 0).float().mean().item(),
-            "projected": converged.float().mean().item(),
-            "margin": margin.detach()[usable].mean().item() if bool(usable.any()) else 0.0,
+            "projected": 1.0 - left.float().mean().item(),
+            "margin": margins.detach().mean().item() if len(reached) else 0.0,
         }
-        if not bool(usable.any()):
-            return None, figures
-        kept = (values[usable], signs[usable], distances[usable], margin[usable])
-        return geometric_svm_loss(*kept, self.lam, self.alpha, total=len(x)), figures
+        distances = lp_distance(x[reached], moving)
+        loss = geometric_svm_loss(values[reached], signs[reached], distances, margins, self.lam, self.alpha, len(x))
+        if bool(left.any()):
+            with evaluating(self._network):
+                scores = self._field(x[left]).squeeze(1)
+            ones = torch.ones_like(scores)
+            loss = loss + geometric_svm_loss(scores, signs[left], scores.abs(), ones, 0.0, self.alpha, len(x))
+        return loss, figures
 
-    def _boundary(self, points: Tensor, level: float) -> tuple[Tensor, Tensor, Tensor]:
-        """p(theta) of the points projected to a level, F there, and which of them converged."""
-        samples = project(self._field, points, level, max_iter=self.max_iter, backtracking=True)
-        moving: Tensor = SampleNetwork(self._field)(samples)
-        return moving, samples.values.squeeze(1), samples.converged
-
-
-def _proportion(before: Tensor, after: Tensor, level: float) -> Tensor:
-    """The way to a level over the way travelled, in values of F; infinite where F has not moved."""
-    return ((before - level) / (before - after)).abs()
+    def _distances(self, points: Tensor, level: float) -> Tensor:
+        """From p(theta) to the sample of another level set that it is projected to; infinite where that fails."""
+        samples = project(self._field, points.detach(), level, max_iter=self.max_iter, backtracking=True)
+        distances = lp_distance(points, SampleNetwork(self._field)(samples))
+        return torch.where(samples.converged, distances, torch.inf)

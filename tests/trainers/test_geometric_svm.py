@@ -12,6 +12,7 @@ from torch import nn
 
 from art_levelset import GeometricSVMTrainer
 from art_levelset.core.losses import svm_loss
+from art_levelset.models import fc_1
 
 
 def plane_classifier(module: nn.Module, loss: nn.Module | None = None, lr: float = 0.01) -> PyTorchClassifier:
@@ -66,19 +67,35 @@ def test_network_with_one_logit_or_two(digits, classifier, outputs):
     assert trainer.history[-1]["projected"] > 0.9
 
 
-def test_network_whose_levels_are_far_away_at_first_is_trained_too(blobs):
-    """Outputs near zero: the +-1 level sets are thousands of units away, or nowhere, when training starts."""
+@pytest.mark.parametrize("seed", range(3))
+def test_training_from_a_random_start_does_not_come_to_rest_in_a_constant_classifier(seed):
+    """Sixteen points in [0, 0.5]^2 and a wide ReLU network: at first no sample's projection converges."""
+    random = np.random.default_rng(0)
+    x = random.uniform(0, 0.5, (16, 2)).astype(np.float32)
+    y = (x[:, 1] > 0.25 + 0.1 * np.sin(12 * x[:, 0])).astype(np.int64)
+    torch.manual_seed(seed)
+    trainer = GeometricSVMTrainer(plane_classifier(fc_1(2, 2), lr=0.001), lam=0.001, seed=0)
+    trainer.fit(x, y, batch_size=16, nb_epochs=50, verbose=False)
+    assert trainer.history[0]["projected"] < 0.5
+    assert trainer.history[-1]["projected"] > 0.9
+    assert trainer.history[-1]["accuracy"] > 0.9
+
+
+def test_a_sample_without_projection_has_the_hinge_loss(blobs):
+    """A level set that does not exist: F > 2 everywhere."""
+
+    class Bounded(nn.Linear):
+        def forward(self, x):
+            return 3 + torch.tanh(super().forward(x))
+
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 1))
-    with torch.no_grad():
-        module[2].weight.mul_(0.02)
-        module[2].bias.mul_(0.02)
-    trainer = GeometricSVMTrainer(plane_classifier(module), lam=0.01, seed=0)
-    trainer.fit(*blobs, batch_size=60, nb_epochs=80, verbose=False)
-    first, last = trainer.history[0], trainer.history[-1]
-    assert first["margin"] > 100
-    assert last["accuracy"] > 0.95
-    assert 0.1 < last["margin"] < 2
+    module = Bounded(2, 1)
+    x, y = map(torch.as_tensor, blobs)
+    loss, figures = GeometricSVMTrainer(plane_classifier(module), lam=0.1, seed=0)._batch_loss(x, y)
+    expected = torch.relu(1 - (2 * y - 1) * module(x).squeeze(1)).mean()
+    assert figures["projected"] == 0.0
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(value, module.weight)[0] for value in (loss, expected)))
 
 
 @pytest.mark.parametrize(
