@@ -1,0 +1,53 @@
+"""
+Surfaces from raw, unoriented point clouds, as zero level sets of networks (eq. 13).
+
+    reconstruction = reconstruct(points)
+    reconstruction.mesh(resolution=256).export("scan.mesh.ply")
+
+On the command line: `python -m art_levelset.recon scan.ply`.
+
+| Paper link: https://arxiv.org/abs/1905.11911
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from art_levelset.recon.clouds import demo_scan_path, read_points
+    from art_levelset.recon.fit import reconstruct
+    from art_levelset.recon.metrics import SurfaceDistances, compare
+    from art_levelset.recon.network import GridNetwork
+    from art_levelset.recon.preview import draw
+    from art_levelset.recon.reconstruction import Reconstruction
+
+__all__ = [
+    "GridNetwork",
+    "Reconstruction",
+    "SurfaceDistances",
+    "compare",
+    "demo_scan_path",
+    "draw",
+    "read_points",
+    "reconstruct",
+]
+
+_LAZY = {
+    "GridNetwork": "network",
+    "Reconstruction": "reconstruction",
+    "SurfaceDistances": "metrics",
+    "compare": "metrics",
+    "demo_scan_path": "clouds",
+    "draw": "preview",
+    "read_points": "clouds",
+    "reconstruct": "fit",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the parts, and with them scipy and the mesh libraries, only when they are asked for."""
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(f"art_levelset.recon.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

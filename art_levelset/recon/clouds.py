@@ -1,0 +1,217 @@
+"""Point clouds: reading them, checking them, leaving out stray points, and the unit frame in which they are fitted."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+logger = logging.getLogger(__name__)
+
+Points = NDArray[np.float64]
+
+FEWEST_POINTS = 10
+"""The smallest number of distinct points that can be reconstructed."""
+
+STRAY_NEIGHBOURS = 8
+STRAY_FACTOR = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """
+    The affine map between a scan's own coordinates and the unit frame, where the cloud just fits into [-1, 1]^3.
+
+    The map is computed in float64, so a large offset of the scan costs nothing but what its file has lost.
+
+    :param centre: Centre of the cloud's bounding box, (3,), in the scan's coordinates.
+    :param scale: Half of the longest side of the bounding box, > 0, in the scan's units.
+    """
+
+    centre: Points
+    scale: float
+
+    def to_unit(self, points: Points) -> Points:
+        """
+        Map from the scan's coordinates.
+
+        :param points: (n, 3).
+        :return: (n, 3) in the unit frame.
+        """
+        return (points - self.centre) / self.scale
+
+    def from_unit(self, points: NDArray[Any]) -> Points:
+        """
+        Map back to the scan's coordinates.
+
+        :param points: (n, 3) in the unit frame.
+        :return: (n, 3), float64.
+        """
+        return np.asarray(points, dtype=np.float64) * self.scale + self.centre
+
+
+def read_points(path: str | Path) -> Points:
+    """
+    Read the positions of a point cloud, or the vertices of a mesh, from a file.
+
+    `.ply`, `.stl` (binary or text), `.obj` (its `v` lines), `.xyz` and `.pts` (text, three or more columns; a `.pts`
+    file may begin with the number of points), `.npy` and `.npz` (an array (n, 3 or more); of several in an `.npz` file
+    the one called `points`). Normals, colours and faces are not used.
+
+    :param path: The file.
+    :return: The points, (n, 3), in the file's units, unchecked (see :func:`check_cloud`).
+    :raises OSError: If the file cannot be opened.
+    :raises ValueError: If the suffix is not supported or the contents are not what it promises.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise ValueError(f"{path}: unsupported suffix {suffix!r}, use one of {' '.join(sorted(_READERS))}")
+    with path.open("rb"):
+        pass  # says so when there is no such file, before any library's own wording
+    try:
+        points = np.asarray(_READERS[suffix](path), dtype=np.float64)
+    except Exception as error:  # the readers of corrupt files raise anything
+        raise ValueError(f"{path}: cannot be read as {suffix} ({type(error).__name__}: {error})") from error
+    if points.ndim != 2 or points.shape[1] < 3:
+        raise ValueError(f"{path}: the points must have the shape (n, 3), got {points.shape}")
+    return points[:, :3]
+
+
+def check_cloud(points: object) -> Points:
+    """
+    Check that an array is a cloud that can be reconstructed.
+
+    :param points: The points, (n, 3), an array or a tensor of numbers.
+    :return: The distinct points in float64, (m, 3), at least :data:`FEWEST_POINTS`.
+    :raises ValueError: If the shape is wrong, a number is NaN or infinite, or there are too few distinct points.
+    """
+    try:
+        cloud = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"points must be an array of numbers, (n, 3): {error}") from error
+    if cloud.ndim != 2 or cloud.shape[1] != 3:
+        raise ValueError(f"points must have the shape (n, 3), got {cloud.shape}")
+    bad = np.count_nonzero(~np.isfinite(cloud).all(axis=1))
+    if bad:
+        raise ValueError(f"points: {bad} of {len(cloud)} have NaN or infinite coordinates")
+    if len(cloud) < FEWEST_POINTS:
+        raise ValueError(f"points: need at least {FEWEST_POINTS}, got {len(cloud)}")
+    if (cloud == cloud[0]).all():
+        raise ValueError("points: all points are equal")
+    distinct = np.unique(cloud, axis=0)
+    if len(distinct) < FEWEST_POINTS:
+        raise ValueError(f"points: need at least {FEWEST_POINTS} distinct ones, got {len(distinct)}")
+    return distinct
+
+
+def without_strays(points: Points) -> Points:
+    """
+    Leave out isolated points: those whose eighth neighbour is ten times as far away as usual.
+
+    :param points: (n, 3).
+    :return: The other points, (m, 3); all of them if fewer than :data:`FEWEST_POINTS` would be left.
+    """
+    reach = neighbours(cKDTree(points), points, min(STRAY_NEIGHBOURS, len(points) - 1) + 1)[0][:, -1]
+    inliers = reach <= STRAY_FACTOR * np.median(reach)
+    if np.count_nonzero(inliers) < FEWEST_POINTS:
+        return points
+    logger.info("left out %d stray points of %d", len(points) - np.count_nonzero(inliers), len(points))
+    return points[inliers]
+
+
+def neighbours(tree: cKDTree, points: Points, count: int) -> tuple[Points, NDArray[np.int64]]:
+    """
+    The nearest members of a tree.
+
+    :param tree: The tree.
+    :param points: (n, 3).
+    :param count: Number of neighbours, at most the size of the tree.
+    :return: The distances, (n, count), ascending, and the indices, (n, count).
+    """
+    distances, indices = tree.query(points, k=np.arange(1, count + 1))
+    return np.asarray(distances), np.asarray(indices)
+
+
+def unit_frame(points: Points) -> Frame:
+    """
+    The frame in which a cloud just fits into [-1, 1]^3.
+
+    :param points: (n, 3), not all equal.
+    :return: The frame.
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    return Frame(low + (high - low) / 2, float((high - low).max() / 2))
+
+
+def thin(points: Points, spacing: float) -> Points:
+    """
+    One point for each occupied cell of a grid: the mean of the points in it.
+
+    :param points: (n, 3).
+    :param spacing: Side of the cells, > 0.
+    :return: (m, 3), m <= n.
+    """
+    cells = np.floor(points / spacing).astype(np.int64)
+    _, owner, count = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+    sums = [np.bincount(owner.ravel(), weights=column) for column in points.T]
+    return np.stack(sums, axis=1) / count[:, None]
+
+
+def demo_scan_path() -> Path:
+    """
+    The scan that comes with the package: a toy dog seen by eight virtual depth cameras, 12,000 points without normals.
+
+    :return: Its file, a binary PLY.
+    """
+    return Path(str(files("art_levelset") / "data" / "dog_raw.ply"))
+
+
+def _read_with_trimesh(path: Path) -> Any:
+    import trimesh
+
+    loaded: Any = trimesh.load(path, process=False)
+    parts = loaded.geometry.values() if isinstance(loaded, trimesh.Scene) else [loaded]
+    return np.concatenate([np.asarray(part.vertices) for part in parts])
+
+
+def _read_obj(path: Path) -> Any:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [[float(number) for number in line.split()[1:4]] for line in lines if line.startswith("v ")]
+
+
+def _read_text(path: Path) -> Any:
+    rows = [line.replace(",", " ").split() for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if row and not row[0].startswith(("#", "//"))]
+    if path.suffix.lower() == ".pts" and rows and len(rows[0]) == 1:
+        rows = rows[1:]
+    return [[float(number) for number in row[:3]] for row in rows]
+
+
+def _read_npy(path: Path) -> Any:
+    return np.load(path, allow_pickle=False)
+
+
+def _read_npz(path: Path) -> Any:
+    with np.load(path, allow_pickle=False) as arrays:
+        names = list(arrays)
+        if "points" not in names and len(names) != 1:
+            raise ValueError(f"needs one array, or one called 'points', and has {names}")
+        return arrays["points" if "points" in names else names[0]]
+
+
+_READERS = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".obj": _read_obj,
+    ".ply": _read_with_trimesh,
+    ".pts": _read_text,
+    ".stl": _read_with_trimesh,
+    ".xyz": _read_text,
+}

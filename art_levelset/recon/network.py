@@ -1,0 +1,69 @@
+"""The implicit network: a small fully connected network on features interpolated from grids, starting as a sphere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+REACH = 1.15
+"""The grids cover [-REACH, REACH]^3; beyond, their features are constant along the rays to the nearest wall."""
+
+
+class GridNetwork(nn.Module):
+    """
+    F(x) = MLP(x, g_1(x), ..., g_k(x)): trilinear interpolation of learnable grids of growing resolution, then two
+    hidden softplus layers.
+
+    A gradient step changes F near its samples only, which is why this fits a scan in a fraction of the time that a
+    fully connected network such as FC-2 takes. The grids start at zero, and the layers so that
+
+        F(x) = |x| - radius
+
+    approximately: hidden weights N(0, 2 / units), output weights sqrt(pi / width), biases 0 and -radius.
+
+    :param resolutions: Nodes of each grid along an axis, >= 2.
+    :param channels: Features of each grid.
+    :param width: Units of the hidden layers.
+    :param radius: Radius of the sphere that is the initial zero level set, > 0.
+    :param generator: Source of the random initial weights; None for torch's default one.
+    """
+
+    def __init__(
+        self,
+        resolutions: Sequence[int] = (16, 32, 64),
+        channels: int = 4,
+        width: int = 64,
+        radius: float = 0.7,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.grids = nn.ParameterList(nn.Parameter(torch.zeros(1, channels, n, n, n)) for n in resolutions)
+        self.first = nn.Linear(3 + channels * len(resolutions), width)
+        self.second = nn.Linear(width, width)
+        self.output = nn.Linear(width, 1)
+        self.softplus = nn.Softplus(beta=100)
+        for layer in (self.first, self.second):
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / width), generator=generator)
+            nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.output.weight, math.sqrt(math.pi / width))
+        nn.init.constant_(self.output.bias, -radius)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """
+        Evaluate F.
+
+        :param points: (batch, 3), in the unit frame.
+        :return: (batch, 1).
+        """
+        places = (points / REACH)[None, None, None]
+        features = [
+            functional.grid_sample(grid, places, align_corners=True, padding_mode="border")[0, :, 0, 0].T
+            for grid in self.grids
+        ]
+        hidden = self.softplus(self.first(torch.cat([points, *features], dim=1)))
+        values: Tensor = self.output(self.softplus(self.second(hidden)))
+        return values

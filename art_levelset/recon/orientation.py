@@ -1,0 +1,166 @@
+"""
+Inside and outside of an unoriented cloud, decided for the whole cloud at once.
+
+Let mu_j = a_j n_j, area times outward normal, be the surface elements at the points y_j of a closed surface. Gauss's
+formula gives the indicator function of the solid (the winding number), 1 inside, 0 outside and 1/2 on the surface:
+
+    chi(x) = sum_j mu_j . grad_y G(x, y_j),        Laplace chi = -div sum_j mu_j delta(y_j).
+
+The unknowns are the mu_j. Two steps alternate, with a kernel whose width decreases: a step of steepest descent on
+sum_i (chi(y_i) - 1/2)^2, the equations of the parametric Gauss reconstruction; and turning every mu_j into the
+direction -grad chi(y_j), for the normals of a surface are those of its indicator's level set. The second half of the
+iterations allows only the normals of the fitted planes, so that what remains to be found is their signs. All sums are
+convolutions, done by fast Fourier transforms on a grid: seconds, and nothing is propagated from point to point, where
+one wrong step would turn everything behind it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from art_levelset.recon.clouds import neighbours, thin
+from art_levelset.recon.planes import COARSEST_SPACING, Planes
+
+NODES = 96
+REACH = 1.3
+"""The periodic grid has NODES^3 nodes and covers [-REACH, REACH)^3."""
+
+ITERATIONS = 30
+WIDEST = 2.0
+"""Width of the first kernel in grid cells; that of the last ones is one cell."""
+
+VOTERS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Indicator:
+    """
+    The indicator function of the solid that a cloud encloses: about 1 inside, 0 outside, 1/2 on its surface.
+
+    :param nodes: Its values on the grid, (NODES, NODES, NODES).
+    """
+
+    nodes: Tensor
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """
+        Interpolate between the nodes.
+
+        :param points: (n, 3) in the unit frame.
+        :return: (n,).
+        """
+        places = (points + REACH) * (NODES / REACH / (NODES - 1)) - 1
+        volume = self.nodes[None, None]
+        places = places.flip(1)[None, None, None]
+        return functional.grid_sample(volume, places, align_corners=True, padding_mode="border")[0, 0, 0, 0]
+
+
+def orient(planes: Planes, device: torch.device) -> tuple[Planes, Indicator]:
+    """
+    Turn the normals of planes outwards, and tell inside from outside.
+
+    :param planes: The planes, in the unit frame, with normals of any sign.
+    :param device: Where to compute, and where the indicator lives.
+    :return: The planes with outward normals, and the indicator function of their solid.
+    """
+    # Some planes of evenly spread places stand for all: surface elements of about equal area.
+    chosen = np.unique(neighbours(cKDTree(planes.centres), thin(planes.centres, COARSEST_SPACING), 1)[1])
+    centres = torch.as_tensor(planes.centres[chosen], dtype=torch.float32, device=device)
+    normals = torch.as_tensor(planes.normals[chosen], dtype=torch.float32, device=device)
+    elements, indicator = _surface_elements(centres, normals)
+    outward = planes.normals[chosen] * _signs((elements * normals).sum(dim=1).cpu().numpy())[:, None]
+    _, voters = neighbours(cKDTree(planes.centres[chosen]), planes.centres, min(VOTERS, len(chosen)))
+    votes = np.einsum("nki,ni->n", outward[voters], planes.normals)
+    return planes.flipped(votes < 0), indicator
+
+
+def _surface_elements(centres: Tensor, normals: Tensor) -> tuple[Tensor, Indicator]:
+    grid = _PeriodicGrid(centres)
+    elements = torch.zeros_like(centres)
+    for iteration in range(ITERATIONS):
+        width = max(WIDEST ** (1 - iteration / (0.8 * ITERATIONS)), 1.0)
+        grid.widen(width)
+        residuals = 0.5 - grid.read(grid.indicator(elements))
+        descent = grid.read_gradient(-grid.smooth(residuals))
+        change = grid.read(grid.indicator(descent))
+        elements = elements + descent * (residuals @ change) / (change @ change).clamp_min(1e-30)
+        directions = -grid.read_gradient(grid.transformed_indicator(elements))
+        if 2 * iteration >= ITERATIONS:
+            directions = normals * torch.where((directions * normals).sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
+        lengths = torch.linalg.vector_norm(elements, dim=1, keepdim=True)
+        elements = functional.normalize(directions, dim=1) * lengths
+    nodes = grid.indicator(elements)
+    on_surface = grid.read(nodes).median().clamp_min(1e-6)
+    return elements, Indicator(nodes / (2 * on_surface))
+
+
+class _PeriodicGrid:
+    """Linear maps between values at fixed points and functions on the grid, by trilinear weights and Fourier series."""
+
+    def __init__(self, points: Tensor) -> None:
+        places = (points + REACH) * (NODES / (2 * REACH))
+        corner = places.floor()
+        inner = places - corner
+        self.index, self.weights = [], []
+        for bits in range(8):
+            shift = torch.tensor([bits >> 2 & 1, bits >> 1 & 1, bits & 1], device=points.device)
+            node = (corner.long() + shift) % NODES
+            self.index.append((node[:, 0] * NODES + node[:, 1]) * NODES + node[:, 2])
+            self.weights.append(torch.where(shift == 1, inner, 1 - inner).prod(dim=1))
+        wave = torch.fft.fftfreq(NODES, d=1 / NODES, device=points.device) * (math.pi / REACH)
+        half = wave[: NODES // 2 + 1].abs()
+        self.waves = (wave[:, None, None], wave[None, :, None], half[None, None, :])
+        self.squares = wave[:, None, None] ** 2 + wave[None, :, None] ** 2 + half[None, None, :] ** 2
+        self.widen(1.0)
+
+    def widen(self, width: float) -> None:
+        """Set the width of the smoothed Green's function, in cells."""
+        cell = 2 * REACH / NODES
+        kernel = torch.exp(-0.5 * self.squares * (width * cell) ** 2) / self.squares.clamp_min(1e-12) / cell**3
+        kernel[0, 0, 0] = 0
+        self.kernel = kernel
+
+    def smooth(self, values: Tensor) -> Tensor:
+        """The Fourier series of sum_j v_j G(., y_j)."""
+        nodes = torch.zeros(NODES**3, dtype=values.dtype, device=values.device)
+        for index, weights in zip(self.index, self.weights, strict=True):
+            nodes.index_add_(0, index, weights * values)
+        series: Tensor = torch.fft.rfftn(nodes.reshape(NODES, NODES, NODES)) * self.kernel
+        return series
+
+    def transformed_indicator(self, elements: Tensor) -> Tensor:
+        """The Fourier series of chi."""
+        parts = [1j * wave * self.smooth(elements[:, axis]) for axis, wave in enumerate(self.waves)]
+        series: Tensor = parts[0] + parts[1] + parts[2]
+        return series
+
+    def indicator(self, elements: Tensor) -> Tensor:
+        """Chi on the grid; zero in its corner, which is far outside."""
+        nodes: Tensor = torch.fft.irfftn(self.transformed_indicator(elements), s=(NODES, NODES, NODES))
+        return nodes - nodes[0, 0, 0]
+
+    def read(self, nodes: Tensor) -> Tensor:
+        """The values of a function at the points."""
+        flat = nodes.reshape(-1)
+        total = torch.zeros_like(self.weights[0])
+        for index, weights in zip(self.index, self.weights, strict=True):
+            total += flat[index] * weights
+        return total
+
+    def read_gradient(self, series: Tensor) -> Tensor:
+        """The gradients at the points of a function given by its Fourier series."""
+        shape = (NODES, NODES, NODES)
+        columns = [self.read(torch.fft.irfftn(1j * wave * series, s=shape)) for wave in self.waves]
+        return torch.stack(columns, dim=1)
+
+
+def _signs(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.where(values < 0, -1.0, 1.0)

@@ -1,0 +1,122 @@
+"""The cloud's local planes, and the distance d(x, X) of eq. 13 that they define."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from art_levelset.recon.clouds import Points, neighbours, thin
+
+MOST_PLANES = 60_000
+FINEST_SPACING = 0.006
+COARSEST_SPACING = 0.02
+NEIGHBOURS = 24
+BLENDED = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """
+    Planes fitted to neighbourhoods of a cloud, in the unit frame.
+
+    The nearest point of a noisy cloud is a bad measure of the distance to the surface: it is never zero and it follows
+    every error of a single point. A plane through many points averages their errors.
+
+    :param centres: A point on each plane, (n, 3).
+    :param normals: Unit normals, (n, 3), of arbitrary sign unless oriented.
+    :param reach: The radius within which a plane stands for the surface.
+    """
+
+    centres: Points
+    normals: Points
+    reach: float
+
+    def __len__(self) -> int:
+        return len(self.centres)
+
+    def flipped(self, mask: NDArray[np.bool_]) -> Planes:
+        """
+        Turn some of the planes round.
+
+        :param mask: Which ones, (n,).
+        :return: The same planes with those normals negated.
+        """
+        return replace(self, normals=np.where(mask[:, None], -self.normals, self.normals))
+
+
+def fit_planes(cloud: Points) -> Planes:
+    """
+    Fit a plane to the neighbourhood of each point of a thinned cloud, by weighted principal components.
+
+    :param cloud: (n, 3) in the unit frame, n >= 3.
+    :return: At most about :data:`MOST_PLANES` planes; where the cloud is much thinner than usual there are none.
+    """
+    area = len(thin(cloud, COARSEST_SPACING)) * COARSEST_SPACING**2
+    spacing = float(np.clip(np.sqrt(area / MOST_PLANES), FINEST_SPACING, COARSEST_SPACING))
+    middles = thin(cloud, spacing)
+    reach, found = neighbours(cKDTree(cloud), middles, min(NEIGHBOURS, len(cloud)))
+    dense = reach[:, -1] <= 3 * np.median(reach[:, -1])
+    reach, found = reach[dense], found[dense]
+    weights = np.exp(-2 * (reach / reach[:, -1:]) ** 2)
+    weights /= weights.sum(axis=1, keepdims=True)
+    members = cloud[found]
+    centres = np.einsum("nk,nki->ni", weights, members)
+    offsets = members - centres[:, None]
+    covariances = np.einsum("nk,nki,nkj->nij", weights, offsets, offsets)
+    normals = np.linalg.eigh(covariances)[1][:, :, 0]
+    return Planes(centres, normals, max(float(np.median(reach[:, -1])), 2 * spacing))
+
+
+class PlaneDistance:
+    """
+    d(x, X) of eq. 13 as a differentiable function of x, measured to the local planes.
+
+    :param planes: The planes.
+    :param device: Where the tensors are.
+    """
+
+    def __init__(self, planes: Planes, device: torch.device) -> None:
+        self.reach = planes.reach
+        self.centres = torch.as_tensor(planes.centres, dtype=torch.float32, device=device)
+        self.normals = torch.as_tensor(planes.normals, dtype=torch.float32, device=device)
+        self._tree = cKDTree(planes.centres)
+        self._blended = min(BLENDED, len(planes))
+
+    def __call__(self, points: Tensor, levels: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Measure the distance of samples x(theta) of the level sets {F = t}.
+
+        Beside the data, d is the distance to the blend of the four nearest planes, counted positive on the side of the
+        plane that F calls the sign of t: with s = sign(t) sign(D_xF . n), d = s n . (x - c). So |d - |t|| is
+        |n . (x - c) - t| for the normal n that points the way of D_xF, and a sample that has strayed to the other side
+        of the surface is sent back instead of further away. Elsewhere (over holes, off edges) d is the distance to the
+        nearest centre.
+
+        :param points: x, (n, 3), differentiable in theta.
+        :param levels: t, (n,).
+        :param gradients: D_xF at the samples, (n, 3).
+        :return: d, (n,), differentiable in theta; the distance to the nearest centre, (n,), detached; whether the plane
+                 was used, (n,), bool.
+        """
+        places = points.detach()
+        reach, found = neighbours(self._tree, places.cpu().numpy(), self._blended)
+        nearest = torch.as_tensor(reach, dtype=points.dtype, device=points.device)
+        index = torch.as_tensor(found, device=points.device)
+        centres, normals = self.centres[index], self.normals[index]
+        weights = torch.exp(-2 * (nearest / (nearest[:, :1] + self.reach / 2)) ** 2).unsqueeze(2)
+        weights = weights / weights.sum(dim=1, keepdim=True)
+        aligned = normals * torch.where((normals * normals[:, :1]).sum(dim=2, keepdim=True) < 0, -1.0, 1.0)
+        blend = (weights * aligned).sum(dim=1)
+        length = torch.linalg.vector_norm(blend, dim=1).clamp_min(1e-6)
+        offset = (weights * aligned * centres).sum(dim=(1, 2)) / length
+        blend = blend / length.unsqueeze(1)
+        side = torch.where((blend * gradients).sum(dim=1) * levels < 0, -1.0, 1.0)
+        to_plane = side * ((blend * points).sum(dim=1) - offset)
+        to_centre = torch.linalg.vector_norm(points - centres[:, 0], dim=1)
+        beside = nearest[:, 0] ** 2 - to_plane.detach() ** 2 < self.reach**2
+        return torch.where(beside, to_plane, to_centre), nearest[:, 0], beside
