@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -45,8 +46,11 @@ NEAR, FAR = 0.03, 0.15
 
 LAMBDA = 1.0
 VOTE_WEIGHT = 2.0
-CERTAINTY = 0.3
+CERTAINTY = 0.15
 """A point's side is beyond doubt where |chi - 1/2| exceeds this and the data are further away than planes reach."""
+
+STOCK = 1 << 16
+"""Number of points near the surface, and of points anywhere, that are drawn once for all steps."""
 
 FLATTEST = 0.1
 """Samples with |D_xF| below this do not count: p(theta) moves arbitrarily fast there."""
@@ -121,91 +125,125 @@ def fit(
     """
     field = as_field(network)
     place = next(network.parameters()).device
-    distance = PlaneDistance(planes, place)
-    samples = _Sampler(cloud, planes, batch_size, generator, place)
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99))
+    samples = _Samples(cloud, planes, indicator, batch_size // 4, generator, place)
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / steps))
     for _ in (progress := tqdm(range(steps), desc="fit", unit="step", disable=not verbose)):
         optimizer.zero_grad(set_to_none=True)
-        loss = step_loss(field, distance, indicator, samples)
+        loss = _loss(field, samples)
         torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
         progress.set_postfix(loss=f"{float(loss.detach()):.4f}", refresh=False)
 
 
-def step_loss(field: Field, distance: PlaneDistance, indicator: Indicator, samples: _Sampler) -> Tensor:
-    """
-    The loss of this module on one batch of samples.
+@dataclass(frozen=True, eq=False)
+class _Space:
+    """Points, (n, 3), the distances and indices of their nearest planes, (n, k), and chi - 1/2 at them, (n,)."""
 
-    :param field: F.
-    :param distance: d.
-    :param indicator: Chi.
-    :param samples: The source of the samples.
-    :return: A scalar, differentiable in the parameters.
+    points: Tensor
+    reach: Tensor
+    found: Tensor
+    inside: Tensor
+
+    def __getitem__(self, rows: Tensor) -> _Space:
+        return _Space(self.points[rows], self.reach[rows], self.found[rows], self.inside[rows])
+
+
+class _Samples:
     """
+    Random points for the steps: a quarter each of the cloud, around the surface, near it, and everywhere.
+
+    Points that do not move with theta are drawn, with their nearest planes, from a stock made once.
+    """
+
+    def __init__(
+        self,
+        cloud: Points,
+        planes: Planes,
+        indicator: Indicator,
+        quarter: int,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> None:
+        self.distance = PlaneDistance(planes, device)
+        self.indicator = indicator
+        self.quarter = quarter
+        self.generator = generator
+        self._cloud = torch.as_tensor(cloud, dtype=torch.float32, device=device)
+        near = self._jittered(STOCK, NEAR)
+        far = self._jittered(STOCK // 2, FAR)
+        anywhere = WALL * (2 * torch.rand(STOCK // 2, 3, generator=generator) - 1)
+        self._near = self.locate(near.clamp(-WALL, WALL))
+        self._far = self.locate(torch.cat([far, anywhere.to(device)]).clamp(-WALL, WALL))
+
+    def locate(self, points: Tensor) -> _Space:
+        """What belongs to some points."""
+        return _Space(points, *self.distance.neighbours(points), self.indicator(points) - 0.5)
+
+    def of_cloud(self) -> Tensor:
+        """Points of the cloud, (n, 3)."""
+        return self._cloud[self._rows(self._cloud)]
+
+    def around_surface(self) -> Tensor:
+        """Where the projection to the zero level set starts, (n, 3)."""
+        return self._jittered(self.quarter, self.distance.reach)
+
+    def elsewhere(self) -> _Space:
+        """Samples of the other level sets: 2 n."""
+        parts = [stock[self._rows(stock.points)] for stock in (self._near, self._far)]
+        return _joined(*parts)
+
+    def _rows(self, points: Tensor) -> Tensor:
+        return torch.randint(len(points), (self.quarter,), generator=self.generator).to(points.device)
+
+    def _jittered(self, count: int, deviation: float) -> Tensor:
+        centres = self.distance.centres
+        rows = torch.randint(len(centres), (count,), generator=self.generator)
+        jitter = deviation * torch.randn(count, 3, generator=self.generator)
+        return centres[rows.to(centres.device)] + jitter.to(centres.device)
+
+
+def _joined(one: _Space, other: _Space) -> _Space:
+    return _Space(
+        torch.cat([one.points, other.points]),
+        torch.cat([one.reach, other.reach]),
+        torch.cat([one.found, other.found]),
+        torch.cat([one.inside, other.inside]),
+    )
+
+
+def _loss(field: Field, samples: _Samples) -> Tensor:
+    """The loss of this module on one batch of samples."""
     box = (-WALL, WALL)
-    on_zero = project(field, samples.around_surface(distance.reach), max_iter=1, tol=1e-4, box=box)
-    elsewhere = project(field, samples.everywhere(), max_iter=0, box=box)
-    points = torch.cat([on_zero.points, elsewhere.points])
+    on_zero = project(field, samples.around_surface(), max_iter=1, tol=1e-4, box=box)
+    drawn = samples.elsewhere()
+    elsewhere = project(field, drawn.points, max_iter=0)
+    split = len(on_zero.points)
+    space = _joined(samples.locate(on_zero.points), drawn)
     jacobians = torch.cat([on_zero.jacobians, elsewhere.jacobians])
     levels = torch.cat([on_zero.values, elsewhere.values]).squeeze(1)
     gradients = jacobians.squeeze(1)
-    positions = sample_network(field, points, jacobians)
-    distances, nearest, beside = distance(positions, levels, gradients)
+    positions = sample_network(field, space.points, jacobians)
+    distances, beside = samples.distance(positions, levels, gradients, space.reach, space.found)
 
-    split = len(on_zero.points)
-    inside = indicator(points) - 0.5
-    certain = (inside.abs() > CERTAINTY) & (nearest > distance.reach / 2)
-    wrong = certain & (inside * levels > 0)
+    certain = (space.inside.abs() > CERTAINTY) & (space.reach[:, 0] > samples.distance.reach / 2)
+    wrong = certain & (space.inside * levels > 0)
     counts = (torch.linalg.vector_norm(gradients, dim=1) > FLATTEST) & ~wrong
     # Over a hole of the data nothing is known about where the zero set should be: its samples there do not count.
     counts[:split] &= beside[:split]
-    rows = torch.arange(len(points), device=points.device)
+    rows = torch.arange(len(counts), device=counts.device)
     sets = [part for part in (rows[:split][counts[:split]], rows[split:][counts[split:]]) if len(part)]
 
     voters = split + torch.nonzero(certain[split:]).squeeze(1)
     cloud = samples.of_cloud()
-    values = field(torch.cat([cloud, points[voters]])).squeeze(1)
-    missing = torch.relu(nearest[voters] / 2 + inside[voters].sign() * values[len(cloud) :])
-    votes = missing.sum() / len(elsewhere.points)
+    values = field(torch.cat([cloud, space.points[voters]])).squeeze(1)
+    missing = torch.relu(space.reach[voters, 0] / 2 + space.inside[voters].sign() * values[len(cloud) :])
+    votes = missing.sum() / (len(counts) - split)
     if not sets:
         return VOTE_WEIGHT * votes
     attached = [distances[part] for part in sets], [levels[part] for part in sets]
     return reconstruction_loss(*attached, values[: len(cloud)], LAMBDA) + VOTE_WEIGHT * votes
-
-
-class _Sampler:
-    """Random points for one step: a quarter each around the surface, near it, further from it, and of the cloud."""
-
-    def __init__(
-        self, cloud: Points, planes: Planes, batch_size: int, generator: torch.Generator, device: torch.device
-    ) -> None:
-        self.cloud = torch.as_tensor(cloud, dtype=torch.float32)
-        self.centres = torch.as_tensor(planes.centres, dtype=torch.float32)
-        self.quarter = batch_size // 4
-        self.generator = generator
-        self.device = device
-
-    def of_cloud(self) -> Tensor:
-        """Points of the cloud, (n, 3)."""
-        return self._choose(self.cloud, self.quarter).to(self.device)
-
-    def around_surface(self, reach: float) -> Tensor:
-        """Where the projection to the zero level set starts, (n, 3)."""
-        return self._jittered(self.quarter, reach).to(self.device)
-
-    def everywhere(self) -> Tensor:
-        """Samples of the other level sets, (2 n, 3): near the surface, further from it, anywhere."""
-        few = self.quarter // 2
-        anywhere = WALL * (2 * torch.rand(self.quarter - few, 3, generator=self.generator) - 1)
-        return torch.cat([self._jittered(self.quarter, NEAR), self._jittered(few, FAR), anywhere]).to(self.device)
-
-    def _jittered(self, count: int, deviation: float) -> Tensor:
-        return self._choose(self.centres, count) + deviation * torch.randn(count, 3, generator=self.generator)
-
-    def _choose(self, points: Tensor, count: int) -> Tensor:
-        return points[torch.randint(len(points), (count,), generator=self.generator)]
 
 
 def _rate(time: float) -> float:

@@ -26,7 +26,7 @@ class GridNetwork(nn.Module):
     approximately: hidden weights N(0, 2 / units), output weights sqrt(pi / width), biases 0 and -radius.
 
     :param resolutions: Nodes of each grid along an axis, >= 2.
-    :param channels: Features of each grid.
+    :param channels: Number of features of each grid.
     :param width: Units of the hidden layers.
     :param radius: Radius of the sphere that is the initial zero level set, > 0.
     :param generator: Source of the random initial weights; None for torch's default one.
@@ -34,15 +34,17 @@ class GridNetwork(nn.Module):
 
     def __init__(
         self,
-        resolutions: Sequence[int] = (16, 32, 64),
-        channels: int = 4,
+        resolutions: Sequence[int] = (16, 32, 64, 128),
+        channels: Sequence[int] = (4, 4, 4, 2),
         width: int = 64,
         radius: float = 0.7,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.grids = nn.ParameterList(nn.Parameter(torch.zeros(1, channels, n, n, n)) for n in resolutions)
-        self.first = nn.Linear(3 + channels * len(resolutions), width)
+        self.grids = nn.ParameterList(
+            nn.Parameter(torch.zeros(1, c, n, n, n)) for n, c in zip(resolutions, channels, strict=True)
+        )
+        self.first = nn.Linear(3 + sum(channels), width)
         self.second = nn.Linear(width, width)
         self.output = nn.Linear(width, 1)
         self.softplus = nn.Softplus(beta=100)

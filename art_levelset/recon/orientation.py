@@ -9,9 +9,10 @@ formula gives the indicator function of the solid (the winding number), 1 inside
 The unknowns are the mu_j. Two steps alternate, with a kernel whose width decreases: a step of steepest descent on
 sum_i (chi(y_i) - 1/2)^2, the equations of the parametric Gauss reconstruction; and turning every mu_j into the
 direction -grad chi(y_j), for the normals of a surface are those of its indicator's level set. The second half of the
-iterations allows only the normals of the fitted planes, so that what remains to be found is their signs. All sums are
-convolutions, done by fast Fourier transforms on a grid: seconds, and nothing is propagated from point to point, where
-one wrong step would turn everything behind it.
+iterations allows only the normals of the fitted planes, so that what remains to be found is their signs. Then all
+planes are turned outwards, and on a finer grid the areas start as those of the neighbourhoods and take some steps of
+descent. All sums are convolutions, done by fast Fourier transforms on periodic grids: seconds, and nothing is
+propagated from point to point, where one wrong step would turn everything behind it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ from torch import Tensor
 from art_levelset.recon.clouds import neighbours, thin
 from art_levelset.recon.planes import COARSEST_SPACING, Planes
 
-NODES = 96
 REACH = 1.3
-"""The periodic grid has NODES^3 nodes and covers [-REACH, REACH)^3."""
+"""The periodic grids cover [-REACH, REACH)^3."""
+
+COARSE_NODES, FINE_NODES = 96, 160
+"""The numbers of nodes along an axis of the grid that finds the signs, and of the indicator's."""
 
 ITERATIONS = 30
 WIDEST = 2.0
@@ -39,13 +42,16 @@ WIDEST = 2.0
 
 VOTERS = 3
 
+AREA_NEIGHBOURS = 8
+AREA_ITERATIONS = 5
+
 
 @dataclass(frozen=True, eq=False)
 class Indicator:
     """
     The indicator function of the solid that a cloud encloses: about 1 inside, 0 outside, 1/2 on its surface.
 
-    :param nodes: Its values on the grid, (NODES, NODES, NODES).
+    :param nodes: Its values on the grid, (n, n, n).
     """
 
     nodes: Tensor
@@ -57,7 +63,8 @@ class Indicator:
         :param points: (n, 3) in the unit frame.
         :return: (n,).
         """
-        places = (points + REACH) * (NODES / REACH / (NODES - 1)) - 1
+        count = len(self.nodes)
+        places = (points + REACH) * (count / REACH / (count - 1)) - 1
         volume = self.nodes[None, None]
         places = places.flip(1)[None, None, None]
         return functional.grid_sample(volume, places, align_corners=True, padding_mode="border")[0, 0, 0, 0]
@@ -75,15 +82,17 @@ def orient(planes: Planes, device: torch.device) -> tuple[Planes, Indicator]:
     chosen = np.unique(neighbours(cKDTree(planes.centres), thin(planes.centres, COARSEST_SPACING), 1)[1])
     centres = torch.as_tensor(planes.centres[chosen], dtype=torch.float32, device=device)
     normals = torch.as_tensor(planes.normals[chosen], dtype=torch.float32, device=device)
-    elements, indicator = _surface_elements(centres, normals)
+    elements = _surface_elements(centres, normals)
     outward = planes.normals[chosen] * _signs((elements * normals).sum(dim=1).cpu().numpy())[:, None]
     _, voters = neighbours(cKDTree(planes.centres[chosen]), planes.centres, min(VOTERS, len(chosen)))
     votes = np.einsum("nki,ni->n", outward[voters], planes.normals)
-    return planes.flipped(votes < 0), indicator
+    planes = planes.flipped(votes < 0)
+    return planes, _indicator(planes, device)
 
 
-def _surface_elements(centres: Tensor, normals: Tensor) -> tuple[Tensor, Indicator]:
-    grid = _PeriodicGrid(centres)
+def _surface_elements(centres: Tensor, normals: Tensor) -> Tensor:
+    """Area times outward normal, up to a common factor, (n, 3)."""
+    grid = _PeriodicGrid(centres, COARSE_NODES)
     elements = torch.zeros_like(centres)
     for iteration in range(ITERATIONS):
         width = max(WIDEST ** (1 - iteration / (0.8 * ITERATIONS)), 1.0)
@@ -97,43 +106,58 @@ def _surface_elements(centres: Tensor, normals: Tensor) -> tuple[Tensor, Indicat
             directions = normals * torch.where((directions * normals).sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
         lengths = torch.linalg.vector_norm(elements, dim=1, keepdim=True)
         elements = functional.normalize(directions, dim=1) * lengths
-    nodes = grid.indicator(elements)
-    on_surface = grid.read(nodes).median().clamp_min(1e-6)
-    return elements, Indicator(nodes / (2 * on_surface))
+    return elements
+
+
+def _indicator(planes: Planes, device: torch.device) -> Indicator:
+    """Chi of oriented planes: the areas of their surface elements follow from the distances to their neighbours."""
+    centres = torch.as_tensor(planes.centres, dtype=torch.float32, device=device)
+    normals = torch.as_tensor(planes.normals, dtype=torch.float32, device=device)
+    reach, _ = neighbours(cKDTree(planes.centres), planes.centres, min(AREA_NEIGHBOURS + 1, len(planes)))
+    areas = torch.as_tensor(reach[:, -1:] ** 2, dtype=torch.float32, device=device)
+    grid = _PeriodicGrid(centres, FINE_NODES)
+    for _ in range(AREA_ITERATIONS):
+        residuals = 0.5 - grid.read(grid.indicator(areas * normals))
+        descent = areas * (grid.read_gradient(-grid.smooth(residuals)) * normals).sum(dim=1, keepdim=True)
+        change = grid.read(grid.indicator(descent * normals))
+        areas = (areas + descent * (residuals @ change) / (change @ change).clamp_min(1e-30)).clamp_min(0)
+    nodes = grid.indicator(areas * normals)
+    return Indicator(nodes / (2 * grid.read(nodes).median().clamp_min(1e-6)))
 
 
 class _PeriodicGrid:
     """Linear maps between values at fixed points and functions on the grid, by trilinear weights and Fourier series."""
 
-    def __init__(self, points: Tensor) -> None:
-        places = (points + REACH) * (NODES / (2 * REACH))
+    def __init__(self, points: Tensor, nodes: int) -> None:
+        self.shape = (nodes, nodes, nodes)
+        self.cell = 2 * REACH / nodes
+        places = (points + REACH) / self.cell
         corner = places.floor()
         inner = places - corner
         self.index, self.weights = [], []
         for bits in range(8):
             shift = torch.tensor([bits >> 2 & 1, bits >> 1 & 1, bits & 1], device=points.device)
-            node = (corner.long() + shift) % NODES
-            self.index.append((node[:, 0] * NODES + node[:, 1]) * NODES + node[:, 2])
+            node = (corner.long() + shift) % nodes
+            self.index.append((node[:, 0] * nodes + node[:, 1]) * nodes + node[:, 2])
             self.weights.append(torch.where(shift == 1, inner, 1 - inner).prod(dim=1))
-        wave = torch.fft.fftfreq(NODES, d=1 / NODES, device=points.device) * (math.pi / REACH)
-        half = wave[: NODES // 2 + 1].abs()
+        wave = torch.fft.fftfreq(nodes, d=1 / nodes, device=points.device) * (math.pi / REACH)
+        half = wave[: nodes // 2 + 1].abs()
         self.waves = (wave[:, None, None], wave[None, :, None], half[None, None, :])
         self.squares = wave[:, None, None] ** 2 + wave[None, :, None] ** 2 + half[None, None, :] ** 2
         self.widen(1.0)
 
     def widen(self, width: float) -> None:
         """Set the width of the smoothed Green's function, in cells."""
-        cell = 2 * REACH / NODES
-        kernel = torch.exp(-0.5 * self.squares * (width * cell) ** 2) / self.squares.clamp_min(1e-12) / cell**3
+        kernel = torch.exp(-0.5 * self.squares * (width * self.cell) ** 2) / self.squares.clamp_min(1e-12)
         kernel[0, 0, 0] = 0
-        self.kernel = kernel
+        self.kernel = kernel / self.cell**3
 
     def smooth(self, values: Tensor) -> Tensor:
         """The Fourier series of sum_j v_j G(., y_j)."""
-        nodes = torch.zeros(NODES**3, dtype=values.dtype, device=values.device)
+        nodes = torch.zeros(math.prod(self.shape), dtype=values.dtype, device=values.device)
         for index, weights in zip(self.index, self.weights, strict=True):
             nodes.index_add_(0, index, weights * values)
-        series: Tensor = torch.fft.rfftn(nodes.reshape(NODES, NODES, NODES)) * self.kernel
+        series: Tensor = torch.fft.rfftn(nodes.reshape(self.shape)) * self.kernel
         return series
 
     def transformed_indicator(self, elements: Tensor) -> Tensor:
@@ -144,7 +168,7 @@ class _PeriodicGrid:
 
     def indicator(self, elements: Tensor) -> Tensor:
         """Chi on the grid; zero in its corner, which is far outside."""
-        nodes: Tensor = torch.fft.irfftn(self.transformed_indicator(elements), s=(NODES, NODES, NODES))
+        nodes: Tensor = torch.fft.irfftn(self.transformed_indicator(elements), s=self.shape)
         return nodes - nodes[0, 0, 0]
 
     def read(self, nodes: Tensor) -> Tensor:
@@ -157,8 +181,7 @@ class _PeriodicGrid:
 
     def read_gradient(self, series: Tensor) -> Tensor:
         """The gradients at the points of a function given by its Fourier series."""
-        shape = (NODES, NODES, NODES)
-        columns = [self.read(torch.fft.irfftn(1j * wave * series, s=shape)) for wave in self.waves]
+        columns = [self.read(torch.fft.irfftn(1j * wave * series, s=self.shape)) for wave in self.waves]
         return torch.stack(columns, dim=1)
 
 

@@ -87,7 +87,22 @@ class PlaneDistance:
         self._tree = cKDTree(planes.centres)
         self._blended = min(BLENDED, len(planes))
 
-    def __call__(self, points: Tensor, levels: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def neighbours(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Find the planes that matter at some points.
+
+        :param points: (n, 3).
+        :return: The distances to the nearest centres, (n, k), ascending, and the indices of their planes, (n, k).
+        """
+        distances, indices = neighbours(self._tree, points.detach().cpu().double().numpy(), self._blended)
+        return (
+            torch.as_tensor(distances, dtype=torch.float32, device=points.device),
+            torch.as_tensor(indices, device=points.device),
+        )
+
+    def __call__(
+        self, points: Tensor, levels: Tensor, gradients: Tensor, reach: Tensor, found: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """
         Measure the distance of samples x(theta) of the level sets {F = t}.
 
@@ -100,15 +115,12 @@ class PlaneDistance:
         :param points: x, (n, 3), differentiable in theta.
         :param levels: t, (n,).
         :param gradients: D_xF at the samples, (n, 3).
-        :return: d, (n,), differentiable in theta; the distance to the nearest centre, (n,), detached; whether the plane
-                 was used, (n,), bool.
+        :param reach: The distances to the nearest centres, (n, k), from :meth:`neighbours`.
+        :param found: The indices of their planes, (n, k).
+        :return: d, (n,), differentiable in theta, and whether it was measured to the planes, (n,), bool.
         """
-        places = points.detach()
-        reach, found = neighbours(self._tree, places.cpu().numpy(), self._blended)
-        nearest = torch.as_tensor(reach, dtype=points.dtype, device=points.device)
-        index = torch.as_tensor(found, device=points.device)
-        centres, normals = self.centres[index], self.normals[index]
-        weights = torch.exp(-2 * (nearest / (nearest[:, :1] + self.reach / 2)) ** 2).unsqueeze(2)
+        centres, normals = self.centres[found], self.normals[found]
+        weights = torch.exp(-2 * (reach / (reach[:, :1] + self.reach / 2)) ** 2).unsqueeze(2)
         weights = weights / weights.sum(dim=1, keepdim=True)
         aligned = normals * torch.where((normals * normals[:, :1]).sum(dim=2, keepdim=True) < 0, -1.0, 1.0)
         blend = (weights * aligned).sum(dim=1)
@@ -118,5 +130,5 @@ class PlaneDistance:
         side = torch.where((blend * gradients).sum(dim=1) * levels < 0, -1.0, 1.0)
         to_plane = side * ((blend * points).sum(dim=1) - offset)
         to_centre = torch.linalg.vector_norm(points - centres[:, 0], dim=1)
-        beside = nearest[:, 0] ** 2 - to_plane.detach() ** 2 < self.reach**2
-        return torch.where(beside, to_plane, to_centre), nearest[:, 0], beside
+        beside = reach[:, 0] ** 2 - to_plane.detach() ** 2 < self.reach**2
+        return torch.where(beside, to_plane, to_centre), beside
