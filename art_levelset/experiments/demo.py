@@ -112,17 +112,17 @@ class Demonstration:
         """
         lines = [
             f"Handwritten digits, 500 test images, L_inf attacks of radius {EPS}, {ATTACK_STEPS} steps",
-            f"{'training':<24}{'clean':>9}{'PGD, cross-entropy':>21}{'PGD, margin':>14}{'seconds':>10}",
+            f"{'training':<28}{'clean':>9}{'PGD, cross-entropy':>21}{'PGD, margin':>14}{'seconds':>10}",
             *(
-                f"{row.training:<24}{row.clean:>9.1%}{row.pgd_cross_entropy:>21.1%}{row.pgd_margin:>14.1%}"
+                f"{row.training:<28}{row.clean:>9.1%}{row.pgd_cross_entropy:>21.1%}{row.pgd_margin:>14.1%}"
                 f"{row.seconds:>10.1f}"
                 for row in self.robustness
             ),
             "",
             "Figure 1: distance from the decision boundary to the nearest of the 16 points",
-            f"{'training':<24}{'accuracy':>9}{'L_inf':>21}{'L_2':>14}",
+            f"{'training':<28}{'accuracy':>9}{'L_inf':>21}{'L_2':>14}",
             *(
-                f"({panel.name}) {panel.training:<20}{panel.accuracy:>9.1%}{panel.distance_inf:>21.4f}"
+                f"({panel.name}) {panel.training:<24}{panel.accuracy:>9.1%}{panel.distance_inf:>21.4f}"
                 f"{panel.distance_2:>14.4f}"
                 for panel in self.panels
             ),

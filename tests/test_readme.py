@@ -1,0 +1,32 @@
+"""The README's Python blocks run, in order and in one namespace; its commands are those of the Makefile."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_blocks_run() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) == 3
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["accuracy"](names["classifier"].model, names["x_test"], names["y_test"]) > 0.5
+    assert len(names["points"]) > 500
+    assert names["loss"].item() > 0.3
+    assert all(torch.isfinite(parameter.grad).all() for parameter in names["network"].parameters())
+
+
+def test_the_plain_commands_are_those_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipes = [line.strip() for line in makefile.splitlines() if line.startswith("\t")]
+    commands = [line.replace("$(BIN)", ".venv/bin") for line in recipes]
+    for plain in re.findall(r"^\.venv/bin/.*$", README, flags=re.MULTILINE):
+        assert plain in commands
