@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trimesh import Trimesh
 
 PROGRAM = "python -m art_levelset.recon"
-STEPS = 1000
+STEPS = 800
 RESOLUTION = 256
 
 

@@ -3,7 +3,7 @@ Marching cubes, coarse to fine: the triangle mesh of the zero level set of a fun
 
 Most of a grid is far from the surface. The nodes of every eighth layer are evaluated first; of the bricks between them
 only those are filled in that the zero level set can meet: their corners differ in sign, or one of them is, for a
-function with slope at most about 1.5, within reach of it. In the others every node is given the value of a corner.
+function of slope 1.5 at most, near enough to it. In the others every node is given the value of a corner.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _grid_values(
         [function(part * step + low) for part in np.array_split(coarse_nodes, len(coarse_nodes) // CHUNK + 1)]
     ).reshape(tuple(bricks + 1))
     corners = np.stack([_shifted(coarse, bits, bricks) for bits in range(8)])
-    reach = STEEPEST * step * BRICK * np.sqrt(3)
+    reach = STEEPEST * step * BRICK * np.sqrt(3) / 2  # no point of a brick is further from its nearest corner
     near = (np.abs(corners).min(axis=0) <= reach) | (corners.min(axis=0) * corners.max(axis=0) <= 0)
     values: NDArray[np.float32] = np.repeat(np.repeat(np.repeat(coarse, BRICK, 0), BRICK, 1), BRICK, 2)
     values = np.ascontiguousarray(values[tuple(slice(0, n * BRICK + 1) for n in bricks)])

@@ -41,11 +41,11 @@ logger = logging.getLogger(__name__)
 WALL = 1.1
 """Samples are drawn from [-WALL, WALL]^3 of the unit frame and kept in it."""
 
-NEAR, FAR = 0.03, 0.15
+NEAR, FAR = 0.015, 0.1
 """Standard deviations, in the unit frame, of the jitter that spreads the samples of the levels t != 0."""
 
 LAMBDA = 1.0
-VOTE_WEIGHT = 2.0
+VOTE_WEIGHT = 5.0
 CERTAINTY = 0.15
 """A point's side is beyond doubt where |chi - 1/2| exceeds this and the data are further away than planes reach."""
 
@@ -60,7 +60,7 @@ def reconstruct(
     points: object,
     *,
     network: nn.Module | None = None,
-    steps: int = 1000,
+    steps: int = 800,
     batch_size: int = 4096,
     learning_rate: float = 2e-3,
     seed: int = 0,

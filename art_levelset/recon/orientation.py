@@ -24,6 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -33,8 +34,8 @@ from art_levelset.recon.planes import COARSEST_SPACING, Planes
 REACH = 1.3
 """The periodic grids cover [-REACH, REACH)^3."""
 
-COARSE_NODES, FINE_NODES = 96, 160
-"""The numbers of nodes along an axis of the grid that finds the signs, and of the indicator's."""
+GRIDS = (1.25, 96), (2.5, 160)
+"""Nodes per reach of the planes and the largest number of nodes along an axis, of the two grids."""
 
 ITERATIONS = 30
 WIDEST = 2.0
@@ -82,17 +83,18 @@ def orient(planes: Planes, device: torch.device) -> tuple[Planes, Indicator]:
     chosen = np.unique(neighbours(cKDTree(planes.centres), thin(planes.centres, COARSEST_SPACING), 1)[1])
     centres = torch.as_tensor(planes.centres[chosen], dtype=torch.float32, device=device)
     normals = torch.as_tensor(planes.normals[chosen], dtype=torch.float32, device=device)
-    elements = _surface_elements(centres, normals)
+    coarse, fine = (min(next_fast_len(math.ceil(2 * REACH / planes.reach * rate)), most) for rate, most in GRIDS)
+    elements = _surface_elements(centres, normals, coarse)
     outward = planes.normals[chosen] * _signs((elements * normals).sum(dim=1).cpu().numpy())[:, None]
     _, voters = neighbours(cKDTree(planes.centres[chosen]), planes.centres, min(VOTERS, len(chosen)))
     votes = np.einsum("nki,ni->n", outward[voters], planes.normals)
     planes = planes.flipped(votes < 0)
-    return planes, _indicator(planes, device)
+    return planes, _indicator(planes, fine, device)
 
 
-def _surface_elements(centres: Tensor, normals: Tensor) -> Tensor:
+def _surface_elements(centres: Tensor, normals: Tensor, nodes: int) -> Tensor:
     """Area times outward normal, up to a common factor, (n, 3)."""
-    grid = _PeriodicGrid(centres, COARSE_NODES)
+    grid = _PeriodicGrid(centres, nodes)
     elements = torch.zeros_like(centres)
     for iteration in range(ITERATIONS):
         width = max(WIDEST ** (1 - iteration / (0.8 * ITERATIONS)), 1.0)
@@ -109,20 +111,20 @@ def _surface_elements(centres: Tensor, normals: Tensor) -> Tensor:
     return elements
 
 
-def _indicator(planes: Planes, device: torch.device) -> Indicator:
+def _indicator(planes: Planes, nodes: int, device: torch.device) -> Indicator:
     """Chi of oriented planes: the areas of their surface elements follow from the distances to their neighbours."""
     centres = torch.as_tensor(planes.centres, dtype=torch.float32, device=device)
     normals = torch.as_tensor(planes.normals, dtype=torch.float32, device=device)
     reach, _ = neighbours(cKDTree(planes.centres), planes.centres, min(AREA_NEIGHBOURS + 1, len(planes)))
     areas = torch.as_tensor(reach[:, -1:] ** 2, dtype=torch.float32, device=device)
-    grid = _PeriodicGrid(centres, FINE_NODES)
+    grid = _PeriodicGrid(centres, nodes)
     for _ in range(AREA_ITERATIONS):
         residuals = 0.5 - grid.read(grid.indicator(areas * normals))
         descent = areas * (grid.read_gradient(-grid.smooth(residuals)) * normals).sum(dim=1, keepdim=True)
         change = grid.read(grid.indicator(descent * normals))
         areas = (areas + descent * (residuals @ change) / (change @ change).clamp_min(1e-30)).clamp_min(0)
-    nodes = grid.indicator(areas * normals)
-    return Indicator(nodes / (2 * grid.read(nodes).median().clamp_min(1e-6)))
+    chi = grid.indicator(areas * normals)
+    return Indicator(chi / (2 * grid.read(chi).median().clamp_min(1e-6)))
 
 
 class _PeriodicGrid:

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from art_levelset.recon import __main__ as recon
+from art_levelset.recon import demo_scan_path
+from art_levelset.recon.__main__ import main
+from art_levelset.recon.clouds import Points
+
+QUICK = ["--steps", "40", "--resolution", "32", "--quiet"]
+
+
+def one_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a failing command writes."""
+    try:
+        status: object = main(argv)
+    except SystemExit as stop:
+        status = stop.code
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("python -m art_levelset.recon: error: ")
+    return line.removeprefix("python -m art_levelset.recon: error: ")
+
+
+@pytest.fixture
+def scan(tmp_path: Path, sphere_points: Points) -> Path:
+    path = tmp_path / "scan.npy"
+    np.save(path, sphere_points)
+    return path
+
+
+def test_a_scan_becomes_a_mesh(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reference, preview = scan.with_name("reference.stl"), scan.with_name("a.png")
+    trimesh.creation.icosphere(subdivisions=4).export(reference)
+    assert main([str(scan), *QUICK, "--preview", str(preview), "--reference", str(reference)]) == 0
+    output = scan.with_name("scan.mesh.ply")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("nearest sample x 10^3: Chamfer ")
+    chamfer = float(lines[1].removeprefix("to the surface x 10^3: Chamfer ").split(",")[0])
+    assert chamfer < 30
+    assert lines[2].startswith("Wrote in ")
+    assert lines[3:] == [f"  {output}", f"  {preview}"]
+    mesh = trimesh.load(output, force="mesh")
+    assert mesh.is_watertight
+    assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).mean() < 0.05
+    assert preview.read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in scan.parent.iterdir()) == sorted(
+        ["scan.npy", "scan.mesh.ply", "reference.stl", "a.png"]
+    )
+
+
+def test_the_output_can_be_chosen(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.obj", "b.stl"):
+        assert main([str(scan), "--steps", "1", "--resolution", "16", "--quiet", "-o", str(scan.with_name(name))]) == 0
+        assert len(trimesh.load(scan.with_name(name), force="mesh").faces) > 50
+        assert capsys.readouterr().out.splitlines()[-1] == f"  {scan.with_name(name)}"
+    assert not scan.with_name("scan.mesh.ply").exists()
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (np.full((20, 3), np.nan), "points: 20 of 20 have NaN or infinite coordinates"),
+        (np.ones((20, 3)), "points: all points are equal"),
+        (np.eye(3), "points: need at least 10, got 3"),
+        (np.ones((20, 2)), "the points must have the shape (n, 3), got (20, 2)"),
+        (np.ones(20), "the points must have the shape (n, 3), got (20,)"),
+    ],
+)
+def test_bad_clouds(points: Points, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "scan.npy", points)
+    assert message in one_error([str(tmp_path / "scan.npy")], capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.npy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "contents", "message"),
+    [
+        ("scan.ply", None, "No such file"),
+        ("scan.ply", b"garbage", "cannot be read as .ply"),
+        ("scan.ply", b"", "cannot be read as .ply"),
+        ("scan.jpg", b"", "unsupported suffix '.jpg'"),
+    ],
+)
+def test_bad_files(
+    name: str, contents: bytes | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    if contents is not None:
+        path.write_bytes(contents)
+    before = list(tmp_path.iterdir())
+    line = one_error([str(path)], capsys)
+    assert message in line
+    assert name in line
+    assert list(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--resolution", "7"], "--resolution must be at least 8, got 7"),
+        (["--resolution", "many"], "argument --resolution: invalid int value: 'many'"),
+        (["--steps", "0"], "steps must be at least 1, got 0"),
+        (["--seed", "-1"], "seed must be >= 0, got -1"),
+        (["--device", "abacus"], "--device: 'abacus' cannot be used: "),
+        (["-o", "nowhere/mesh.ply"], "--output: there is no directory nowhere"),
+        (["-o", "mesh.txt"], "--output: cannot write a mesh as '.txt'"),
+        (["-o", "mesh"], "--output: cannot write a mesh as ''"),
+        (["-o", "mesh.gltf"], "--output: cannot write a mesh as '.gltf'"),
+        (["--preview", "a.jpg"], "--preview: must be a .png file, got a.jpg"),
+        (["--preview", "nowhere/a.png"], "--preview: there is no directory nowhere"),
+        (["--reference", "missing.ply"], "missing.ply"),
+        (["--reference", "scan.npy"], "--reference: scan.npy cannot be read"),
+        (["--reference", "cloud.ply"], "--reference: cloud.ply has no triangles"),
+        (["--fast"], "unrecognized arguments: --fast"),
+    ],
+)
+def test_bad_arguments(
+    argv: list[str], message: str, scan: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(scan.parent)
+    trimesh.PointCloud(np.eye(3)).export("cloud.ply")
+    before = sorted(scan.parent.iterdir())
+    assert message in one_error([scan.name, *argv], capsys)
+    assert sorted(scan.parent.iterdir()) == before
+
+
+def test_an_output_that_is_a_directory(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = scan.with_name("folder.ply")
+    folder.mkdir()
+    assert f"--output: {folder} is a directory" in one_error([str(scan), "-o", str(folder)], capsys)
+
+
+def test_a_failure_while_writing_leaves_nothing(
+    scan: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(self: trimesh.Trimesh, path: str | None = None, file_type: str | None = None) -> object:
+        if path is None:
+            return b""
+        Path(path).write_text("half of it")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(trimesh.Trimesh, "export", fail)
+    argv = [str(scan), "--steps", "1", "--resolution", "16", "--quiet"]
+    assert one_error(argv, capsys) == "No space left on device"
+    assert [path.name for path in scan.parent.iterdir()] == ["scan.npy"]
+
+
+def test_an_interrupt(scan: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(arguments: object) -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recon, "run", interrupt)
+    assert main([str(scan)]) == 130
+    assert capsys.readouterr().err == "python -m art_levelset.recon: interrupted\n"
+
+
+def test_the_module_runs(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "art_levelset.recon", str(tmp_path / "missing.ply")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+
+
+def test_importing_stays_light() -> None:
+    code = (
+        "import sys, art_levelset.recon; print(*{'scipy', 'trimesh', 'skimage', 'matplotlib', 'art'} & {*sys.modules})"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
+
+
+@pytest.mark.slow
+def test_the_demo_scan_is_one_solid(tmp_path: Path) -> None:
+    output = tmp_path / "dog.ply"
+    assert main([str(demo_scan_path()), "--steps", "300", "--resolution", "128", "--quiet", "-o", str(output)]) == 0
+    mesh = trimesh.load(output, force="mesh")
+    assert mesh.is_watertight
+    assert mesh.body_count == 1
+    assert mesh.euler_number == 2

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trimesh
+
+from art_levelset.recon import compare
+from art_levelset.recon.metrics import distances_to_surface, sample_surface
+
+
+def square(height: float, side: float = 1.0) -> trimesh.Trimesh:
+    corners = [[0, 0, height], [side, 0, height], [side, side, height], [0, side, height]]
+    return trimesh.Trimesh(corners, [[0, 1, 2], [0, 2, 3]], process=False)
+
+
+def test_parallel_squares() -> None:
+    found = compare(square(0.0), square(0.25), samples=4000)
+    assert found.chamfer_to_surface == pytest.approx(0.25, abs=1e-12)
+    assert found.hausdorff_to_surface == pytest.approx(0.25, abs=1e-12)
+    assert 0.25 < found.chamfer < 0.2525
+    assert 0.25 < found.hausdorff < 0.26
+
+
+def test_nearest_samples_of_one_surface_are_not_at_distance_zero() -> None:
+    found = compare(square(0.0), square(0.0), samples=10_000)
+    assert found.chamfer_to_surface == pytest.approx(0.0, abs=1e-12)
+    assert found.chamfer == pytest.approx(0.5 / np.sqrt(10_000), rel=0.05)  # a Poisson process of that intensity
+
+
+def test_concentric_spheres() -> None:
+    inner, outer = (trimesh.creation.icosphere(subdivisions=4, radius=radius) for radius in (1.0, 1.5))
+    found = compare(inner, outer, samples=2000)
+    assert found.chamfer_to_surface == pytest.approx(0.5, abs=2e-3)
+    assert found.hausdorff_to_surface == pytest.approx(0.5, abs=5e-3)
+
+
+def test_both_directions_count() -> None:
+    small, large = square(0.0), square(0.0, side=3.0)
+    there, back = compare(small, large, samples=2000), compare(large, small, samples=2000)
+    assert there.hausdorff_to_surface == pytest.approx(np.sqrt(8), rel=0.05)
+    assert back.chamfer_to_surface == pytest.approx(there.chamfer_to_surface, rel=0.1)
+    assert there.chamfer_to_surface > 0.3
+
+
+def test_distances_to_surface_are_exact_for_slender_and_crowded_triangles() -> None:
+    generator = np.random.default_rng(0)
+    crowd = trimesh.creation.icosphere(subdivisions=3, radius=0.05)
+    crowd.apply_translation([0.5, 0.5, 0.4])
+    mesh = trimesh.util.concatenate([crowd, square(0.0, side=40.0), trimesh.creation.box((0.01, 5, 0.01))])
+    points = generator.uniform(-1, 2, (200, 3))
+    every = np.repeat(points, len(mesh.faces), axis=0)
+    nearest = trimesh.triangles.closest_point(np.tile(mesh.triangles, (len(points), 1, 1)), every)
+    expected = np.linalg.norm(nearest - every, axis=1).reshape(len(points), -1).min(axis=1)
+    np.testing.assert_allclose(distances_to_surface(points, mesh), expected, rtol=0, atol=1e-9)
+
+
+def test_samples_are_uniform_on_the_surface() -> None:
+    mesh = trimesh.util.concatenate([square(0.0), square(1.0, side=3.0)])
+    points = sample_surface(mesh, 20_000, np.random.default_rng(0))
+    low = points[:, 2] == 0
+    assert low.mean() == pytest.approx(0.1, abs=0.01)
+    np.testing.assert_allclose(points[low].mean(axis=0), [0.5, 0.5, 0.0], atol=0.03)
+    assert np.cov(points[low, 0], points[low, 1])[0, 1] == pytest.approx(0.0, abs=0.01)
+
+
+def test_report() -> None:
+    lines = compare(square(0.0), square(0.25), samples=100).report().splitlines()
+    assert lines[0].startswith("nearest sample x 10^3: Chamfer ")
+    assert lines[1] == "to the surface x 10^3: Chamfer 250, Hausdorff 250"
+
+
+def test_bad_input() -> None:
+    flat = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [2, 0, 0]], [[0, 1, 2]], process=False)
+    with pytest.raises(ValueError, match="mesh: a surface without area"):
+        compare(square(0.0), flat)
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+        compare(square(0.0), square(1.0), samples=0)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from art_levelset.recon.clouds import Points
+from art_levelset.recon.orientation import orient
+from art_levelset.recon.planes import PlaneDistance, Planes, fit_planes
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def shells() -> Planes:
+    """Two solids of different size beside each other, a quarter of the first unseen."""
+    generator = np.random.default_rng(0)
+    directions = generator.standard_normal((6000, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    large = 0.5 * directions[:4000] + [-0.45, 0, 0]
+    large = large[large[:, 2] > -0.25]
+    return fit_planes(np.concatenate([large, 0.3 * directions[4000:] + [0.6, 0, 0]]))
+
+
+def centre_of_own_solid(places: Points) -> Points:
+    return np.where(places[:, :1] < 0.175, [[-0.45, 0.0, 0.0]], [[0.6, 0.0, 0.0]])
+
+
+def test_planes_are_tangent(shells: Planes) -> None:
+    outward = shells.centres - centre_of_own_solid(shells.centres)
+    radii = np.linalg.norm(outward, axis=1)
+    assert np.abs((outward * shells.normals).sum(axis=1) / radii).min() > 0.9
+    np.testing.assert_allclose(np.minimum(np.abs(radii - 0.5), np.abs(radii - 0.3)), 0, atol=0.02)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_signs_of_the_given_normals_do_not_matter(shells: Planes, seed: int) -> None:
+    shuffled = shells.flipped(np.random.default_rng(seed).random(len(shells)) < 0.5)
+    turned, _ = orient(shuffled, CPU)
+    outward = shells.centres - centre_of_own_solid(shells.centres)
+    assert ((outward * turned.normals).sum(axis=1) > 0).mean() > 0.999
+
+
+def test_the_indicator_knows_inside_and_outside(shells: Planes) -> None:
+    _, indicator = orient(shells, CPU)
+    inside = torch.tensor([[-0.45, 0.0, 0.0], [-0.45, 0.3, 0.0], [0.6, 0.0, 0.0], [0.6, 0.0, 0.2]])
+    outside = torch.tensor([[0.15, 0.0, 0.6], [-0.45, 0.0, 0.7], [0.0, 1.0, -1.0], [1.0, 0.4, 0.0], [0.17, 0, 0]])
+    assert (indicator(inside) > 0.75).all()
+    assert (indicator(outside) < 0.25).all()
+    assert indicator(torch.tensor(shells.centres, dtype=torch.float32)).median() == pytest.approx(0.5, abs=0.05)
+
+
+def test_distance_to_planes_and_to_points() -> None:
+    grid = np.linspace(-0.5, 0.5, 21)
+    centres = np.stack(np.meshgrid(grid, grid, [0.0]), axis=-1).reshape(-1, 3)
+    normals = np.where(np.arange(len(centres))[:, None] % 2 == 0, [[0.0, 0, 1]], [[0.0, 0, -1]])
+    distance = PlaneDistance(Planes(centres, normals, 0.1), CPU)
+    points = torch.tensor([[0.01, 0.02, 0.3], [0.01, 0.02, 0.3], [0.01, 0.02, -0.3], [0.9, 0.0, 0.3]])
+    up = torch.tensor([[0.0, 0.0, 1.0]])
+    gradients = torch.cat([up, -up, up, up])
+    reach, found = distance.neighbours(points)
+    found_distances, beside = distance(points, torch.full((4,), 0.2), gradients, reach, found)
+    # F grows upwards and is positive: above is the right side; the second sample's F grows downwards.
+    torch.testing.assert_close(found_distances, torch.tensor([0.3, -0.3, -0.3, 0.5]), atol=1e-5, rtol=0)
+    assert beside.tolist() == [True, True, True, False]
+
+
+def test_distance_is_differentiable_in_the_samples() -> None:
+    planes = Planes(np.eye(3), np.eye(3), 0.5)
+    distance = PlaneDistance(planes, CPU)
+    points = torch.tensor([[1.2, 0.1, 0.0]], requires_grad=True)
+    reach, found = distance.neighbours(points)
+    value, _ = distance(points, torch.tensor([0.1]), torch.tensor([[1.0, 0.0, 0.0]]), reach, found)
+    (gradient,) = torch.autograd.grad(value.sum(), points)
+    assert torch.linalg.vector_norm(gradient) == pytest.approx(1.0, abs=1e-5)
+    assert gradient[0, 0] > 0.5
