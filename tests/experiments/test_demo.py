@@ -8,7 +8,7 @@ import pytest
 import trimesh
 
 from art_levelset.cli.main import main
-from art_levelset.experiments import demo
+from art_levelset.experiments import demo, figure1
 
 
 def test_the_digits_are_split_without_overlap() -> None:
@@ -59,6 +59,12 @@ def test_the_whole_demonstration(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert robust["clean"] > 0.9
     assert min(robust["pgd_cross_entropy"], robust["pgd_margin"]) > 0.5
     assert max(plain["pgd_cross_entropy"], plain["pgd_margin"]) < 0.3
+    figures = {panel["panel"]: panel for panel in found["figure1"]}
+    assert {panel["accuracy"] for panel in figures.values()} == {1.0}
+    assert max(figures["a"]["distance_inf"], figures["a"]["distance_2"]) < 0.75 * figure1.EPS
+    assert figures["b"]["distance_inf"] > 0.95 * figure1.EPS
+    assert figures["c"]["distance_2"] > 0.95 * figure1.EPS
+    assert figures["d"]["distance_2"] > figures["a"]["distance_2"]
     mesh = trimesh.load(folder / "scan.mesh.ply", force="mesh")
     assert len(mesh.faces) == found["scan"]["triangles"]
     assert mesh.is_watertight
