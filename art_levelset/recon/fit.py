@@ -41,11 +41,11 @@ logger = logging.getLogger(__name__)
 WALL = 1.1
 """Samples are drawn from [-WALL, WALL]^3 of the unit frame and kept in it."""
 
-NEAR, FAR = 0.015, 0.1
+NEAR, FAR = 0.012, 0.08
 """Standard deviations, in the unit frame, of the jitter that spreads the samples of the levels t != 0."""
 
 LAMBDA = 1.0
-VOTE_WEIGHT = 5.0
+VOTE_WEIGHT = 3.0
 CERTAINTY = 0.15
 """A point's side is beyond doubt where |chi - 1/2| exceeds this and the data are further away than planes reach."""
 

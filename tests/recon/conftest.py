@@ -36,7 +36,7 @@ def few_points() -> Points:
 def sphere(far_away: Points, sphere_points: Points) -> Reconstruction:
     """A sphere of radius 5 far away, from points with 1% noise."""
     radii = 5 * (1 + 0.01 * np.random.default_rng(1).standard_normal((len(sphere_points), 1)))
-    return reconstruct(sphere_points * radii + far_away, steps=100, batch_size=2048, verbose=False)
+    return reconstruct(sphere_points * radii + far_away, steps=150, batch_size=2048, verbose=False)
 
 
 @pytest.fixture(scope="session")
@@ -48,4 +48,4 @@ def torus() -> Reconstruction:
     u, v = u[uniform][:4000], v[uniform][:4000]
     ring = 1 + 0.35 * np.cos(v)
     points = np.stack([ring * np.cos(u), ring * np.sin(u), 0.35 * np.sin(v)], axis=1)
-    return reconstruct(points, steps=100, batch_size=2048, verbose=False)
+    return reconstruct(points, steps=150, batch_size=2048, verbose=False)
