@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> list[str]:
     started = time.perf_counter()
     scan: Path = arguments.scan
     output: Path = arguments.output or scan.with_name(f"{scan.stem}.mesh.ply")
-    _check_outputs(output, arguments.preview)
+    _check_outputs(scan, output, arguments.preview)
     if arguments.resolution < 8:
         raise ValueError(f"--resolution must be at least 8, got {arguments.resolution}")
 
@@ -87,6 +87,7 @@ def run(arguments: argparse.Namespace) -> list[str]:
     from art_levelset.recon.fit import reconstruct
     from art_levelset.recon.metrics import compare
     from art_levelset.recon.preview import draw
+    from art_levelset.recon.writing import write_mesh
 
     points = read_points(scan)
     reference = None if arguments.reference is None else _read_mesh(arguments.reference)
@@ -102,7 +103,7 @@ def run(arguments: argparse.Namespace) -> list[str]:
     if reference is not None:
         lines += compare(mesh, reference).report().splitlines()
     files = [output]
-    _write(output, lambda path: mesh.export(path))
+    _write(output, lambda path: write_mesh(mesh, path))
     if arguments.preview is not None:
         files.append(arguments.preview)
         title = f"{scan.name}: {len(points):,} points, {len(mesh.faces):,} triangles"
@@ -110,9 +111,11 @@ def run(arguments: argparse.Namespace) -> list[str]:
     return [*lines, f"Wrote in {time.perf_counter() - started:.0f} s:", *(f"  {file}" for file in files)]
 
 
-def _check_outputs(output: Path, preview: Path | None) -> None:
+def _check_outputs(scan: Path, output: Path, preview: Path | None) -> None:
     """Before the work: whether the files can be written afterwards."""
     _check_format(output)
+    if output.resolve() == scan.resolve():
+        raise ValueError(f"--output: {output} is the scan itself")
     if preview is not None and preview.suffix.lower() != ".png":
         raise ValueError(f"--preview: must be a .png file, got {preview}")
     for name, path in (("--output", output), ("--preview", preview)):

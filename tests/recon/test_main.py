@@ -57,6 +57,24 @@ def test_a_scan_becomes_a_mesh(scan: Path, capsys: pytest.CaptureFixture[str]) -
     )
 
 
+def test_detail_far_from_the_origin_survives(scan: Path) -> None:
+    far = np.load(scan) + np.array([1e6, -2e6, 3e6])
+    np.save(scan, far)
+    assert main([str(scan), *QUICK]) == 0
+    mesh = trimesh.load(scan.with_name("scan.mesh.ply"), process=False)
+    radii = np.linalg.norm(mesh.vertices - [1e6, -2e6, 3e6], axis=1)
+    assert np.abs(radii - 1).mean() < 0.05
+    assert len(np.unique(mesh.vertices[:, 0])) > len(mesh.vertices) / 4
+
+
+def test_the_scan_is_not_overwritten(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cloud = scan.with_suffix(".ply")
+    trimesh.PointCloud(np.load(scan)).export(cloud)
+    before = cloud.read_bytes()
+    assert "is the scan itself" in one_error([str(cloud), *QUICK, "-o", str(cloud)], capsys)
+    assert cloud.read_bytes() == before
+
+
 def test_the_output_can_be_chosen(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a.obj", "b.stl"):
         assert main([str(scan), "--steps", "1", "--resolution", "16", "--quiet", "-o", str(scan.with_name(name))]) == 0
