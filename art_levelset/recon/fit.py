@@ -41,8 +41,9 @@ logger = logging.getLogger(__name__)
 WALL = 1.1
 """Samples are drawn from [-WALL, WALL]^3 of the unit frame and kept in it."""
 
-NEAR, FAR = 0.012, 0.08
-"""Standard deviations, in the unit frame, of the jitter that spreads the samples of the levels t != 0."""
+FAR = 0.1
+"""Standard deviation, in the unit frame, of the jitter of the samples far from the surface; the reach of the planes is
+that of the near ones."""
 
 LAMBDA = 1.0
 VOTE_WEIGHT = 3.0
@@ -171,7 +172,7 @@ class _Samples:
         self.quarter = quarter
         self.generator = generator
         self._cloud = torch.as_tensor(cloud, dtype=torch.float32, device=device)
-        near = self._jittered(STOCK, NEAR)
+        near = self._jittered(STOCK, planes.reach)
         far = self._jittered(STOCK // 2, FAR)
         anywhere = WALL * (2 * torch.rand(STOCK // 2, 3, generator=generator) - 1)
         self._near = self.locate(near.clamp(-WALL, WALL))
