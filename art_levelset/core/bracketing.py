@@ -21,13 +21,13 @@ from torch import Tensor
 from art_levelset.core.fields import Field, FieldLike, as_field
 from art_levelset.core.modes import evaluating
 from art_levelset.core.projection import check_points, expand_level
-from art_levelset.core.samples import Status
+from art_levelset.core.samples import Judged, Status
 
 _SEARCHING = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Crossings:
+class Crossings(Judged):
     """
     Where segments cross a level set, one row a sample, all detached.
 
@@ -43,14 +43,6 @@ class Crossings:
     fractions: Tensor
     status: Tensor
     iterations: Tensor
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    @property
-    def converged(self) -> Tensor:
-        """Whether each point is on its level set, (batch,), bool."""
-        return self.status == Status.CONVERGED
 
 
 def false_position(

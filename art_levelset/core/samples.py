@@ -29,8 +29,23 @@ class Status(IntEnum):
     """F - c has the same sign at both ends of the segment, or no sign change was met within the search region."""
 
 
+class Judged:
+    """Rows of points of which each has a status: what every search returns is one."""
+
+    points: Tensor
+    status: Tensor
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def converged(self) -> Tensor:
+        """Whether each point is on its level set, (batch,), bool."""
+        return self.status == Status.CONVERGED
+
+
 @dataclass(frozen=True, eq=False)
-class LevelSetSamples:
+class LevelSetSamples(Judged):
     """
     Points and what the level-set function is there, one row a sample, all detached.
 
@@ -46,14 +61,6 @@ class LevelSetSamples:
     jacobians: Tensor
     status: Tensor
     iterations: Tensor
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    @property
-    def converged(self) -> Tensor:
-        """Whether each sample is on its level set, (batch,), bool."""
-        return self.status == Status.CONVERGED
 
     def select(self, rows: Tensor) -> LevelSetSamples:
         """
