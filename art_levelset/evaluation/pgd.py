@@ -22,19 +22,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from art_levelset.core.balls import check_norm, random_in_ball, steepest, to_ball
-from art_levelset.core.fields import label_margin
-from art_levelset.core.modes import evaluating
-from art_levelset.evaluation.inputs import (
+from art_levelset.adapters.inputs import (
     Array,
     SameArray,
     check_count,
     check_logits,
-    check_model,
     home,
     labels,
+    network_of,
     samples,
 )
+from art_levelset.core.balls import check_norm, random_in_ball, steepest, to_ball
+from art_levelset.core.fields import label_margin
+from art_levelset.core.modes import evaluating
 
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross_entropy": lambda logits, y: functional.cross_entropy(logits, y, reduction="none"),
@@ -85,7 +85,7 @@ def pgd(
     :raises ValueError: If a shape, label or number is out of range, or the network's gradients are not numbers.
     :raises TypeError: If the model, the samples or the labels are of another type.
     """
-    check_model(model)
+    model = network_of(model)
     points = samples(x)
     targets = labels(y, len(points))
     _check(eps, eps_step, max_iter, loss, norm, batch_size, seed)

@@ -13,8 +13,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from art_levelset.adapters.inputs import Array, check_count, check_logits, home, labels, network_of, samples
 from art_levelset.core.modes import evaluating
-from art_levelset.evaluation.inputs import Array, check_count, check_logits, check_model, home, labels, samples
 
 Attack: TypeAlias = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -73,7 +73,7 @@ def classified_right(model: nn.Module, x: Array, y: Array, *, batch_size: int = 
     :raises ValueError: If a shape, label or number is out of range.
     :raises TypeError: If an argument is of another type.
     """
-    check_model(model)
+    model = network_of(model)
     check_count("batch_size", batch_size)
     points = samples(x)
     targets = labels(y, len(points))

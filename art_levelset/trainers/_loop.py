@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from art_levelset.adapters._bridge import AttackedNetwork, check_classifier
 from art_levelset.core.modes import evaluating, refresh_statistics
 from art_levelset.trainers._arrays import check_inputs, integer_labels
-from art_levelset.trainers._bridge import AttackedNetwork, check_classifier
 
 logger = logging.getLogger(__name__)
 

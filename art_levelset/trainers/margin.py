@@ -25,6 +25,7 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 
+from art_levelset.adapters._bridge import clip_box
 from art_levelset.core.balls import check_norm
 from art_levelset.core.bracketing import false_position
 from art_levelset.core.crossing import seek_crossing
@@ -34,7 +35,6 @@ from art_levelset.core.losses import margin_loss
 from art_levelset.core.modes import evaluating
 from art_levelset.core.sample_network import attach
 from art_levelset.core.samples import Status
-from art_levelset.trainers._bridge import clip_box
 from art_levelset.trainers._loop import LevelSetTrainer
 
 _LEAST_SPEED = 1e-3

@@ -1,7 +1,8 @@
-"""What an evaluation accepts: a network, samples and labels as tensors or arrays, labels as integers or one-hot."""
+"""What attacks and evaluations accept: networks and ART classifiers, tensors and arrays, integer and one-hot labels."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -13,16 +14,23 @@ Array: TypeAlias = "Tensor | npt.NDArray[Any]"
 SameArray = TypeVar("SameArray", Tensor, npt.NDArray[Any])
 
 
-def check_model(model: nn.Module) -> None:
+def network_of(model: Any) -> nn.Module:
     """
-    Check that the model is a network.
+    The network that an attacker faces.
 
-    :param model: The network to evaluate.
-    :raises TypeError: If it is not an nn.Module.
+    :param model: A network, or an ART PyTorchClassifier.
+    :return: The network itself; for a classifier its model behind its preprocessing, one differentiable network.
+    :raises TypeError: If it is neither.
+    :raises ValueError: If the classifier changes its model's outputs by postprocessing defences.
     """
-    if not isinstance(model, nn.Module):
-        hint = "; give the network of an ART classifier as classifier.model" if hasattr(model, "model") else ""
-        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}{hint}")
+    if isinstance(model, nn.Module):
+        return model
+    if "art" in sys.modules:  # without it, nobody has a classifier
+        from art_levelset.adapters._bridge import AttackedNetwork, is_classifier
+
+        if is_classifier(model):
+            return AttackedNetwork(model)
+    raise TypeError(f"model must be an nn.Module or an ART PyTorchClassifier, got {type(model).__name__}")
 
 
 def home(model: nn.Module) -> tuple[torch.device, torch.dtype]:

@@ -1,0 +1,153 @@
+"""
+AutoAttack, through pyautoattack: an ensemble of attacks without parameters, each on the samples that stand so far.
+
+| Paper link: https://arxiv.org/abs/2003.01690
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from art_levelset.adapters.base import LibraryAttack, library
+from art_levelset.adapters.inputs import Array, SameArray
+from art_levelset.adapters.memo import Memo, digest
+
+VERSIONS = {
+    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
+    "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
+    "rand": ("apgd-ce", "apgd-dlr"),
+}
+"""The attacks of each version, in their order."""
+
+_NORMS = {math.inf: "Linf", 2: "L2", 1: "L1"}
+
+
+@dataclass(frozen=True, eq=False)
+class AutoAttack:
+    """
+    AutoAttack, called as `attack(model, x, y) -> x_adv`. Inputs are images with values in [0, 1].
+
+    With a memory on disk a killed run goes on after the last finished attack of the last batch.
+
+    :param eps: Radius of the ball, >= 0.
+    :param norm: `math.inf`, 2 or 1.
+    :param version: "standard"; "plus", with the untargeted attacks too; "rand", for networks with random outputs.
+    :param batch_size: Samples attacked at a time, >= 1.
+    :param seed: Seed of everything random, >= 0.
+    :param memo: Where finished work is kept; in this process by default.
+    :raises ImportError: If pyautoattack is missing or too old.
+    :raises ValueError: If a number is out of range or the version unknown.
+    """
+
+    eps: float
+    norm: float = math.inf
+    version: str = "standard"
+    batch_size: int = 100
+    seed: int = 0
+    memo: Memo = field(default_factory=Memo, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.version not in VERSIONS:
+            raise ValueError(f"version must be one of {', '.join(VERSIONS)}, got {self.version!r}")
+        self._attack([])
+
+    def __call__(self, model: Any, x: SameArray, y: Array) -> SameArray:
+        """
+        Attack samples.
+
+        :param model: An nn.Module (batch, channels, height, width) -> (batch, classes), or an ART PyTorchClassifier.
+        :param x: Samples, (batch, channels, height, width), floating point, in [0, 1].
+        :param y: Labels, (batch,) integers or (batch, classes) one-hot.
+        :return: As x: misclassified where the ensemble succeeds, x itself elsewhere.
+        :raises TypeError: If an argument is of another type.
+        :raises ValueError: If a shape or value is out of range, or the network has too few classes.
+        """
+        return self._attack([])(model, x, y)
+
+    def breakdown(self, model: Any, x: SameArray, y: Array) -> dict[str, float]:
+        """
+        The accuracy that is left after each attack of the ensemble. What is in memory is not computed again.
+
+        :param model: As for the attack itself.
+        :param x: As for the attack itself.
+        :param y: As for the attack itself.
+        :return: Accuracies in [0, 1] under "clean" and the attacks' names, in their order, none rising.
+        """
+        breakers: list[Tensor] = []
+        self._attack(breakers)(model, x, y)
+        breaker = torch.cat(breakers)
+        names = ("clean", *VERSIONS[self.version])
+        return {name: (breaker > index).double().mean().item() for index, name in enumerate(names)}
+
+    def _attack(self, breakers: list[Tensor]) -> LibraryAttack:
+        """The attack; each batch adds to `breakers` who broke its samples: 0 nobody needed to, i the i-th attack."""
+        pyautoattack = library("pyautoattack", "autoattack", "0.2.0")
+
+        def run(network: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
+            if x.dim() != 4:
+                raise ValueError(f"x must be images (batch, channels, height, width), got {tuple(x.shape)}")
+            with torch.no_grad():
+                logits = network(x)
+            classes = logits.shape[1]
+            if classes < 4:
+                raise ValueError(f"model must have at least 4 classes for AutoAttack, got {classes}")
+            ensemble = pyautoattack.AutoAttack(
+                network, norm=_NORMS[self.norm], eps=self.eps, seed=seed, version=self.version, device=x.device
+            )
+            for part in (ensemble.apgd_targeted, ensemble.fab):
+                part.n_target_classes = min(part.n_target_classes, classes - 1)
+            attacked, stands = x.clone(), logits.argmax(dim=1) == y
+            breaker = torch.where(stands, len(VERSIONS[self.version]) + 1, 0)
+            for index, name in enumerate(VERSIONS[self.version], start=1):
+                if not stands.any():
+                    break
+                rows = stands.nonzero().squeeze(1)
+                broken, examples = self._member(ensemble, name, network, x[rows], y[rows], seed)
+                attacked[rows[broken]], breaker[rows[broken]], stands[rows[broken]] = examples, index, False
+            breakers.append(breaker.cpu())
+            return attacked
+
+        return LibraryAttack(
+            "autoattack",
+            run,
+            {"version": self.version, "library": f"pyautoattack {pyautoattack.__version__}"},
+            self.eps,
+            self.norm,
+            batch_size=self.batch_size,
+            seed=self.seed,
+        )
+
+    def _member(
+        self, ensemble: Any, name: str, network: nn.Module, x: Tensor, y: Tensor, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """One attack on one batch: which samples it breaks, (batch,) bool, and the examples that do."""
+        settings = [self.version, name, self.eps, str(self.norm), seed]
+        key = digest(network, x, y, settings)
+        known = self.memo.recall(key)
+        if known is None:
+            ensemble.attacks_to_run = [name]
+            with _tracing_kept():
+                result, _ = ensemble.run_standard_evaluation(x, y, batch_size=len(x))
+            with torch.no_grad():
+                fooled = network(result).argmax(dim=1) != y
+            known = {"broken": fooled.cpu().numpy(), "examples": result[fooled].cpu().numpy()}
+            self.memo.store(key, **known)
+        return torch.from_numpy(known["broken"]).to(x.device), torch.from_numpy(known["examples"]).to(x.device)
+
+
+@contextmanager
+def _tracing_kept() -> Iterator[None]:
+    """Keep a debugger's or a coverage tool's trace function, which pyautoattack's checks remove."""
+    trace = sys.gettrace()
+    try:
+        yield
+    finally:
+        sys.settrace(trace)

@@ -1,0 +1,264 @@
+"""
+What the attacks of all libraries share: one protocol, and the care that it takes of a caller's network and data.
+
+An attack is anything called as `attack(model, x, y) -> x_adv`: `functools.partial(pgd, eps=0.3)` is one, and a
+:class:`LibraryAttack` wraps the attack of another library as one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import importlib.metadata
+import inspect
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from packaging.version import Version
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from art_levelset.adapters.inputs import Array, SameArray, check_count, home, labels, network_of, samples
+from art_levelset.core.balls import to_ball
+from art_levelset.core.modes import evaluating
+
+Attack: TypeAlias = Callable[[Any, Tensor, Tensor], Tensor]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LibraryAttack:
+    """
+    The attack of another library, called as `attack(model, x, y) -> x_adv`.
+
+    The network runs in evaluation mode, the library computes no gradient of its parameters and cannot change them, and
+    modes and global random states are restored. What the library returns is moved into the ball and the box where
+    rounding, or the library, has left them.
+
+    :param name: What it is called, `library.Attack`.
+    :param run: The library's part: `run(network, x, y, seed)` on one batch, on the network's device and in its dtype.
+    :param parameters: What the attack was made with, for records.
+    :param eps: Radius of the ball, >= 0.
+    :param norm: `math.inf`, 2 or 1.
+    :param clip_values: Smallest and largest valid input.
+    :param batch_size: Samples attacked at a time, >= 1.
+    :param seed: Seed of everything random, >= 0.
+    """
+
+    name: str
+    run: Callable[[nn.Module, Tensor, Tensor, int], Tensor]
+    parameters: Mapping[str, Any]
+    eps: float
+    norm: float = math.inf
+    clip_values: tuple[float, float] = (0.0, 1.0)
+    batch_size: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.eps) and self.eps >= 0):
+            raise ValueError(f"eps must be a finite number >= 0, got {self.eps}")
+        if self.norm not in (1, 2, math.inf):
+            raise ValueError(f"norm must be inf, 2 or 1, got {self.norm}")
+        if not self.clip_values[0] < self.clip_values[1]:
+            raise ValueError(f"clip_values must be (low, high) with low < high, got {self.clip_values}")
+        check_count("batch_size", self.batch_size)
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed must be an integer >= 0, got {self.seed!r}")
+
+    def __call__(self, model: Any, x: SameArray, y: Array) -> SameArray:
+        """
+        Attack samples.
+
+        :param model: An nn.Module (batch, ...) -> (batch, classes), or an ART PyTorchClassifier.
+        :param x: Samples, (batch, ...), floating point, within `clip_values`.
+        :param y: Labels, (batch,) integers or (batch, classes) one-hot.
+        :return: As x: a tensor on the same device or an array, of the same dtype and shape.
+        :raises TypeError: If an argument is of another type.
+        :raises ValueError: If a shape or value is out of range.
+        """
+        network = network_of(model)
+        points = samples(x)
+        targets = labels(y, len(points))
+        low, high = self.clip_values
+        if len(points) and ((points < low).any() or (points > high).any()):
+            raise ValueError(f"x must lie within clip_values {self.clip_values}")
+        device, dtype = home(network)
+        attacked = points.clone()
+        with torch.inference_mode(False), evaluating(network), seeded(self.seed, device):
+            faced = DetachedNetwork(network)
+            for first in range(0, len(points), self.batch_size):
+                rows = slice(first, first + self.batch_size)
+                centres = points[rows].to(device, dtype)
+                result = self.run(faced, centres.clone(), targets[rows].to(device), self.seed).detach()
+                if result.shape != centres.shape:
+                    raise ValueError(f"{self.name} returned the shape {tuple(result.shape)} for {tuple(centres.shape)}")
+                attacked[rows] = inside(result, centres, self).to(attacked.device, attacked.dtype)
+        return attacked.numpy() if isinstance(x, np.ndarray) else attacked
+
+
+class DetachedNetwork(nn.Module):
+    """
+    A network whose parameters are constants: gradients go to its inputs only, and nobody reaches its parameters.
+
+    Convolutions run on channels-last copies of the weights and inputs, which is faster.
+
+    :param network: The network; not changed.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        layout = torch.channels_last if any(isinstance(part, nn.Conv2d) for part in network.modules()) else None
+        self._constants = {
+            name: value.detach().contiguous(memory_format=layout)
+            if layout is not None and value.dim() == 4
+            else value.detach()
+            for name, value in network.named_parameters()
+        }
+        self._layout = layout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """
+        The network's outputs.
+
+        :param x: (batch, ...).
+        :return: (batch, classes).
+        """
+        if self._layout is not None and x.dim() == 4:
+            x = _Laid.apply(x, self._layout)
+        outputs: Tensor = functional_call(self.network, self._constants, (x,))
+        return outputs
+
+
+class _Laid(torch.autograd.Function):
+    """The same values in another memory format; the gradient comes back contiguous, as libraries `view` it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layout: torch.memory_format) -> Tensor:
+        return x.clone(memory_format=layout)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0].contiguous(), None
+
+
+def inside(points: Tensor, centres: Tensor, attack: LibraryAttack) -> Tensor:
+    """
+    Points moved into the ball and the box of an attack, where they are not there.
+
+    :param points: (batch, ...).
+    :param centres: (batch, ...).
+    :param attack: Whose radius, norm and box.
+    :return: (batch, ...). Up to rounding of the distance, which may be of the size of the dtype's.
+    """
+    points = points.clamp(*attack.clip_values)
+    if attack.norm == 1:  # towards the centre: in the box, and in the ball, if not the nearest such point
+        lengths = (points - centres).flatten(1).abs().sum(dim=1).reshape(-1, *(1,) * (points.dim() - 1))
+        return torch.where(lengths > attack.eps, centres + (points - centres) * (attack.eps / lengths), points)
+    radii = torch.full((len(points),), attack.eps, dtype=points.dtype, device=points.device)
+    return to_ball(points, centres, radii, attack.norm).clamp(*attack.clip_values)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """
+    Seed the global random states that libraries draw from, and restore them on the way out.
+
+    :param seed: >= 0.
+    :param device: Where the network is; its random state is covered besides the CPU's.
+    """
+    numpys = np.random.get_state()  # noqa: NPY002  # what libraries draw from
+    pythons = random.getstate()
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            random.seed(seed)
+            yield
+    finally:
+        np.random.set_state(numpys)  # noqa: NPY002
+        random.setstate(pythons)
+
+
+def reseeded(attack: Attack, seed: int) -> Attack:
+    """
+    The same attack with another seed.
+
+    :param attack: A :class:`LibraryAttack` or another dataclass with a field `seed`, or a function (or partial) that
+           takes a `seed`.
+    :param seed: >= 0.
+    :return: The attack; as it is where it takes no seed, hence is not random.
+    """
+    if dataclasses.is_dataclass(attack) and not isinstance(attack, type):
+        changes: dict[str, Any] = {field.name: seed for field in dataclasses.fields(attack) if field.name == "seed"}
+        return dataclasses.replace(attack, **changes)
+    if "seed" in inspect.signature(attack).parameters:
+        return functools.partial(attack, seed=seed)
+    return attack
+
+
+def describe(attack: Attack) -> dict[str, Any]:
+    """
+    What an attack is, for records and digests.
+
+    :param attack: An attack.
+    :return: Its name and its parameters, JSON-able; without the seed.
+    """
+    if isinstance(attack, LibraryAttack):
+        own = {"eps": attack.eps, "norm": attack.norm, "clip_values": attack.clip_values}
+        return _plain({"name": attack.name, **own, **attack.parameters})
+    if isinstance(attack, functools.partial):
+        given = {name: value for name, value in attack.keywords.items() if name not in ("seed", "verbose")}
+        return _plain({**describe(attack.func), **given})
+    if dataclasses.is_dataclass(attack):
+        fields = {field.name: getattr(attack, field.name) for field in dataclasses.fields(attack) if field.repr}
+        fields.pop("seed", None)
+        return _plain({"name": type(attack).__name__, **fields})
+    return {"name": getattr(attack, "__qualname__", type(attack).__qualname__)}
+
+
+def library(module: str, extra: str, minimum: str, distribution: str | None = None) -> ModuleType:
+    """
+    Import an optional library.
+
+    :param module: What to import.
+    :param extra: The extra of this package that installs it.
+    :param minimum: The oldest version that works.
+    :param distribution: What it is called on the package index; the module's first part by default.
+    :return: The module.
+    :raises ImportError: If it is missing or too old; the message says what to install.
+    """
+    name = distribution or module.split(".")[0]
+    remedy = f'pip install "art-levelset[{extra}]"'
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ImportError(f"{name} is not installed: {remedy}") from error
+    if Version(found) < Version(minimum):
+        raise ImportError(f"{name} {found} is too old, {minimum} or newer is needed: {remedy}")
+    return importlib.import_module(module)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain_value(value) for name, value in values.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return _plain(value)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain_value(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain_value(value.item())
+    return getattr(value, "__qualname__", type(value).__qualname__)
