@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from art_levelset.adapters.base import LibraryAttack, library
+from art_levelset.adapters.base import LibraryAttack, Outcome, library
+from art_levelset.adapters.effort import Effort, measured
 from art_levelset.adapters.inputs import Array, SameArray
 from art_levelset.adapters.memo import Memo, digest
 
@@ -57,7 +58,7 @@ class AutoAttack:
     def __post_init__(self) -> None:
         if self.version not in VERSIONS:
             raise ValueError(f"version must be one of {', '.join(VERSIONS)}, got {self.version!r}")
-        self._attack([])
+        self._attack({}, Effort())
 
     def __call__(self, model: Any, x: SameArray, y: Array) -> SameArray:
         """
@@ -70,32 +71,32 @@ class AutoAttack:
         :raises TypeError: If an argument is of another type.
         :raises ValueError: If a shape or value is out of range, or the network has too few classes.
         """
-        return self._attack([])(model, x, y)
+        return self.outcome(model, x, y).examples
 
-    def breakdown(self, model: Any, x: SameArray, y: Array) -> dict[str, float]:
+    def outcome(self, model: Any, x: SameArray, y: Array) -> Outcome[SameArray]:
         """
-        The accuracy that is left after each attack of the ensemble. What is in memory is not computed again.
+        Attack samples, and tell what each attack of the ensemble did. What is in memory is not computed again.
 
         :param model: As for the attack itself.
         :param x: As for the attack itself.
         :param y: As for the attack itself.
-        :return: Accuracies in [0, 1] under "clean" and the attacks' names, in their order, none rising.
+        :return: The examples, their cost, and how many samples stand after each attack, "clean" at first.
         """
-        breakers: list[Tensor] = []
-        self._attack(breakers)(model, x, y)
-        breaker = torch.cat(breakers)
         names = ("clean", *VERSIONS[self.version])
-        return {name: (breaker > index).double().mean().item() for index, name in enumerate(names)}
+        standing, effort = dict.fromkeys(names, 0), Effort()
+        examples = self._attack(standing, effort)(model, x, y)
+        return Outcome(examples, effort, standing)
 
-    def _attack(self, breakers: list[Tensor]) -> LibraryAttack:
-        """The attack; each batch adds to `breakers` who broke its samples: 0 nobody needed to, i the i-th attack."""
+    def _attack(self, standing: dict[str, int], effort: Effort) -> LibraryAttack:
+        """The attack; each batch adds to the numbers of samples that stand after each member, and to the effort."""
         pyautoattack = library("pyautoattack", "autoattack", "0.2.0")
 
         def run(network: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
             if x.dim() != 4:
                 raise ValueError(f"x must be images (batch, channels, height, width), got {tuple(x.shape)}")
-            with torch.no_grad():
+            with measured(network) as first, torch.no_grad():
                 logits = network(x)
+            effort.add(first)
             classes = logits.shape[1]
             if classes < 4:
                 raise ValueError(f"model must have at least 4 classes for AutoAttack, got {classes}")
@@ -105,14 +106,13 @@ class AutoAttack:
             for part in (ensemble.apgd_targeted, ensemble.fab):
                 part.n_target_classes = min(part.n_target_classes, classes - 1)
             attacked, stands = x.clone(), logits.argmax(dim=1) == y
-            breaker = torch.where(stands, len(VERSIONS[self.version]) + 1, 0)
-            for index, name in enumerate(VERSIONS[self.version], start=1):
-                if not stands.any():
-                    break
+            standing["clean"] += int(stands.sum())
+            for name in VERSIONS[self.version]:
                 rows = stands.nonzero().squeeze(1)
-                broken, examples = self._member(ensemble, name, network, x[rows], y[rows], seed)
-                attacked[rows[broken]], breaker[rows[broken]], stands[rows[broken]] = examples, index, False
-            breakers.append(breaker.cpu())
+                if len(rows):
+                    broken, examples = self._member(ensemble, name, network, x[rows], y[rows], seed, effort)
+                    attacked[rows[broken]], stands[rows[broken]] = examples, False
+                standing[name] += int(stands.sum())
             return attacked
 
         return LibraryAttack(
@@ -126,20 +126,24 @@ class AutoAttack:
         )
 
     def _member(
-        self, ensemble: Any, name: str, network: nn.Module, x: Tensor, y: Tensor, seed: int
+        self, ensemble: Any, name: str, network: nn.Module, x: Tensor, y: Tensor, seed: int, effort: Effort
     ) -> tuple[Tensor, Tensor]:
         """One attack on one batch: which samples it breaks, (batch,) bool, and the examples that do."""
-        settings = [self.version, name, self.eps, str(self.norm), seed]
-        key = digest(network, x, y, settings)
+        key = digest(network, x, y, [self.version, name, self.eps, str(self.norm), seed])
         known = self.memo.recall(key)
         if known is None:
             ensemble.attacks_to_run = [name]
-            with _tracing_kept():
+            with measured(network) as spent, _tracing_kept():
                 result, _ = ensemble.run_standard_evaluation(x, y, batch_size=len(x))
-            with torch.no_grad():
-                fooled = network(result).argmax(dim=1) != y
-            known = {"broken": fooled.cpu().numpy(), "examples": result[fooled].cpu().numpy()}
+                with torch.no_grad():
+                    fooled = network(result).argmax(dim=1) != y
+            known = {
+                "broken": fooled.cpu().numpy(),
+                "examples": result[fooled].cpu().numpy(),
+                "effort": spent.array(),
+            }
             self.memo.store(key, **known)
+        effort.add(Effort.of(known["effort"]))
         return torch.from_numpy(known["broken"]).to(x.device), torch.from_numpy(known["examples"]).to(x.device)
 
 

@@ -17,7 +17,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from packaging.version import Version
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from art_levelset.adapters.effort import Effort, measured
 from art_levelset.adapters.inputs import Array, SameArray, check_count, home, labels, network_of, samples
 from art_levelset.core.balls import to_ball
 from art_levelset.core.modes import evaluating
@@ -100,6 +101,44 @@ class LibraryAttack:
                     raise ValueError(f"{self.name} returned the shape {tuple(result.shape)} for {tuple(centres.shape)}")
                 attacked[rows] = inside(result, centres, self).to(attacked.device, attacked.dtype)
         return attacked.numpy() if isinstance(x, np.ndarray) else attacked
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outcome(Generic[SameArray]):
+    """
+    What an attack did.
+
+    :param examples: What it returned.
+    :param effort: What it spent.
+    :param standing: Of an ensemble, how many samples are classified right after each of its attacks, in their order,
+           "clean" at first; empty for a single attack.
+    """
+
+    examples: SameArray
+    effort: Effort
+    standing: Mapping[str, int]
+
+
+def outcome_of(attack: Attack, network: nn.Module, x: Tensor, y: Tensor) -> Outcome[Tensor]:
+    """
+    Run an attack and measure it.
+
+    :param attack: An attack; one with a method `outcome`, an ensemble, measures itself.
+    :param network: The network.
+    :param x: Samples, (batch, ...).
+    :param y: Labels, (batch,) integers.
+    :return: What the attack did.
+    :raises ValueError: If the attack returns another shape than it was given.
+    """
+    if hasattr(attack, "outcome"):
+        outcome: Outcome[Tensor] = attack.outcome(network, x, y)
+    else:
+        with measured(network) as effort:
+            examples = attack(network, x, y)
+        outcome = Outcome(examples, effort, {})
+    if outcome.examples.shape != x.shape:
+        raise ValueError(f"attack must return the shape {tuple(x.shape)}, got {tuple(outcome.examples.shape)}")
+    return outcome
 
 
 class DetachedNetwork(nn.Module):
@@ -196,9 +235,10 @@ def reseeded(attack: Attack, seed: int) -> Attack:
     :param seed: >= 0.
     :return: The attack; as it is where it takes no seed, hence is not random.
     """
-    if dataclasses.is_dataclass(attack) and not isinstance(attack, type):
-        changes: dict[str, Any] = {field.name: seed for field in dataclasses.fields(attack) if field.name == "seed"}
-        return dataclasses.replace(attack, **changes)
+    made: Any = attack
+    if dataclasses.is_dataclass(made):
+        changes = {field.name: seed for field in dataclasses.fields(made) if field.name == "seed"}
+        return dataclasses.replace(made, **changes)
     if "seed" in inspect.signature(attack).parameters:
         return functools.partial(attack, seed=seed)
     return attack
