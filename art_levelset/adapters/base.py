@@ -236,12 +236,13 @@ def reseeded(attack: Attack, seed: int) -> Attack:
     :return: The attack; as it is where it takes no seed, hence is not random.
     """
     made: Any = attack
-    if dataclasses.is_dataclass(made):
-        changes = {field.name: seed for field in dataclasses.fields(made) if field.name == "seed"}
-        return dataclasses.replace(made, **changes)
-    if "seed" in inspect.signature(attack).parameters:
-        return functools.partial(attack, seed=seed)
-    return attack
+    if dataclasses.is_dataclass(attack):
+        if any(field.name == "seed" for field in dataclasses.fields(attack)):
+            made = dataclasses.replace(made, seed=seed)
+    elif "seed" in inspect.signature(attack).parameters:
+        made = functools.partial(made, seed=seed)
+    result: Attack = made
+    return result
 
 
 def describe(attack: Attack) -> dict[str, Any]:
