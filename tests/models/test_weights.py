@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from art_levelset.models import convnet_2a, convnet_4a, convnet_4a_released, load_released_weights
+from art_levelset.models import convnet_2a, convnet_4a, convnet_4a_released, load_released_weights, load_weights
 
 
 def save(path: Path, contents: object) -> Path:
@@ -42,12 +42,40 @@ def test_bad_files(tmp_path: Path) -> None:
     code = save(tmp_path / "code.pth", {"model_state_dict": convnet_4a()})
     with pytest.raises(ValueError, match="is not a file of PyTorch weights"):
         load_released_weights(code)
-    with pytest.raises(ValueError, match="no dictionary of tensors under 'model_state_dict'"):
-        load_released_weights(save(tmp_path / "bare.pth", convnet_4a().state_dict()))
-    with pytest.raises(ValueError, match="no dictionary of tensors under 'model_state_dict'"):
+    with pytest.raises(ValueError, match="no dictionary of tensors"):
         load_released_weights(save(tmp_path / "numbers.pth", {"model_state_dict": {"conv1.weight": 3}}))
-    with pytest.raises(ValueError, match="another network than ConvNet-4a"):
+    with pytest.raises(ValueError, match="no dictionary of tensors"):
+        load_released_weights(save(tmp_path / "nothing.pth", {}))
+    with pytest.raises(ValueError, match="the weights of another network"):
         load_released_weights(save(tmp_path / "other.pth", {"model_state_dict": convnet_2a().state_dict()}))
+
+
+def test_any_network_of_any_checkpoint(tmp_path: Path) -> None:
+    trained, images = convnet_2a().eval(), torch.rand(2, 1, 28, 28)
+    bare = {f"module.{name}": value for name, value in trained.state_dict().items()}
+    for number, contents in enumerate([bare, {"state_dict": bare}, {"model_state_dict": bare, "lr": 0.1}]):
+        loaded = load_weights(convnet_2a(), save(tmp_path / f"{number}.pth", contents))
+        torch.testing.assert_close(loaded(images), trained(images), rtol=0, atol=0)
+
+
+def test_names_that_begin_with_a_prefix_themselves(tmp_path: Path) -> None:
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = nn.Linear(2, 2)
+
+    trained = Wrapped()
+    loaded = load_weights(Wrapped(), save(tmp_path / "wrapped.pth", trained.state_dict()))
+    assert loaded.model.weight.tolist() == trained.model.weight.tolist()
+
+
+def test_a_network_is_unchanged_by_the_weights_of_another(tmp_path: Path) -> None:
+    model = convnet_2a()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    partly = {**convnet_2a().state_dict(), "fc2.bias": torch.zeros(7)}
+    with pytest.raises(ValueError, match="the weights of another network"):
+        load_weights(model, save(tmp_path / "partly.pth", partly))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def correct(model: nn.Module, images: Tensor, labels: Tensor) -> int:
