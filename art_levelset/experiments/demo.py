@@ -21,12 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
-from numpy.typing import NDArray
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import nn
 
 from art_levelset.evaluation import accuracy, pgd, robust_accuracy
+from art_levelset.evaluation.datasets import Split, digits
 from art_levelset.experiments import figure1
 from art_levelset.models import convnet_2a
 from art_levelset.recon.clouds import demo_scan_path, read_points
@@ -44,8 +42,6 @@ ATTACK_STEPS = 40
 
 SCAN_STEPS = 500
 SCAN_RESOLUTION = 128
-
-Split = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -197,21 +193,6 @@ def compare_on_digits(*, seed: int = 0, nb_epochs: int = 40, verbose: bool = Tru
         seconds = time.perf_counter() - started
         rows.append(_attacked(training, classifier.model, test, seconds, seed, verbose))
     return rows
-
-
-def digits(seed: int = 0) -> tuple[Split, Split]:
-    """
-    Scikit-learn's 1,797 handwritten digits, split at random into 1,297 for training and 500 for testing.
-
-    :param seed: Seed of the split.
-    :return: Training and test images, (n, 1, 8, 8) in [0, 1], with their labels, (n,).
-    """
-    images, labels = load_digits(return_X_y=True)
-    images = (images / 16).astype(np.float32).reshape(-1, 1, 8, 8)
-    x, x_test, y, y_test = train_test_split(
-        images, labels.astype(np.int64), test_size=500, random_state=seed, stratify=labels
-    )
-    return (x, y), (x_test, y_test)
 
 
 def reconstruct_scan(folder: Path, *, seed: int = 0, verbose: bool = True) -> Surface:
