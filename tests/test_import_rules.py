@@ -32,10 +32,11 @@ ALLOWED = {
 THIRD_PARTY = {
     "core": {"torch"},
     "models": {"torch", "torchvision"},
-    "evaluation": {"torch", "numpy", "tqdm"},
+    "evaluation": {"torch", "numpy", "tqdm", "matplotlib", "sklearn", "torchvision"},
 }
 OPTIONAL = {"advertorch", "autoattack", "pyautoattack", "robustbench", "torchattacks"}
 LAZY = OPTIONAL | {"torchvision"}
+LAZY_IN = {"evaluation": {"matplotlib", "sklearn"}}
 ART = {"trainers", "adapters", "experiments", "cli"}
 
 
@@ -132,6 +133,11 @@ def test_the_toolbox_is_imported_only_where_it_is_met() -> None:
 def test_optional_libraries_are_imported_where_they_are_used() -> None:
     assert [str(item) for item in IMPORTS if item.module.split(".")[0] in LAZY and not item.lazy] == []
     assert {item.importer for item in IMPORTS if item.module.split(".")[0] in OPTIONAL} <= {"adapters"}
+    assert [
+        str(item)
+        for item in IMPORTS
+        if item.module.split(".")[0] in LAZY_IN.get(item.importer, set()) and not item.lazy
+    ] == []
 
 
 def private_accesses(file: Path) -> Iterator[tuple[str, str]]:
