@@ -47,7 +47,7 @@ class Memo:
         if self.folder is None:
             return self._kept.get(key)
         try:
-            with np.load(self.folder / f"{key}.npz", allow_pickle=False) as arrays:
+            with (self.folder / f"{key}.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
         except (OSError, ValueError, EOFError, BadZipFile):
             return None

@@ -182,7 +182,8 @@ def evaluate(
 
     Samples that are misclassified as they are count as broken and are not attacked. Each call of an attack has a seed
     of its own, made from `seed`, the repeat and the batch. With a memo on disk a killed evaluation goes on after the
-    last finished batch.
+    last finished batch; it tells attacks apart by their names here and by what
+    :func:`art_levelset.adapters.base.describe` says of them.
 
     :param classifier: A network (batch, ...) -> (batch, classes), or an ART PyTorchClassifier.
     :param x: Samples, (n, ...), floating point.
@@ -209,7 +210,6 @@ def evaluate(
     clean = classified_right(network, points, targets, batch_size=batch_size).numpy()
     if not len(clean):
         raise ValueError("x holds no sample: an evaluation needs at least one")
-    results = []
     task = _Task(network, points, targets, np.flatnonzero(clean), seed, memo or Memo())
     with tqdm(total=len(attacks) * repeats * len(task.rows), unit="sample", disable=not verbose) as progress:
         results: list[Attacked] = []
@@ -240,7 +240,7 @@ def _attacked(name: str, attack: Attack, task: _Task, repeats: int, batch_size: 
         for first in range(0, len(task.rows), batch_size):
             rows = task.rows[first : first + batch_size]
             seed = int(np.random.SeedSequence((task.seed, repeat, first)).generate_state(1)[0])
-            found = _batch(attack, task, rows, seed)
+            found = _batch(name, attack, task, rows, seed)
             right[repeat, rows], distances[repeat, rows] = found["right"], found["distances"]
             effort.add(Effort.of(found["effort"]))
             for member, count in zip(found["members"].tolist(), found["standing"].tolist(), strict=True):
@@ -251,10 +251,10 @@ def _attacked(name: str, attack: Attack, task: _Task, repeats: int, batch_size: 
     return Attacked(name, describe(attack), right, distances, effort, fractions, tuple(notes))
 
 
-def _batch(attack: Attack, task: _Task, rows: NDArray[np.intp], seed: int) -> dict[str, NDArray[Any]]:
+def _batch(name: str, attack: Attack, task: _Task, rows: NDArray[np.intp], seed: int) -> dict[str, NDArray[Any]]:
     """One call of an attack, recalled where it was made before."""
     x, y, parameters = task.x[rows], task.y[rows], describe(attack)
-    key = digest(task.network, x, y, parameters, seed, [versions()[name] for name in _KEYED])
+    key = digest(task.network, x, y, name, parameters, seed, [versions()[name] for name in _KEYED])
     known = task.memo.recall(key)
     if known is not None:
         return known
