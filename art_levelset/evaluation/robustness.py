@@ -26,7 +26,7 @@ from art_levelset.evaluation.versions import versions
 
 Verdicts = NDArray[np.bool_]
 
-_KEYED = ("art-levelset", "torch")
+KEYED = ("art-levelset", "torch")
 """Whose other versions compute anew."""
 
 _LOGGERS = ("art_levelset", "auto-attack")
@@ -254,7 +254,7 @@ def _attacked(name: str, attack: Attack, task: _Task, repeats: int, batch_size: 
 def _batch(name: str, attack: Attack, task: _Task, rows: NDArray[np.intp], seed: int) -> dict[str, NDArray[Any]]:
     """One call of an attack, recalled where it was made before."""
     x, y, parameters = task.x[rows], task.y[rows], describe(attack)
-    key = digest(task.network, x, y, name, parameters, seed, [versions()[name] for name in _KEYED])
+    key = digest(task.network, x, y, name, parameters, seed, [versions()[name] for name in KEYED])
     known = task.memo.recall(key)
     if known is not None:
         return known
