@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from art_levelset.adapters.base import LibraryAttack, Outcome, library
+from art_levelset.adapters.base import LibraryAttack, Outcome
 from art_levelset.adapters.effort import Effort, measured
 from art_levelset.adapters.inputs import Array, SameArray
+from art_levelset.adapters.libraries import library
 from art_levelset.adapters.memo import Memo, digest
 
 VERSIONS = {
@@ -27,6 +28,9 @@ VERSIONS = {
     "rand": ("apgd-ce", "apgd-dlr"),
 }
 """The attacks of each version, in their order."""
+
+LOGGER = "auto-attack"
+"""The name of pyautoattack's logger."""
 
 _NORMS = {math.inf: "Linf", 2: "L2", 1: "L1"}
 
@@ -133,7 +137,7 @@ class AutoAttack:
         known = self.memo.recall(key)
         if known is None:
             ensemble.attacks_to_run = [name]
-            with measured(network) as spent, _tracing_kept():
+            with measured(network) as spent, tracing_kept():
                 result, _ = ensemble.run_standard_evaluation(x, y, batch_size=len(x))
                 with torch.no_grad():
                     fooled = network(result).argmax(dim=1) != y
@@ -148,7 +152,7 @@ class AutoAttack:
 
 
 @contextmanager
-def _tracing_kept() -> Iterator[None]:
+def tracing_kept() -> Iterator[None]:
     """Keep a debugger's or a coverage tool's trace function, which pyautoattack's checks remove."""
     trace = sys.gettrace()
     try:

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
-import importlib.metadata
 import inspect
+import logging
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any, Generic, TypeAlias
 
 import numpy as np
 import torch
-from packaging.version import Version
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -29,6 +26,8 @@ from art_levelset.adapters.effort import Effort, measured
 from art_levelset.adapters.inputs import Array, SameArray, check_count, home, labels, network_of, samples
 from art_levelset.core.balls import to_ball
 from art_levelset.core.modes import evaluating
+
+logger = logging.getLogger(__name__)
 
 Attack: TypeAlias = Callable[[Any, Tensor, Tensor], Tensor]
 
@@ -40,7 +39,7 @@ class LibraryAttack:
 
     The network runs in evaluation mode, the library computes no gradient of its parameters and cannot change them, and
     modes and global random states are restored. What the library returns is moved into the ball and the box where
-    rounding, or the library, has left them.
+    rounding, or the library, has left them; where it returns values that are not finite, a sample stays as it was.
 
     :param name: What it is called, `library.Attack`.
     :param run: The library's part: `run(network, x, y, seed)` on one batch, on the network's device and in its dtype.
@@ -91,7 +90,13 @@ class LibraryAttack:
             raise ValueError(f"x must lie within clip_values {self.clip_values}")
         device, dtype = home(network)
         attacked = points.clone()
-        with torch.inference_mode(False), evaluating(network), seeded(self.seed, device):
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            evaluating(network),
+            parameters_kept(network),
+            seeded(self.seed, device),
+        ):
             faced = DetachedNetwork(network)
             for first in range(0, len(points), self.batch_size):
                 rows = slice(first, first + self.batch_size)
@@ -99,8 +104,16 @@ class LibraryAttack:
                 result = self.run(faced, centres.clone(), targets[rows].to(device), self.seed).detach()
                 if result.shape != centres.shape:
                     raise ValueError(f"{self.name} returned the shape {tuple(result.shape)} for {tuple(centres.shape)}")
-                attacked[rows] = inside(result, centres, self).to(attacked.device, attacked.dtype)
+                result = inside(self._finite(result, centres), centres, self)
+                attacked[rows] = result.to(attacked.device, attacked.dtype)
         return attacked.numpy() if isinstance(x, np.ndarray) else attacked
+
+    def _finite(self, points: Tensor, centres: Tensor) -> Tensor:
+        finite = points.isfinite().flatten(1).all(dim=1)
+        if finite.all():
+            return points
+        logger.warning("%s failed on %d of %d samples: not finite", self.name, int((~finite).sum()), len(finite))
+        return torch.where(finite.reshape(-1, *(1,) * (points.dim() - 1)), points, centres)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -143,7 +156,7 @@ def outcome_of(attack: Attack, network: nn.Module, x: Tensor, y: Tensor) -> Outc
 
 class DetachedNetwork(nn.Module):
     """
-    A network whose parameters are constants: gradients go to its inputs only, and nobody reaches its parameters.
+    A network whose parameters are constants: gradients go to its inputs only.
 
     Convolutions run on channels-last copies of the weights and inputs, which is faster.
 
@@ -152,6 +165,7 @@ class DetachedNetwork(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
+        self.training = False  # a library that restores the mode it finds leaves evaluation mode on
         self.network = network
         layout = torch.channels_last if any(isinstance(part, nn.Conv2d) for part in network.modules()) else None
         self._constants = {
@@ -205,6 +219,24 @@ def inside(points: Tensor, centres: Tensor, attack: LibraryAttack) -> Tensor:
 
 
 @contextmanager
+def parameters_kept(network: nn.Module) -> Iterator[None]:
+    """
+    Set the parameters' gradients aside, and give them and `requires_grad` back on the way out.
+
+    :param network: The network.
+    """
+    kept = [(parameter, parameter.grad, parameter.requires_grad) for parameter in network.parameters()]
+    try:
+        for parameter, _, _ in kept:
+            parameter.grad = None
+        yield
+    finally:
+        for parameter, gradient, required in kept:
+            parameter.requires_grad_(required)
+            parameter.grad = gradient
+
+
+@contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """
     Seed the global random states that libraries draw from, and restore them on the way out.
@@ -250,7 +282,8 @@ def describe(attack: Attack) -> dict[str, Any]:
     What an attack is, for records and digests.
 
     :param attack: An attack.
-    :return: Its name and its parameters, JSON-able; without the seed.
+    :return: Its name and its parameters, JSON-able, without the seed: a partial's keywords, an object's public
+             attributes. What a function closes over is not among them.
     """
     if isinstance(attack, LibraryAttack):
         own = {"eps": attack.eps, "norm": attack.norm, "clip_values": attack.clip_values}
@@ -262,29 +295,10 @@ def describe(attack: Attack) -> dict[str, Any]:
         fields = {field.name: getattr(attack, field.name) for field in dataclasses.fields(attack) if field.repr}
         fields.pop("seed", None)
         return _plain({"name": type(attack).__name__, **fields})
-    return {"name": getattr(attack, "__qualname__", type(attack).__qualname__)}
-
-
-def library(module: str, extra: str, minimum: str, distribution: str | None = None) -> ModuleType:
-    """
-    Import an optional library.
-
-    :param module: What to import.
-    :param extra: The extra of this package that installs it.
-    :param minimum: The oldest version that works.
-    :param distribution: What it is called on the package index; the module's first part by default.
-    :return: The module.
-    :raises ImportError: If it is missing or too old; the message says what to install.
-    """
-    name = distribution or module.split(".")[0]
-    remedy = f'pip install "art-levelset[{extra}]"'
-    try:
-        found = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError as error:
-        raise ImportError(f"{name} is not installed: {remedy}") from error
-    if Version(found) < Version(minimum):
-        raise ImportError(f"{name} {found} is too old, {minimum} or newer is needed: {remedy}")
-    return importlib.import_module(module)
+    if inspect.isroutine(attack):
+        return {"name": attack.__qualname__}
+    own = {name: value for name, value in vars(attack).items() if not name.startswith("_") and name != "seed"}
+    return _plain({"name": type(attack).__qualname__, **own})
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -302,4 +316,6 @@ def _plain_value(value: Any) -> Any:
         return [_plain_value(item) for item in value]
     if isinstance(value, np.generic):
         return _plain_value(value.item())
+    if isinstance(value, (np.ndarray, Tensor)):
+        return _plain_value(value.tolist())
     return getattr(value, "__qualname__", type(value).__qualname__)

@@ -1,0 +1,94 @@
+"""Optional libraries: import one, find an attack in it by name, check what is given to it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+
+from packaging.version import Version
+
+from art_levelset.adapters.inputs import check_count
+
+REQUESTS = r"urllib3 \(.*\) or chardet \(.*doesn't match a supported version"
+"""The warning of the library requests, which others import, about versions that it has not been tested with."""
+
+
+def library(module: str, extra: str, minimum: str, *, silence: Sequence[str] = ()) -> ModuleType:
+    """
+    Import an optional library.
+
+    :param module: What to import.
+    :param extra: The extra of this package that installs it.
+    :param minimum: The oldest version that works.
+    :param silence: Beginnings (regular expressions) of the warnings that its import is known to give.
+    :return: The module.
+    :raises ImportError: If it is missing or too old; the message says what to install.
+    """
+    name = module.split(".")[0]
+    remedy = f'pip install "art-levelset[{extra}]"'
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ImportError(f"{name} is not installed: {remedy}") from error
+    if Version(found) < Version(minimum):
+        raise ImportError(f"{name} {found} is too old, {minimum} or newer is needed: {remedy}")
+    with warnings.catch_warnings():
+        for beginning in silence:
+            warnings.filterwarnings("ignore", message=beginning)
+        return importlib.import_module(module)
+
+
+def attack_named(name: str, module: ModuleType, base: type) -> type:
+    """
+    An attack of a library by its name.
+
+    :param name: The class' name.
+    :param module: Where it is.
+    :param base: What all the library's attacks derive from.
+    :return: The class.
+    :raises ValueError: If there is no such attack; the message names those that there are.
+    """
+    known = {each.__name__: each for _, each in inspect.getmembers(module, inspect.isclass) if issubclass(each, base)}
+    if name not in known or name == base.__name__:
+        names = ", ".join(sorted(set(known) - {base.__name__}))
+        raise ValueError(f"name must be one of {names}, got {name!r}")
+    return known[name]
+
+
+def accepted_parameters(attack_class: type, given: Iterable[str]) -> list[str]:
+    """
+    The parameters that an attack takes, after a check of those that it is given.
+
+    :param attack_class: The attack; its first parameter is the network.
+    :param given: Names of parameters.
+    :return: The names of its parameters, without the first one.
+    :raises TypeError: If the attack does not take a given one.
+    """
+    _, *accepted = inspect.signature(attack_class).parameters
+    unknown = [name for name in given if name not in accepted]
+    if unknown:
+        raise TypeError(f"{attack_class.__name__} has no parameter {', '.join(unknown)}, but {', '.join(accepted)}")
+    return accepted
+
+
+def step_length(eps: float, eps_step: float | None, max_iter: int) -> float:
+    """
+    The length of a step of projected gradient descent.
+
+    :param eps: Radius of the ball.
+    :param eps_step: The length, or None for the default.
+    :param max_iter: Number of steps, >= 1.
+    :return: The length; 2.5 * eps / max_iter by default, as in :func:`art_levelset.evaluation.pgd`.
+    :raises ValueError: If a number is out of range.
+    """
+    check_count("max_iter", max_iter)
+    if eps_step is None:
+        return 2.5 * eps / max_iter
+    if not (math.isfinite(eps_step) and eps_step > 0):
+        raise ValueError(f"eps_step must be a finite number > 0, got {eps_step}")
+    return eps_step
