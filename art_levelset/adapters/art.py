@@ -1,0 +1,168 @@
+"""
+Attacks of the Adversarial Robustness Toolbox (ART).
+
+| Paper link: https://arxiv.org/abs/1807.01069
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from art.attacks.attack import EvasionAttack
+from art.attacks.evasion import ProjectedGradientDescentPyTorch
+from art.estimators.classification import PyTorchClassifier
+from torch import Tensor, nn
+from torch.nn import functional
+
+from art_levelset.adapters.base import LibraryAttack
+from art_levelset.adapters.libraries import accepted_parameters, step_length
+from art_levelset.adapters.losses import loss_named
+
+
+def from_art(
+    attack_class: type[EvasionAttack],
+    *,
+    eps: float,
+    norm: float = math.inf,
+    clip_values: tuple[float, float] = (0.0, 1.0),
+    loss: str = "cross_entropy",
+    batch_size: int = 500,
+    seed: int = 0,
+    **parameters: Any,
+) -> LibraryAttack:
+    """
+    An evasion attack of ART.
+
+    ART computes in float32. An attack that has no radius of its own, as DeepFool or HopSkipJump, looks for the nearest
+    misclassified point; where that is outside the ball the result is the nearest point inside.
+
+    :param attack_class: A subclass of ART's EvasionAttack.
+    :param eps: Radius of the ball, >= 0; given to the attack if it has such a parameter, as `norm` is.
+    :param norm: `math.inf`, 2 or 1.
+    :param clip_values: Smallest and largest valid input.
+    :param loss: What attacks by gradients raise, "cross_entropy" or "margin".
+    :param batch_size: Samples attacked at a time, >= 1.
+    :param seed: Seed of everything random, >= 0.
+    :param parameters: The attack's further parameters, by ART's names.
+    :return: The attack.
+    :raises TypeError: If it is no evasion attack, or has no parameter of a given name.
+    :raises ValueError: If a number is out of range or the loss unknown.
+    """
+    if not (isinstance(attack_class, type) and issubclass(attack_class, EvasionAttack)):
+        raise TypeError(f"attack_class must be a subclass of art's EvasionAttack, got {attack_class!r}")
+    criterion = loss_named(loss)
+    accepted = accepted_parameters(attack_class, parameters)
+    shared = {"eps": float(eps), "norm": norm, "verbose": False}
+    given = {name: value for name, value in shared.items() if name in accepted} | parameters
+
+    def run(network: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
+        with torch.no_grad():
+            classes = network(x[:1]).shape[1]
+        on_gpu = x.device.type == "cuda"
+        with torch.cuda.device(x.device) if on_gpu else nullcontext(), _seeded_generators():
+            classifier = PyTorchClassifier(
+                _Casting(network, x.dtype),
+                loss=criterion,
+                input_shape=tuple(x.shape[1:]),
+                nb_classes=classes,
+                clip_values=clip_values,
+                device_type="gpu" if on_gpu else "cpu",
+            )
+            sizes = {"batch_size": len(x)} if "batch_size" in accepted else {}
+            attack = attack_class(classifier, **sizes, **given)
+            labels = functional.one_hot(y, classes)
+            attacked = attack.generate(x=x.float().cpu().numpy(), y=labels.float().cpu().numpy())
+        return torch.as_tensor(attacked).to(x)
+
+    return LibraryAttack(
+        f"art.{attack_class.__name__}",
+        run,
+        {"loss": loss, **parameters},
+        eps,
+        norm,
+        clip_values=clip_values,
+        batch_size=batch_size,
+        seed=seed,
+    )
+
+
+def art_pgd(
+    *,
+    eps: float,
+    eps_step: float | None = None,
+    max_iter: int = 40,
+    loss: str = "cross_entropy",
+    norm: float = math.inf,
+    clip_values: tuple[float, float] = (0.0, 1.0),
+    random_start: bool = True,
+    batch_size: int = 500,
+    seed: int = 0,
+) -> LibraryAttack:
+    """
+    ART's ProjectedGradientDescentPyTorch.
+
+    :param eps: Radius of the ball, > 0.
+    :param eps_step: Length of a step, > 0; 2.5 * eps / max_iter by default.
+    :param max_iter: Number of steps, >= 1.
+    :param loss: "cross_entropy" or "margin".
+    :param norm: `math.inf`, 2 or 1.
+    :param clip_values: Smallest and largest valid input.
+    :param random_start: Whether to start at a random point of the ball rather than at the sample.
+    :param batch_size: Samples attacked at a time, >= 1.
+    :param seed: Seed of the random starts, >= 0.
+    :return: The attack.
+    :raises ValueError: If a number is out of range or the loss unknown.
+    """
+    return from_art(
+        ProjectedGradientDescentPyTorch,
+        eps=eps,
+        eps_step=step_length(eps, eps_step, max_iter),
+        max_iter=max_iter,
+        loss=loss,
+        norm=norm,
+        clip_values=clip_values,
+        num_random_init=int(random_start),
+        batch_size=batch_size,
+        seed=seed,
+    )
+
+
+class _Casting(nn.Module):
+    """A network that takes inputs of any dtype: ART's are float32, and float64 where it mixes them with numbers."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.training = False
+        self.network = network
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.network(x.to(self.dtype))
+        return outputs
+
+
+class _SeededState(np.random.RandomState):
+    """A random state that takes its seed, when it is given none, from numpy's global state."""
+
+    def __init__(self, seed: Any = None) -> None:
+        super().__init__(np.random.randint(2**31) if seed is None else seed)  # noqa: NPY002
+
+
+@contextmanager
+def _seeded_generators() -> Iterator[None]:
+    """
+    Let numpy's generators made without a seed take it from numpy's global state.
+
+    HopSkipJump and others make `np.random.RandomState()`, which the operating system would seed.
+    """
+    own = np.random.RandomState
+    np.random.RandomState = _SeededState  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        np.random.RandomState = own  # type: ignore[misc]
