@@ -7,20 +7,23 @@ For both norms and per-sample radii; a point is one row of the batch, whatever i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 
-def check_norm(norm: float) -> None:
+def check_norm(norm: float, known: Sequence[float] = (math.inf, 2)) -> None:
     """
-    Check that a norm is one of those with a ball here.
+    Check that a norm is a known one.
 
-    :param norm: `math.inf` or 2.
+    :param norm: The norm.
+    :param known: Those that are, at least two.
     :raises ValueError: If it is another.
     """
-    if norm not in (2, math.inf):
-        raise ValueError(f"norm must be inf or 2, got {norm}")
+    if norm not in known:
+        *others, last = (f"{one:g}" for one in known)
+        raise ValueError(f"norm must be {', '.join(others)} or {last}, got {norm}")
 
 
 def steepest(gradients: Tensor, norm: float) -> Tensor:
@@ -64,7 +67,7 @@ def random_in_ball(centres: Tensor, eps: Tensor, norm: float, generator: torch.G
 
     :param centres: (batch, ...).
     :param eps: Radii, (batch,), >= 0.
-    :param norm: `math.inf` or 2.
+    :param norm: `math.inf`, 2 or 1.
     :param generator: The source of randomness, on the points' device; None for torch's default one.
     :return: (batch, ...).
     """
@@ -74,9 +77,13 @@ def random_in_ball(centres: Tensor, eps: Tensor, norm: float, generator: torch.G
 
     if norm == math.inf:
         return centres + column(eps, centres) * (2 * uniform(*centres.shape) - 1)
+    reach = column(eps * uniform(len(centres)) ** (1.0 / max(centres[:1].numel(), 1)), centres)
+    if norm == 1:  # on the simplex, and then in any orthant
+        exponential = -torch.log1p(-uniform(*centres.shape))
+        shares = exponential / column(exponential.flatten(1).sum(dim=1), centres)
+        return centres + reach * torch.where(uniform(*centres.shape) < 0.5, -shares, shares)
     gaussian = torch.randn(centres.shape, generator=generator, dtype=centres.dtype, device=centres.device)
-    reach = eps * uniform(len(centres)) ** (1.0 / max(centres[:1].numel(), 1))
-    return centres + column(reach, centres) * steepest(gaussian, 2)
+    return centres + reach * steepest(gaussian, 2)
 
 
 def column(rows: Tensor, like: Tensor) -> Tensor:

@@ -233,7 +233,7 @@ def test_the_network_comes_back_as_it_was(extra: tuple[nn.Module, ...]) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"model": "net"}, TypeError, "model must be an nn.Module, got str"),
+        ({"model": "net"}, TypeError, "model must be an nn.Module or an ART PyTorchClassifier, got str"),
         ({"x": [[0.5]]}, TypeError, "x must be a torch tensor or a numpy array"),
         ({"x": torch.zeros(4, 6, dtype=torch.int64)}, TypeError, "x must hold floating-point numbers"),
         ({"x": torch.zeros(4)}, ValueError, r"x must be of shape \(batch, ...\)"),
@@ -251,8 +251,8 @@ def test_the_network_comes_back_as_it_was(extra: tuple[nn.Module, ...]) -> None:
         ({"max_iter": 0}, ValueError, "max_iter must be an integer >= 1"),
         ({"max_iter": 2.5}, ValueError, "max_iter must be an integer >= 1"),
         ({"batch_size": 0}, ValueError, "batch_size must be an integer >= 1"),
-        ({"norm": 1}, ValueError, "norm must be inf or 2"),
-        ({"loss": "hinge"}, ValueError, "loss must be one of cross_entropy, margin, got 'hinge'"),
+        ({"norm": 3}, ValueError, "norm must be inf, 2 or 1, got 3"),
+        ({"loss": "hinge"}, ValueError, "loss must be one of cross_entropy, margin, dlr, got 'hinge'"),
         ({"clip_values": (1.0, 0.0)}, ValueError, r"clip_values must be \(low, high\)"),
         ({"seed": -1}, ValueError, "seed must be an integer >= 0"),
         ({"model": nn.Linear(6, 1)}, ValueError, r"model must return \(4, classes >= 2\)"),
@@ -271,18 +271,30 @@ def test_bad_input(change: dict[str, Any], error: type[Exception], message: str)
         pgd(arguments.pop("model"), arguments.pop("x"), arguments.pop("y"), **arguments)
 
 
-def test_an_art_classifier_is_named_in_the_hint() -> None:
-    class Classifier:
-        model = nn.Linear(6, 2)
+class RootOfZero(nn.Module):
+    """Finite logits whose gradient is 0 * inf."""
 
-    with pytest.raises(TypeError, match=r"give the network of an ART classifier as classifier\.model"):
-        pgd(Classifier(), torch.rand(1, 6), torch.tensor([0]), eps=0.1)  # type: ignore[arg-type]
+    def forward(self, points: Tensor) -> Tensor:
+        return (points[:, :2] * 0).sqrt() * 0
 
 
-def test_gradients_that_are_not_numbers_are_reported() -> None:
-    model = affine(torch.full((2, 6), math.nan), torch.zeros(2))
-    with pytest.raises(ValueError, match="the gradient is not a number for 4 of 4 samples"):
-        pgd(model, torch.rand(4, 6), torch.tensor([0, 1, 1, 0]), eps=0.1)
+class Constant(nn.Module):
+    def forward(self, points: Tensor) -> Tensor:
+        return torch.zeros(len(points), 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (affine(torch.full((2, 6), math.nan), torch.zeros(2)), "the logits are not finite for 4 of 4 samples"),
+        (affine(torch.full((2, 6), 3e38), torch.zeros(2)), "the logits are not finite for 4 of 4 samples"),
+        (RootOfZero(), "the gradient is not finite for 4 of 4 samples"),
+        (Constant(), "no gradient flows from the logits to the samples"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_reported(model: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pgd(model, torch.rand(4, 6) + 1, torch.tensor([0, 1, 1, 0]), eps=0.1, clip_values=None)
 
 
 @pytest.mark.gpu
