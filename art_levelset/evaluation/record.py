@@ -30,7 +30,7 @@ Interval: TypeAlias = tuple[float, float]
 
 _ROUNDING = 1e-9
 _PERCENT_ROUNDING = 5.1e-5
-_PERCENT = re.compile(r"\d{1,3}(\.\d+)?", re.ASCII)
+_PERCENT = re.compile(r"\d{1,3}(\.\d{1,4})?", re.ASCII)
 _RADIUS = re.compile(r"\d{1,9}(\.\d{1,20})?(e-\d{1,2})?|\d{1,9}/\d{1,9}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBERS_ON_LINES = re.compile(r'\[\n\s+([^\[\]{}"]*?)\n\s*\]')

@@ -1,0 +1,97 @@
+"""The tables: aligned, narrow enough for a terminal, and never anything but text."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from art_levelset.evaluation.leaderboard import NOTE, markdown, text, web_address
+
+from .invented import masking, record
+
+RECORDS = [
+    record("Plain", 0.0, clean_acc="98.30"),
+    record("Robust", 0.875, autoattack_acc="88.10", link="https://example.org/a(b)|<c>", masking=masking()),
+    record("Other", 0.5, dataset="digits", masking=masking("zero gradients")),
+]
+
+
+def test_the_table_for_a_terminal() -> None:
+    tables = [
+        "digits, Linf, eps 0.3",
+        "   model  clean  worst case  95% interval  AutoAttack  samples  masking",
+        "1  Other  99.00       50.00  [47.0, 53.0]           -     1000  fails 1 of 3",
+        "",
+        "mnist, Linf, eps 0.3",
+        "   model   clean  worst case  95% interval  AutoAttack  samples  masking",
+        "1  Robust  99.00       87.50  [84.5, 90.5]       88.10     1000  passes",
+        "2  Plain   98.30        0.00    [0.0, 3.0]           -     1000  -",
+        "",
+    ]
+    assert text(RECORDS).splitlines() == [*tables, *NOTE.splitlines()]
+
+
+@pytest.mark.parametrize("name", ["long " * 40, "水平集" * 40, "e\u0301" * 200])
+def test_the_table_fits_a_hundred_columns(name: str) -> None:
+    title, headings, first, second, *_ = text(
+        [record(name, 0.9, dataset=name), record("Short", 0.8, dataset=name)]
+    ).splitlines()
+    assert max(map(columns, (title, headings, first, second))) <= 100
+    assert "..." in first
+    ends = [columns(line[: line.index(column) + len(column)]) for line, column in _ends(headings, first, second)]
+    assert len(set(ends)) == 1
+
+
+def _ends(headings: str, *rows: str) -> list[tuple[str, str]]:
+    return [(headings, "clean"), *((row, "99.00") for row in rows)]
+
+
+def columns(line: str) -> int:
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
+
+
+def test_the_table_in_markdown() -> None:
+    lines = markdown(RECORDS).splitlines()
+    assert lines[0] == "### digits, Linf, eps 0.3"
+    assert lines[2].startswith("|  | model | clean | worst case | 95% interval |")
+    assert lines[3] == "| --: | :-- | --: | --: | --: | --: | --: | :-- |"
+    assert lines[4] == "| 1 | Other | 99.00 | 50.00 | [47.0, 53.0] | - | 1000 | fails 1 of 3 |"
+    assert lines[10].startswith("| 1 | [Robust](<https://example.org/a%28b%29%7C%3Cc%3E>) | 99.00 | 87.50 |")
+    assert lines[-2:] == NOTE.splitlines()
+
+
+def test_markdown_shows_what_would_be_markup_as_it_is() -> None:
+    name = r"a|b <script> [x](javascript:y) *s* `c` _u_ \ & $m$ ![i](//e)"
+    (row,) = (line for line in markdown([record(name, dataset="# <b>")]).splitlines() if line.startswith("| 1"))
+    assert row.startswith(
+        r"| 1 | a\|b &lt;script&gt; \[x\](javascript:y) \*s\* \`c\` \_u\_ \\ &amp; \$m\$ \!\[i\](//e) | 99.00"
+    )
+    assert r"### \# &lt;b&gt;, Linf" in markdown([record(dataset="# <b>")])
+
+
+@pytest.mark.parametrize(
+    ("link", "address"),
+    [
+        ("https://arxiv.org/abs/1905.11911", "https://arxiv.org/abs/1905.11911"),
+        ("HTTP://example.org/a%20b?c=d&e#f", "HTTP://example.org/a%20b?c=d&e#f"),
+        ('https://example.org/">', "https://example.org/%22%3E"),
+        ("", None),
+        ("javascript:alert(1)", None),
+        (" javascript:alert(1)", None),
+        ("javascript://example.org/%0aalert(1)", None),
+        ("data:text/html,x", None),
+        ("//example.org", None),
+        ("https:", None),
+        ("https://[", None),
+        ("arxiv.org/abs/1905.11911", None),
+    ],
+)
+def test_only_web_addresses_are_linked(link: str, address: str | None) -> None:
+    assert web_address(link) == address
+
+
+@pytest.mark.parametrize("render", [text, markdown])
+def test_no_record(render: type[str]) -> None:
+    with pytest.raises(ValueError, match="records must not be empty"):
+        render([])
