@@ -1,0 +1,71 @@
+"use strict";
+{
+  const filters = document.getElementById("filters");
+  const nothing = document.getElementById("nothing");
+  const boards = [...document.querySelectorAll("section.board")];
+  const models = (board) => [...board.querySelectorAll("tbody[id]")];
+  const line = (model) => document.querySelector(`path[data-model="${model.id}"]`);
+  const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+
+  const sort = (board, heading) => {
+    const key = heading.dataset.key;
+    const text = key === "name";
+    const first = text || key === "rank" ? "ascending" : "descending";
+    const second = first === "ascending" ? "descending" : "ascending";
+    const order = heading.getAttribute("aria-sort") === first ? second : first;
+    const sign = order === "ascending" ? 1 : -1;
+    const compare = (a, b) => {
+      const [left, right] = [a.dataset[key], b.dataset[key]];
+      if (left === "" || right === "") return (left === "") - (right === "");
+      return sign * (text ? collator.compare(left, right) : left - right);
+    };
+    for (const other of board.querySelectorAll("th[data-key]")) other.setAttribute("aria-sort", "none");
+    heading.setAttribute("aria-sort", order);
+    heading.closest("table").append(...models(board).sort(compare));
+  };
+
+  const toggle = (model) => {
+    const open = model.classList.toggle("open");
+    model.querySelector("button.unfold").setAttribute("aria-expanded", String(open));
+  };
+
+  const filter = () => {
+    const { dataset, threat, search } = Object.fromEntries(new FormData(filters));
+    const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+    let [shown, all] = [0, 0];
+    for (const board of boards) {
+      const wanted = (!dataset || board.dataset.dataset === dataset) && (!threat || board.dataset.threat === threat);
+      let any = false;
+      for (const model of models(board)) {
+        const text = `${model.querySelector(".summary").textContent} ${model.dataset.search}`.toLowerCase();
+        model.hidden = !(wanted && words.every((word) => text.includes(word)));
+        line(model)?.toggleAttribute("hidden", model.hidden);
+        any ||= !model.hidden;
+        shown += !model.hidden;
+        all += 1;
+      }
+      board.hidden = !any;
+    }
+    filters.elements.count.value = shown === all ? `${all} models` : `${shown} of ${all} models`;
+    nothing.hidden = shown > 0;
+  };
+
+  for (const board of boards) {
+    for (const heading of board.querySelectorAll("th[data-key]"))
+      heading.querySelector("button").addEventListener("click", () => sort(board, heading));
+    for (const model of models(board)) {
+      model.querySelector(".summary").addEventListener("click", (event) => {
+        if (event.target.closest("button.unfold") || getSelection().isCollapsed) toggle(model);
+      });
+      const light = (on) => line(model)?.classList.toggle("lit", on);
+      model.addEventListener("pointerenter", () => light(true));
+      model.addEventListener("pointerleave", () => light(false));
+      model.addEventListener("focusin", () => light(true));
+      model.addEventListener("focusout", () => light(false));
+    }
+  }
+  filters.addEventListener("input", filter);
+  filters.addEventListener("submit", (event) => event.preventDefault());
+  document.documentElement.classList.add("scripted");
+  filter();
+}
