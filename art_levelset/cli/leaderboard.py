@@ -1,0 +1,48 @@
+"""`art-levelset leaderboard`: a folder of records as a table, in Markdown and as a page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from art_levelset.cli import Verbs
+
+
+def add_parser(verbs: Verbs) -> None:
+    """
+    Declare the verb and its arguments.
+
+    :param verbs: The verbs of the command line.
+    """
+    parser = verbs.add_parser(
+        "leaderboard",
+        help="rank evaluated models",
+        description="Ranks the models of a folder of records by their worst-case accuracy, for each data set, threat "
+        "model and radius, and prints the table.",
+    )
+    parser.add_argument("records", type=Path, metavar="FOLDER", help="a folder of records (*.json)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table in Markdown")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with everything the records hold")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """
+    Print the leaderboard and write what is asked for.
+
+    :param arguments: `records`, `markdown` and `html`.
+    :return: The exit status.
+    """
+    from art_levelset.evaluation.leaderboard import markdown, text
+    from art_levelset.evaluation.page import html
+    from art_levelset.evaluation.record import read_records
+    from art_levelset.evaluation.writing import check_place, write_text
+
+    records = read_records(arguments.records)
+    wanted = [(path, render) for path, render in ((arguments.markdown, markdown), (arguments.html, html)) if path]
+    for path, _ in wanted:
+        check_place(path)
+    for path, content in [(path, render(records)) for path, render in wanted]:
+        write_text(content, path)
+    print(text(records))
+    return 0
