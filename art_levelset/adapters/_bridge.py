@@ -54,13 +54,21 @@ class AttackedNetwork(nn.Module):
         outputs: Tensor = self.model(x)
         return outputs
 
+    def extra_repr(self) -> str:
+        """
+        The steps with their parameters: what tells two classifiers apart that share their model.
+
+        :return: One step a line; empty without steps.
+        """
+        return "\n".join(_described(step) for step in self._steps if step.apply_predict)
+
 
 class _Estimated(torch.autograd.Function):
     """A preprocessing step in numpy, with the gradient that ART estimates for it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Any) -> Tensor:
-        ctx.step, ctx.inputs = step, x.detach().cpu().numpy()
+        ctx.step, ctx.inputs = step, x.detach().cpu().numpy().copy()
         return torch.as_tensor(step(ctx.inputs)[0], dtype=x.dtype, device=x.device)
 
     @staticmethod
@@ -115,6 +123,13 @@ def clip_box(classifier: PyTorchClassifier) -> Box | None:
     if low.dim() and low.numel() == int(np.prod(shape)):
         low, high = low.reshape(shape), high.reshape(shape)
     return low, high
+
+
+def _described(step: Any) -> str:
+    """A preprocessing step with all numbers of its parameters, which the repr of an array would leave out."""
+    values = {name: getattr(step, name) for name in step.params}
+    numbers = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in values.items()}
+    return f"{type(step).__name__}({', '.join(f'{name}={value!r}' for name, value in numbers.items())})"
 
 
 def _is_identity(step: Any) -> bool:
