@@ -38,7 +38,7 @@ def from_art(
     """
     An evasion attack of ART.
 
-    ART computes in float32. An attack that has no radius of its own, as DeepFool or HopSkipJump, looks for the nearest
+    An attack that has no radius of its own, as DeepFool or HopSkipJump, looks for the nearest
     misclassified point; where that is outside the ball the result is the nearest point inside.
 
     :param attack_class: A subclass of ART's EvasionAttack.
@@ -66,7 +66,7 @@ def from_art(
         on_gpu = x.device.type == "cuda"
         with torch.cuda.device(x.device) if on_gpu else nullcontext(), _seeded_generators():
             classifier = PyTorchClassifier(
-                _Casting(network, x.dtype),
+                network,
                 loss=criterion,
                 input_shape=tuple(x.shape[1:]),
                 nb_classes=classes,
@@ -76,8 +76,8 @@ def from_art(
             sizes = {"batch_size": len(x)} if "batch_size" in accepted else {}
             attack = attack_class(classifier, **sizes, **given)
             labels = functional.one_hot(y, classes)
-            attacked = attack.generate(x=x.float().cpu().numpy(), y=labels.float().cpu().numpy())
-        return torch.as_tensor(attacked).to(x)
+            attacked = attack.generate(x=x.cpu().numpy(), y=labels.float().cpu().numpy())
+        return torch.as_tensor(attacked, device=x.device)
 
     return LibraryAttack(
         f"art.{attack_class.__name__}",
@@ -130,20 +130,6 @@ def art_pgd(
         batch_size=batch_size,
         seed=seed,
     )
-
-
-class _Casting(nn.Module):
-    """A network that takes inputs of any dtype: ART's are float32, and float64 where it mixes them with numbers."""
-
-    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.training = False
-        self.network = network
-        self.dtype = dtype
-
-    def forward(self, x: Tensor) -> Tensor:
-        outputs: Tensor = self.network(x.to(self.dtype))
-        return outputs
 
 
 class _SeededState(np.random.RandomState):

@@ -42,7 +42,8 @@ class LibraryAttack:
     rounding, or the library, has left them; where it returns values that are not finite, a sample stays as it was.
 
     :param name: What it is called, `library.Attack`.
-    :param run: The library's part: `run(network, x, y, seed)` on one batch, on the network's device and in its dtype.
+    :param run: The library's part: `run(network, x, y, seed)` on one batch, on the network's device, in float32, which
+           is what libraries work in.
     :param parameters: What the attack was made with, for records.
     :param eps: Radius of the ball, >= 0.
     :param norm: `math.inf`, 2 or 1.
@@ -88,7 +89,7 @@ class LibraryAttack:
         low, high = self.clip_values
         if len(points) and ((points < low).any() or (points > high).any()):
             raise ValueError(f"x must lie within clip_values {self.clip_values}")
-        device, dtype = home(network)
+        device, _ = home(network)
         attacked = points.clone()
         with (
             torch.inference_mode(False),
@@ -100,18 +101,18 @@ class LibraryAttack:
             faced = DetachedNetwork(network)
             for first in range(0, len(points), self.batch_size):
                 rows = slice(first, first + self.batch_size)
-                centres = points[rows].to(device, dtype)
-                result = self.run(faced, centres.clone(), targets[rows].to(device), self.seed).detach()
+                centres = points[rows].to(device)
+                single = centres.to(torch.float32, copy=True)
+                result = self.run(faced, single, targets[rows].to(device), self.seed).detach()
                 if result.shape != centres.shape:
                     raise ValueError(f"{self.name} returned the shape {tuple(result.shape)} for {tuple(centres.shape)}")
-                result = inside(self._finite(result, centres), centres, self)
-                attacked[rows] = result.to(attacked.device, attacked.dtype)
+                attacked[rows] = inside(self._finite(result, centres), centres, self).to(attacked.device)
         return attacked.numpy() if isinstance(x, np.ndarray) else attacked
 
     def _finite(self, points: Tensor, centres: Tensor) -> Tensor:
         finite = points.isfinite().flatten(1).all(dim=1)
         if finite.all():
-            return points
+            return points.to(centres)
         logger.warning("%s failed on %d of %d samples: not finite", self.name, int((~finite).sum()), len(finite))
         return torch.where(finite.reshape(-1, *(1,) * (points.dim() - 1)), points, centres)
 
@@ -158,7 +159,8 @@ class DetachedNetwork(nn.Module):
     """
     A network whose parameters are constants: gradients go to its inputs only.
 
-    Convolutions run on channels-last copies of the weights and inputs, which is faster.
+    Convolutions run on channels-last copies of the weights and inputs, which is faster. Outputs are of the inputs'
+    dtype, whatever the network's is.
 
     :param network: The network; not changed.
     """
@@ -175,6 +177,7 @@ class DetachedNetwork(nn.Module):
             for name, value in network.named_parameters()
         }
         self._layout = layout
+        _, self._dtype = home(network)
 
     def forward(self, x: Tensor) -> Tensor:
         """
@@ -183,10 +186,11 @@ class DetachedNetwork(nn.Module):
         :param x: (batch, ...).
         :return: (batch, classes).
         """
+        points = x.to(self._dtype)
         if self._layout is not None and x.dim() == 4:
-            x = _Laid.apply(x, self._layout)
-        outputs: Tensor = functional_call(self.network, self._constants, (x,))
-        return outputs
+            points = _Laid.apply(points, self._layout)
+        outputs: Tensor = functional_call(self.network, self._constants, (points,))
+        return outputs.to(x.dtype)
 
 
 class _Laid(torch.autograd.Function):

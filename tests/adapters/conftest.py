@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def quick_autoattack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyautoattack with few iterations, which tests of how it is called can do with."""
+    pyautoattack = pytest.importorskip("pyautoattack")
+
+    class Quick(pyautoattack.AutoAttack):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 6
+            self.apgd.eot_iter = min(self.apgd.eot_iter, 2)
+            self.apgd_targeted.n_target_classes = self.fab.n_target_classes = 2
+            self.square.n_queries = 20
+
+    monkeypatch.setattr(pyautoattack, "AutoAttack", Quick)

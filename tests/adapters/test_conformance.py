@@ -1,0 +1,228 @@
+"""What every attack of every library keeps to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from art.attacks.evasion import AutoProjectedGradientDescent, FastGradientMethod, HopSkipJump
+from art.estimators.classification import PyTorchClassifier
+from torch import Tensor, nn
+
+from art_levelset.adapters.advertorch import advertorch_pgd, from_advertorch
+from art_levelset.adapters.art import art_pgd, from_art
+from art_levelset.adapters.autoattack import AutoAttack
+from art_levelset.adapters.base import Attack, reseeded
+from art_levelset.adapters.torchattacks import from_torchattacks, torchattacks_pgd
+from art_levelset.evaluation import pgd
+
+from .tiny import CLASSES, SHAPE, accuracy, data, distances, disturbed, network, random_states, seed_all, state
+
+pytestmark = pytest.mark.usefixtures("quick_autoattack")
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    make: Callable[..., Attack]
+    eps: float = 0.2
+    norm: float = math.inf
+    random: bool = True
+
+
+L2: dict[str, float] = {"eps": 0.8, "norm": 2}
+L1: dict[str, float] = {"eps": 4.0, "norm": 1}
+
+ROWS = [
+    Row("native", partial(partial, pgd, max_iter=5)),
+    Row("native margin", partial(partial, pgd, max_iter=5, loss="margin")),
+    Row("native L2", partial(partial, pgd, max_iter=5), **L2),
+    Row("native from the sample", partial(partial, pgd, max_iter=5, random_start=False), random=False),
+    Row("ART PGD", partial(art_pgd, max_iter=5)),
+    Row("ART PGD margin L2", partial(art_pgd, max_iter=5, loss="margin"), **L2),
+    Row("ART PGD L1", partial(art_pgd, max_iter=5), **L1),
+    Row("ART FGSM", partial(from_art, FastGradientMethod, eps_step=0.05), random=False),
+    Row("ART APGD", partial(from_art, AutoProjectedGradientDescent, eps_step=0.1, max_iter=5, nb_random_init=1)),
+    Row("ART HopSkipJump", partial(from_art, HopSkipJump, max_iter=1, max_eval=10, init_eval=5), **L2),
+    Row("AdverTorch PGD", partial(advertorch_pgd, max_iter=5)),
+    Row("AdverTorch PGD margin", partial(advertorch_pgd, max_iter=5, loss="margin")),
+    Row("AdverTorch PGD L2", partial(advertorch_pgd, max_iter=5), **L2),
+    Row("AdverTorch PGD L1", partial(advertorch_pgd, max_iter=5, eps_step=2.0), **L1),
+    Row("AdverTorch FAB", partial(from_advertorch, "LinfFABAttack", n_iter=5), random=False),
+    Row("Torchattacks PGD", partial(torchattacks_pgd, max_iter=5)),
+    Row("Torchattacks PGD margin", partial(torchattacks_pgd, max_iter=5, loss="margin")),
+    Row("Torchattacks PGD margin L2", partial(torchattacks_pgd, max_iter=5, loss="margin"), **L2),
+    Row("Torchattacks APGD", partial(from_torchattacks, "APGD", steps=5)),
+    Row("Torchattacks FAB", partial(from_torchattacks, "FAB", steps=5), **L2, random=False),
+    Row("Torchattacks Square", partial(from_torchattacks, "Square", n_queries=20)),
+    Row("AutoAttack", AutoAttack),
+    Row("AutoAttack L2", AutoAttack, **L2),
+    Row("AutoAttack rand", partial(AutoAttack, version="rand")),
+]
+
+
+@pytest.fixture(params=ROWS, ids=lambda row: row.name)
+def row(request: pytest.FixtureRequest) -> Row:
+    found: Row = request.param
+    return found
+
+
+@pytest.fixture
+def attack(row: Row) -> Attack:
+    try:
+        return row.make(eps=row.eps, norm=row.norm)
+    except ImportError as error:
+        pytest.skip(str(error))
+
+
+def check_inside(attacked: Tensor, x: Tensor, row: Row) -> None:
+    assert attacked.min() >= 0
+    assert attacked.max() <= 1
+    assert distances(attacked, x, row.norm).max() <= row.eps * (1 + 1e-6)
+
+
+def test_breaks_samples_inside_the_ball_and_the_box(row: Row, attack: Attack) -> None:
+    model = network()
+    x, y = data(model, 20)
+    given = x.clone(), y.clone()
+    attacked = attack(model, x, y)
+    check_inside(attacked, x, row)
+    assert accuracy(model, x, y) == 1
+    assert accuracy(model, attacked, y) < 0.9
+    assert torch.equal(x, given[0])
+    assert torch.equal(y, given[1])
+
+
+class Stop(Exception):
+    pass
+
+
+def test_leaves_the_model_and_the_random_states_as_they_are(row: Row, attack: Attack) -> None:
+    model = disturbed(network())
+    x, y = data(model.eval())
+    disturbed(model)
+    before, randoms = state(model), random_states()
+    attack(model, x, y)
+    torch.testing.assert_close(state(model), before, rtol=0, atol=0)
+    assert random_states() == randoms
+
+    passes = 0
+
+    def stop(module: nn.Module, inputs: Any) -> None:
+        nonlocal passes
+        passes += 1
+        if passes == 2:
+            raise Stop
+
+    model[0].register_forward_pre_hook(stop)
+    before = state(model)
+    with pytest.raises(Stop):
+        reseeded(attack, 9)(model, x, y)  # not with the same seed: AutoAttack would remember what it did
+    torch.testing.assert_close(state(model), before, rtol=0, atol=0)
+    assert random_states() == randoms
+
+
+def test_depends_on_its_own_seed_only(row: Row, attack: Attack) -> None:
+    model = network()
+    x, y = data(model)
+    first, again, other = (reseeded(attack, seed) for seed in (7, 7, 8))
+    seed_all(1)
+    attacked = first(model, x, y)
+    seed_all(2)
+    assert torch.equal(again(model, x, y), attacked)
+    assert torch.equal(other(model, x, y), attacked) is not row.random
+
+
+def test_takes_a_batch_of_one(row: Row, attack: Attack) -> None:
+    model = network()
+    x, y = data(model)
+    attacked = attack(model, x[:1], y[:1])
+    assert attacked.shape == x[:1].shape
+    check_inside(attacked, x[:1], row)
+
+
+def test_takes_labels_and_samples_in_every_form_and_returns_what_it_got(row: Row, attack: Attack) -> None:
+    model = network()
+    x, y = data(model)
+    attacked = attack(model, x, y)
+    one_hot = np.eye(CLASSES)[y]
+    for given, labels in [
+        (x, torch.from_numpy(one_hot)),
+        (x.double(), y.int()),
+        (x.expand(2, *x.shape)[0], y),
+        (x.to(memory_format=torch.channels_last), one_hot),
+        (x.numpy(), y.numpy()),
+        (np.asfortranarray(x.double().numpy()), one_hot.astype(np.float32)),
+    ]:
+        result = attack(model, given, labels)  # type: ignore[arg-type]
+        assert type(result) is type(given)
+        assert result.dtype == given.dtype
+        assert result.shape == given.shape
+        torch.testing.assert_close(torch.as_tensor(result).float(), attacked, rtol=0, atol=1e-6)
+
+
+def test_takes_a_network_in_double_precision(row: Row, attack: Attack) -> None:
+    model = network().double()
+    x, y = data(network())
+    for given in (x, x.double() * (1 - 1e-12)):
+        attacked = attack(model, given, y)
+        assert attacked.dtype == given.dtype
+        check_inside(attacked, given, row)
+        assert accuracy(model, attacked.double(), y) < 1
+
+
+class Standardised(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.model((x - torch.tensor([0.3])) / torch.tensor([0.5]))
+        return outputs
+
+
+def test_takes_a_classifier_of_art(row: Row, attack: Attack) -> None:
+    model = network()
+    classifier = PyTorchClassifier(
+        model,
+        nn.CrossEntropyLoss(),
+        SHAPE,
+        CLASSES,
+        clip_values=(0.0, 1.0),
+        preprocessing=(np.float32(0.3), np.float32(0.5)),
+        device_type="cpu",
+    )
+    x, _ = data(model)
+    y = Standardised(model)(x).argmax(dim=1)
+    attacked = attack(classifier, x, y)
+    check_inside(attacked, x, row)
+    torch.testing.assert_close(attacked, attack(Standardised(model), x, y), rtol=0, atol=0)
+
+
+@pytest.mark.gpu
+def test_returns_to_the_device_it_was_given(row: Row, attack: Attack) -> None:
+    model = network()
+    x, y = data(model)
+    model.cuda()
+    for given, labels in [(x.cuda(), y.cuda()), (x, y), (x.cuda(), y)]:
+        attacked = attack(model, given, labels)
+        assert attacked.device == given.device
+        check_inside(attacked.cpu(), x, row)
+        assert accuracy(model, attacked.cuda(), y.cuda()) < 1
+
+
+def test_unknown_parameters_are_refused() -> None:
+    with pytest.raises(TypeError, match="FastGradientMethod has no parameter max_iter, but norm, eps"):
+        from_art(FastGradientMethod, eps=0.1, max_iter=5)
+    pytest.importorskip("advertorch")
+    with pytest.raises(TypeError, match="LinfPGDAttack has no parameter max_iter, but loss_fn"):
+        from_advertorch("LinfPGDAttack", eps=0.1, max_iter=5)
+    pytest.importorskip("torchattacks")
+    with pytest.raises(TypeError, match="PGD has no parameter max_iter, but eps, alpha"):
+        from_torchattacks("PGD", eps=0.1, max_iter=5)
