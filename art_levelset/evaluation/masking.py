@@ -1,0 +1,359 @@
+"""
+Gradient masking: whether a network's robustness is real, or only hidden from the gradients that attacks follow.
+
+The symptoms are those of Athalye et al. (2018) and Carlini et al. (2019). Each becomes a check with a verdict, which is
+"fail" only beyond sampling noise: attacks are compared on the same samples by McNemar's exact test, shares are judged
+by the exact binomial test.
+
+The *white box* is margin PGD together with cross-entropy PGD on rescaled logits: gradients at their best. What plain
+cross-entropy sees is judged apart. So a network that only has huge logits fails the checks of its cross-entropy, and
+one whose gradients mislead any loss fails the others.
+
+| Paper link: https://arxiv.org/abs/1802.00420
+| Paper link: https://arxiv.org/abs/1902.06705
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from art_levelset.adapters.base import Attack, describe, seeded
+from art_levelset.adapters.inputs import Array, check_count, home, labels, network_of, samples
+from art_levelset.adapters.memo import Memo
+from art_levelset.evaluation.accuracy import classified_right
+from art_levelset.evaluation.exact_tests import binomial_tail, mcnemar
+from art_levelset.evaluation.record import MaskingCheck
+from art_levelset.evaluation.standing import Ball, Standing, Subject
+from art_levelset.evaluation.vanishing import vanishing
+
+SIGNIFICANCE = 0.001
+"""Probability that an honest network fails a check by chance: about one in a hundred for all of them together."""
+
+MIN_SAMPLES = 100
+"""Samples needed to judge: with fewer, even ten points lost to one attack only may be noise (2^-10 = 0.001)."""
+
+MAX_ZERO = 0.01
+"""Share of samples that may have no gradient. Each counts as robust unseen, and papers argue about single points."""
+
+MAX_ROUNDED = 0.5
+"""
+Share of samples that may have 1 - p_y = 0. Their cross-entropy still lifts the other logits and only spares the
+label's own: weaker, not blind. Networks trained long on easy data get there with part of the samples.
+"""
+
+MAX_STANDING = 0.01
+"""Share of samples that may withstand an attack without bounds: steps are finite, and a few samples get stuck."""
+
+MAX_MISSED = 0.25
+"""
+What cross-entropy may miss, as a share of the samples that the margin breaks, or of those that stand under
+cross-entropy where they are fewer. Adversarially trained networks lose a few points where tens of points fall and
+stand, about 0.1; for what only looks robust it is near 1.
+"""
+
+ITERATIONS = (2, 5)
+"""How many times more steps must not hurt the attacker."""
+
+LARGER_EPS = 2.0
+"""How many times larger a ball must not hurt the attacker."""
+
+_SIGNS = {"fail": "FAIL", "pass": "pass", "not judged": "-"}
+
+_OF_CROSS_ENTROPY = {"zero gradients", "rounding", "logit scale", "cross-entropy gap"}
+"""Checks that judge cross-entropy on the logits as they are, which the white box does not use."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """
+    What the checks found.
+
+    :param checks: The checks.
+    :param n_examples: Samples given.
+    """
+
+    checks: tuple[MaskingCheck, ...]
+    n_examples: int
+
+    @property
+    def masked(self) -> bool:
+        """Whether a check fails."""
+        return bool(self._failed)
+
+    @property
+    def _failed(self) -> set[str]:
+        return {check.check for check in self.checks if check.verdict == "fail"}
+
+    def report(self) -> str:
+        """
+        The checks as text.
+
+        :return: Lines of at most 100 characters.
+        """
+        verdicts = [check.verdict for check in self.checks]
+        counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in _SIGNS if verdict in verdicts]
+        lines = [f"Gradient masking, {self.n_examples} samples: {', '.join(counts)}"]
+        for check in self.checks:
+            head = f"{_SIGNS[check.verdict]:<6}{check.check:<19}"
+            lines += textwrap.wrap(check.statement, 100, initial_indent=head, subsequent_indent=" " * len(head))
+        if not self._failed:
+            lines.append("No sign of masked gradients.")
+        elif self._failed <= _OF_CROSS_ENTROPY:
+            lines.append("Cross-entropy is blinded by the logits' size; the margin and rescaled logits see through it.")
+        else:
+            lines.append("Gradients mislead, whatever the loss: PGD overestimates the robustness.")
+        return "\n".join(lines)
+
+
+def diagnose(
+    model: Any,
+    x: Array,
+    y: Array,
+    *,
+    eps: float,
+    norm: float = math.inf,
+    clip_values: tuple[float, float] = (0.0, 1.0),
+    eps_step: float | None = None,
+    max_iter: int = 40,
+    sources: Mapping[str, Any] | None = None,
+    gradient_free: Attack | None = None,
+    batch_size: int = 500,
+    seed: int = 0,
+    memo: Memo | None = None,
+    verbose: bool = True,
+) -> Diagnosis:
+    """
+    Look for masked gradients.
+
+    On a robust network this costs about fifteen PGD attacks of `max_iter` steps, and two more for each source.
+
+    :param model: A classifier (batch, ...) -> (batch, classes) of logits, or an ART PyTorchClassifier.
+    :param x: Samples, (batch, ...), floating point, within `clip_values`.
+    :param y: Labels, (batch,) integers or (batch, classes) one-hot.
+    :param eps: Radius of the ball, > 0.
+    :param norm: The norm of the ball, one that :func:`art_levelset.evaluation.pgd.pgd` knows.
+    :param clip_values: Smallest and largest valid input.
+    :param eps_step: Length of a step, at least eps / max_iter; 2.5 * eps / max_iter by default.
+    :param max_iter: Steps of the attacks, >= 2.
+    :param sources: Other models of the same task, by name: attacks on them are transferred.
+    :param gradient_free: An attack in the same ball that uses no gradients, for instance AutoAttack's square.
+    :param batch_size: Samples attacked at a time, >= 1.
+    :param seed: Seed of everything random, >= 0.
+    :param memo: Where finished attacks are kept, so that a killed diagnosis goes on; nowhere by default.
+    :param verbose: Whether to show a progress bar.
+    :return: The diagnosis.
+    :raises ValueError: If a shape, label or number is out of range, no sample is classified right, or `gradient_free`
+            leaves the ball.
+    :raises TypeError: If an argument is of another type.
+    """
+    network = network_of(model)
+    points = samples(x)
+    targets = labels(y, len(points))
+    _check_numbers(points, eps, clip_values, eps_step, max_iter, seed)
+    others = {name: network_of(source) for name, source in (sources or {}).items()}
+    with seeded(seed, home(network)[0]):
+        right = classified_right(network, points, targets, batch_size=batch_size).numpy()
+    count = int(right.sum())
+    if not count:
+        raise ValueError("x holds no sample that model classifies right, hence none to attack")
+    attacks = 12 + 2 * len(others) + (gradient_free is not None)
+    with tqdm(total=attacks * count, desc="masking", unit="sample", disable=not verbose) as progress:
+        subject = Subject(
+            network,
+            points,
+            targets,
+            right,
+            Ball(eps, norm, clip_values),
+            2.5 * eps / max_iter if eps_step is None else eps_step,
+            max_iter,
+            batch_size,
+            seed,
+            memo or Memo(),
+            progress,
+        )
+        checks = tuple(_checks(subject, others, gradient_free))
+    return Diagnosis(checks if count >= MIN_SAMPLES else tuple(_not_judged(*checks, count=count)), len(points))
+
+
+def _checks(subject: Subject, sources: Mapping[str, nn.Module], gradient_free: Attack | None) -> Iterator[MaskingCheck]:
+    yield from _gradients(subject)
+    margin = subject.standing(subject.pgd("margin"))
+    rescaled = subject.standing(subject.pgd("cross_entropy"))
+    plain = subject.standing(subject.pgd("cross_entropy", rescale=False))
+    white = margin & rescaled
+    yield _gap(subject.right, margin, rescaled, plain)
+    yield _iterations(subject)
+    yield _larger_eps(subject, white)
+    yield _unbounded(subject)
+    draws = 2 * subject.max_iter  # as many points as the white box visits
+    yield _blind("random noise", white, {f"{draws} random points of the ball": subject.noise(draws)})
+    transfers = {f"examples made on {name}": subject.transferred(source) for name, source in sources.items()}
+    yield _blind("transfer", white, transfers, "No source models were given.")
+    given = {describe(attack)["name"]: subject.given(attack) for attack in (gradient_free,) if attack is not None}
+    yield _blind("gradient-free", white, given, "No gradient-free attack was given.")
+
+
+def _gradients(subject: Subject) -> Iterator[MaskingCheck]:
+    """What rounding leaves of the gradients at the samples themselves."""
+    seen = vanishing(
+        subject.network,
+        subject.x[subject.right],
+        subject.y[subject.right],
+        batch_size=subject.batch_size,
+        seed=subject.seed,
+    )
+    yield _check(
+        "zero gradients",
+        _exceeds(seen.no_cross_entropy, MAX_ZERO),
+        f"The gradient of cross-entropy is exactly zero for {_percent(seen.no_cross_entropy)} of the samples.",
+        seen.no_cross_entropy.mean(),
+    )
+    yield _check(
+        "zero margin slopes",
+        _exceeds(seen.no_margin, MAX_ZERO),
+        f"The gradient of the margin is exactly zero for {_percent(seen.no_margin)} of the samples.",
+        seen.no_margin.mean(),
+    )
+    yield _check(
+        "rounding",
+        _exceeds(seen.rounded, MAX_ROUNDED),
+        f"1 - p_y rounds to 0 for {_percent(seen.rounded)} of the samples: cross-entropy has lost the gradient of the "
+        "label's own logit there.",
+        seen.rounded.mean(),
+    )
+    median = float(np.median(seen.margins))
+    yield _check(
+        "logit scale",
+        median > seen.underflow,
+        f"The median margin is {median:.4g}; beyond {seen.underflow:.0f} cross-entropy's gradient underflows.",
+        median,
+    )
+    yield _check(
+        "randomness",
+        _exceeds(seen.random, MAX_ZERO),
+        f"A second pass gives other logits for {_percent(seen.random)} of the samples.",
+        seen.random.mean(),
+    )
+
+
+def _gap(right: Standing, margin: Standing, rescaled: Standing, plain: Standing) -> MaskingCheck:
+    """What cross-entropy as it is misses."""
+    missed, extra = int((plain & ~margin).sum()), int((margin & ~plain).sum())
+    fewer = min(int((right & ~margin).sum()), int(plain.sum()))
+    chance = mcnemar(missed, extra)
+    return _check(
+        "cross-entropy gap",
+        missed - extra > MAX_MISSED * fewer and chance < SIGNIFICANCE,
+        f"PGD with cross-entropy leaves {_percent(plain)}, with the margin {_percent(margin)}: {missed} samples fall "
+        f"to the margin only, {extra} to cross-entropy only (p = {chance:.1g}). Rescaling the logits brings "
+        f"cross-entropy to {_percent(rescaled)}.",
+        plain.mean() - margin.mean(),
+    )
+
+
+def _iterations(subject: Subject) -> MaskingCheck:
+    """
+    One step from the sample itself, the usual number, and more. All make their steps to the end: an attack that keeps
+    its first success could not lose by going on.
+    """
+    last = partial(subject.pgd, "margin", stop_when_broken=False)
+    usual = subject.max_iter
+    left = {1: subject.standing(last(max_iter=1, eps_step=subject.ball.eps, random_start=False))}
+    left |= {steps: subject.standing(last(max_iter=steps)) for steps in (usual, *(usual * more for more in ITERATIONS))}
+    pairs = [(1, usual), *((usual, usual * more) for more in ITERATIONS)]
+    return _check(
+        "iterations",
+        any(_beats(left[fewer], left[more], len(pairs)) for fewer, more in pairs),
+        f"Margin PGD leaves {', '.join(f'{_percent(standing)} after {steps}' for steps, standing in left.items())} "
+        "steps.",
+        max(left[more].mean() - left[fewer].mean() for fewer, more in pairs),
+    )
+
+
+def _larger_eps(subject: Subject, white: Standing) -> MaskingCheck:
+    eps = LARGER_EPS * subject.ball.eps
+    larger = subject.white_box(Ball(eps, subject.ball.norm, subject.ball.clip_values))
+    return _check(
+        "larger eps",
+        _beats(white, larger),
+        f"PGD leaves {_percent(white)} at eps {subject.ball.eps:g} and {_percent(larger)} at {eps:g}.",
+        larger.mean() - white.mean(),
+    )
+
+
+def _unbounded(subject: Subject) -> MaskingCheck:
+    standing = subject.white_box(subject.ball.whole_box(subject.x[0].numel()))
+    return _check(
+        "unbounded attack",
+        _exceeds(standing[subject.right], MAX_STANDING),
+        f"PGD in the whole box leaves {_percent(standing)}.",
+        standing.mean(),
+    )
+
+
+def _blind(name: str, white: Standing, others: Mapping[str, Standing], missing: str = "") -> MaskingCheck:
+    """Attacks that see less than the white box should not beat it."""
+    if not others:
+        return MaskingCheck(check=name, verdict="not judged", statement=missing)
+    left = ", ".join(
+        f"{other} {_percent(standing)} ({int((white & ~standing).sum())} samples fall to these only)"
+        for other, standing in others.items()
+    )
+    return _check(
+        name,
+        any(_beats(standing, white, len(others)) for standing in others.values()),
+        f"PGD leaves {_percent(white)}; {left}.",
+        white.mean() - min(standing.mean() for standing in others.values()),
+    )
+
+
+def _check(name: str, failed: bool, statement: str, value: float) -> MaskingCheck:
+    return MaskingCheck(check=name, verdict="fail" if failed else "pass", statement=statement, value=float(value))
+
+
+def _not_judged(*checks: MaskingCheck, count: int) -> Iterator[MaskingCheck]:
+    for check in checks:
+        few = f"{check.statement} {MIN_SAMPLES} samples classified right are needed to judge, there are {count}."
+        yield replace(check, verdict="not judged", statement=check.statement if check.value is None else few)
+
+
+def _exceeds(found: Standing, share: float) -> bool:
+    """Whether more than a share of the samples is found, beyond noise."""
+    return binomial_tail(int(found.sum()), len(found), share) < SIGNIFICANCE
+
+
+def _beats(first: Standing, second: Standing, comparisons: int = 1) -> bool:
+    """Whether the attack that leaves the first breaks more than the other, beyond noise, in one of some comparisons."""
+    return mcnemar(int((second & ~first).sum()), int((first & ~second).sum())) < SIGNIFICANCE / comparisons
+
+
+def _percent(found: Standing) -> str:
+    return f"{100 * found.mean():.1f}%"
+
+
+def _check_numbers(
+    x: Tensor, eps: float, clip_values: tuple[float, float], eps_step: float | None, max_iter: int, seed: int
+) -> None:
+    if not (math.isfinite(eps) and eps > 0):
+        raise ValueError(f"eps must be a finite number > 0, got {eps}")
+    low, high = clip_values
+    if not low < high:
+        raise ValueError(f"clip_values must be (low, high) with low < high, got {clip_values}")
+    if len(x) and ((x < low).any() or (x > high).any()):
+        raise ValueError(f"x must lie within clip_values {clip_values}")
+    check_count("max_iter", max_iter)
+    if max_iter < 2:
+        raise ValueError(f"max_iter must be at least 2, since a single step is compared with it, got {max_iter}")
+    if eps_step is not None and not (math.isfinite(eps_step) and eps_step * max_iter >= eps * (1 - 1e-9)):
+        raise ValueError(f"eps_step must be at least eps / max_iter = {eps / max_iter:.4g}, got {eps_step}")
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
