@@ -90,20 +90,14 @@ class LibraryAttack:
         if len(points) and ((points < low).any() or (points > high).any()):
             raise ValueError(f"x must lie within clip_values {self.clip_values}")
         device, _ = home(network)
-        attacked = points.clone()
-        with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            evaluating(network),
-            parameters_kept(network),
-            seeded(self.seed, device),
-        ):
-            faced = DetachedNetwork(network)
+        with torch.inference_mode(False), torch.enable_grad(), parameters_kept(network), seeded(self.seed, device):
+            faced, attacked = DetachedNetwork(network), points.clone()
             for first in range(0, len(points), self.batch_size):
                 rows = slice(first, first + self.batch_size)
                 centres = points[rows].to(device)
                 single = centres.to(torch.float32, copy=True)
-                result = self.run(faced, single, targets[rows].to(device), self.seed).detach()
+                with evaluating(faced):
+                    result = self.run(faced, single, targets[rows].to(device, copy=True), self.seed).detach()
                 if result.shape != centres.shape:
                     raise ValueError(f"{self.name} returned the shape {tuple(result.shape)} for {tuple(centres.shape)}")
                 attacked[rows] = inside(self._finite(result, centres), centres, self).to(attacked.device)
@@ -167,7 +161,6 @@ class DetachedNetwork(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.training = False  # a library that restores the mode it finds leaves evaluation mode on
         self.network = network
         layout = torch.channels_last if any(isinstance(part, nn.Conv2d) for part in network.modules()) else None
         self._constants = {

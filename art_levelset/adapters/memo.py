@@ -12,6 +12,7 @@ import io
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -21,6 +22,10 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+
+_DAMAGE = (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+"""What reading a damaged `.npz` file raises."""
 
 
 class Memo:
@@ -49,7 +54,7 @@ class Memo:
         try:
             with (self.folder / f"{key}.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (OSError, ValueError, EOFError, BadZipFile):
+        except _DAMAGE:
             return None
 
     def store(self, key: str, **arrays: NDArray[Any]) -> None:

@@ -135,8 +135,9 @@ def robustbench_benchmark(
     network = _on(arguments.pop("device", None), network_of(model))
     data = _given(x_test, y_test)
     device, _ = home(network)
-    with evaluating(network), parameters_kept(network), seeded(seed, device), _data_replaced(robustbench, data):
-        clean, robust = robustbench.benchmark(DetachedNetwork(network), device=device, **arguments)
+    faced = DetachedNetwork(network)
+    with evaluating(faced), parameters_kept(network), seeded(seed, device), _data_replaced(robustbench, data):
+        clean, robust = robustbench.benchmark(faced, device=device, **arguments)
     return float(clean), float(robust)
 
 

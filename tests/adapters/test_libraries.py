@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+import types
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from art_levelset.adapters.advertorch import advertorch_pgd
+from art_levelset.adapters.autoattack import AutoAttack
+from art_levelset.adapters.libraries import accepted_parameters, attack_named, library, step_length
+from art_levelset.adapters.robustbench import robustbench_library
+from art_levelset.adapters.torchattacks import torchattacks_pgd
+
+USES = {
+    "advertorch": lambda: advertorch_pgd(eps=0.1),
+    "pyautoattack": lambda: AutoAttack(eps=0.1),
+    "robustbench": robustbench_library,
+    "torchattacks": lambda: torchattacks_pgd(eps=0.1),
+}
+EXTRAS = {"pyautoattack": "autoattack"}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_a_missing_library_is_named_with_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyautoattack")
+    own = importlib.metadata.version
+
+    def version(distribution: str) -> str:
+        if distribution == name:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return own(distribution)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    extra = EXTRAS.get(name, name)
+    with pytest.raises(ImportError, match=rf'^{name} is not installed: pip install "art-levelset\[{extra}\]"$'):
+        USES[name]()
+
+
+@pytest.mark.parametrize("name", USES)
+def test_a_library_that_is_too_old_is_named_with_its_version(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyautoattack")
+    own = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda each: "0.1.9" if each == name else own(each))
+    with pytest.raises(ImportError, match=rf"^{name} 0.1.9 is too old, \d[.\d]* or newer is needed: pip install"):
+        USES[name]()
+
+
+@pytest.fixture
+def noisy_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A library that warns when it is imported."""
+    (tmp_path / "noisy_library.py").write_text(
+        'import warnings\nwarnings.warn("known: a")\nwarnings.warn("other: b")\n'
+    )
+    folder = tmp_path / "noisy_library-2.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: noisy_library\nVersion: 2.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "noisy_library", raising=False)
+    return "noisy_library"
+
+
+def test_the_warnings_that_an_import_is_known_to_give_are_silent_and_no_others(noisy_library: str) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        module = library(noisy_library, "noisy", "1.10", silence=["known: "])
+        warnings.warn("known: later", stacklevel=1)
+    assert module.__name__ == "noisy_library"
+    assert [str(warning.message) for warning in caught] == ["other: b", "known: later"]
+
+
+class Base:
+    pass
+
+
+class Attack(Base):
+    def __init__(self, model: Any, eps: float = 0.1, steps: int = 3) -> None:
+        pass
+
+
+def test_attacks_are_found_by_name() -> None:
+    module = types.ModuleType("attacks")
+    module.__dict__.update({"Attack": Attack, "Base": Base, "Path": Path, "math": types})
+    assert attack_named("Attack", module, Base) is Attack
+    for wrong in ("Base", "Path", "math", "Missing"):
+        with pytest.raises(ValueError, match=f"name must be one of Attack, got '{wrong}'"):
+            attack_named(wrong, module, Base)
+
+
+def test_parameters_are_checked() -> None:
+    assert accepted_parameters(Attack, ["eps"]) == ["eps", "steps"]
+    with pytest.raises(TypeError, match="Attack has no parameter model, iterations, but eps, steps"):
+        accepted_parameters(Attack, ["model", "eps", "iterations"])
+
+
+def test_the_default_step_crosses_the_ball() -> None:
+    assert step_length(0.4, None, 10) == pytest.approx(0.1)
+    assert step_length(0.4, 0.03, 10) == 0.03
+    with pytest.raises(ValueError, match="max_iter must be an integer >= 1, got 0"):
+        step_length(0.4, None, 0)
+    for wrong in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="eps_step must be a finite number > 0"):
+            step_length(0.4, wrong, 10)
