@@ -139,6 +139,15 @@ def affine() -> tuple[nn.Linear, Tensor, Tensor]:
     return network, x, network(x).argmax(dim=1)
 
 
+def test_the_progress_bar_ends_at_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    network, x, y = affine()
+    settings: dict[str, Any] = {"eps": 0.05, "max_iter": 2, "sources": {"twin": network}, "gradient_free": uninformed}
+    diagnose(network, x, y, **settings)
+    assert f"{15 * len(x)}/{15 * len(x)}" in capsys.readouterr().err
+    diagnose(network, x, y, **settings, verbose=False)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(("norm", "eps"), [(np.inf, 0.05), (2, 0.2), (1, 0.5)])
 def test_an_affine_network_passes(norm: float, eps: float) -> None:
     network, x, y = affine()
