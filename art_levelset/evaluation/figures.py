@@ -1,0 +1,108 @@
+"""Figures as PNG files: margin curves and heat maps."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from art_levelset.evaluation.record import MarginCurve
+from art_levelset.evaluation.writing import check_place
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+
+def plot_margin_curves(
+    curves: Sequence[MarginCurve], path: str | PathLike[str], *, radius: float | None = None, title: str = ""
+) -> None:
+    """
+    Draw robust accuracy over the radius and write a PNG file.
+
+    :param curves: The curves, at least one.
+    :param path: The file to write, in a folder that exists.
+    :param radius: A radius to mark, such as that of the evaluation.
+    :param title: A line above the picture.
+    :raises ValueError: If there is no curve.
+    :raises OSError: If the file cannot be written.
+    """
+    if not curves:
+        raise ValueError("curves must hold at least one curve")
+    figure, axes = _figure(6.4, 4.2, title)
+    for curve in curves:
+        axes.plot(curve.eps, [100 * value for value in curve.accuracy], linewidth=1.6, label=curve.name)
+    if radius is not None:
+        axes.axvline(radius, color="0.5", linestyle="--", linewidth=1)
+    axes.set(xlabel="radius ε", ylabel="robust accuracy, %", ylim=(0, 102), xlim=(0, None))
+    axes.grid(color="0.9")
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def heat_map(
+    path: str | PathLike[str],
+    percents: NDArray[np.float64],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    framed: Collection[tuple[int, int]],
+    *,
+    title: str = "",
+) -> None:
+    """
+    Draw a matrix of percentages, target rows by source columns, with its numbers and write a PNG file.
+
+    :param path: The file to write, in a folder that exists.
+    :param percents: The percentages, (rows, columns).
+    :param rows: The rows' names, the targets.
+    :param columns: The columns' names, the sources.
+    :param framed: The cells to frame, (row, column).
+    :param title: A line above the picture.
+    :raises OSError: If the file cannot be written.
+    """
+    longest = max(len(name) for name in rows)
+    figure, axes = _figure(1.8 + 0.09 * longest + 1.25 * len(columns), 1.7 + 0.7 * len(rows), title)
+    axes.imshow(percents, vmin=0, vmax=100, cmap="cividis", aspect="auto")
+    for (row, column), value in np.ndenumerate(percents):
+        axes.text(
+            column, row, f"{value:.2f}", ha="center", va="center", color="black" if value > 55 else "white", fontsize=11
+        )
+    for row, column in framed:
+        axes.add_patch(_frame(row, column))
+    axes.set_xticks(range(len(columns)), columns, rotation=20 if max(map(len, columns)) > 12 else 0)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set(xlabel="source of the examples", ylabel="target")
+    axes.tick_params(length=0)
+    _save(figure, path)
+
+
+def _frame(row: int, column: int) -> Rectangle:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, edgecolor="crimson", linewidth=2)
+
+
+def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title)
+    return figure, axes
+
+
+def _save(figure: Figure, path: str | PathLike[str]) -> None:
+    path = Path(path)
+    check_place(path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+        unfinished = Path(folder) / path.name
+        figure.savefig(unfinished, format="png")
+        unfinished.replace(path)

@@ -1,0 +1,167 @@
+"""
+Transferred attacks, all versus all: examples made on one network, tried on every other (Tables B3 and B4).
+
+| Paper link: https://arxiv.org/abs/1905.11911
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from art_levelset.adapters.base import Attack, describe, outcome_of, reseeded
+from art_levelset.adapters.inputs import Array, check_count, labels, network_of, samples
+from art_levelset.adapters.memo import Memo, digest
+from art_levelset.evaluation.accuracy import classified_right, wilson
+from art_levelset.evaluation.figures import heat_map
+from art_levelset.evaluation.robustness import KEYED
+from art_levelset.evaluation.versions import versions
+
+
+@dataclass(frozen=True, eq=False)
+class TransferMatrix:
+    """
+    What targets withstand of examples made on sources. Where target and source are one network the attack is white box.
+
+    :param targets: Names of the attacked networks, the rows.
+    :param sources: Names of the networks that the examples were made on, the columns.
+    :param right: Whether each target classifies each source's example of each sample right, (targets, sources, n).
+    :param clean: Whether each target classifies each sample right as it is, (targets, n).
+    """
+
+    targets: tuple[str, ...]
+    sources: tuple[str, ...]
+    right: NDArray[np.bool_]
+    clean: NDArray[np.bool_]
+
+    @property
+    def accuracy(self) -> NDArray[np.float64]:
+        """The fraction of the examples classified right, (targets, sources), as in the paper: of all samples."""
+        accuracy: NDArray[np.float64] = self.right.mean(axis=2)
+        return accuracy
+
+    @property
+    def intervals(self) -> NDArray[np.float64]:
+        """The 95% Wilson intervals of the accuracies, (targets, sources, 2), low and high."""
+        count = self.right.shape[2]
+        rows = [[wilson(int(right.sum()), count) for right in row] for row in self.right]
+        return np.array(rows, dtype=np.float64)
+
+    def markdown(self) -> str:
+        """
+        The matrix as a Markdown table: percent, intervals in parentheses, white-box attacks in bold.
+
+        :return: Lines of text.
+        """
+        intervals = self.intervals
+        lines = [
+            "| target | clean | " + " | ".join(f"from {_cell(name)}" for name in self.sources) + " |",
+            "|---|---|" + "---|" * len(self.sources),
+        ]
+        for i, target in enumerate(self.targets):
+            cells = [f"{100 * self.clean[i].mean():.2f}"]
+            for j, source in enumerate(self.sources):
+                low, high = 100 * intervals[i, j]
+                figure = f"{100 * self.accuracy[i, j]:.2f}"
+                cells.append(f"{f'**{figure}**' if source == target else figure} ({low:.2f} to {high:.2f})")
+            lines.append(f"| {_cell(target)} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def plot(self, path: str | PathLike[str], *, title: str = "") -> None:
+        """
+        Draw the matrix as a heat map with its numbers, white-box attacks framed, and write a PNG file.
+
+        :param path: The file to write, in a folder that exists.
+        :param title: A line above the picture.
+        :raises OSError: If the file cannot be written.
+        """
+        framed = [(i, self.sources.index(name)) for i, name in enumerate(self.targets)]
+        heat_map(path, 100 * self.accuracy, self.targets, self.sources, framed, title=title)
+
+
+def transfer_matrix(
+    models: Mapping[str, Any],
+    x: Array,
+    y: Array,
+    attack: Attack,
+    *,
+    targets: Sequence[str] | None = None,
+    batch_size: int = 500,
+    seed: int = 0,
+    memo: Memo | None = None,
+    verbose: bool = True,
+) -> TransferMatrix:
+    """
+    Attack every network with examples made on every network.
+
+    The examples of a source are made once, of all samples, and scored on every target. They depend on the source, the
+    batch and the seed alone: not on the other networks. With a memo on disk a killed computation goes on after the last
+    finished batch, and a target added later costs its forward passes only.
+
+    :param models: Networks (batch, ...) -> (batch, classes), or ART PyTorchClassifiers, by name: the sources.
+    :param x: Samples, (n, ...), floating point.
+    :param y: Labels, (n,) integers or (n, classes) one-hot.
+    :param attack: Called as `attack(network, x, y)` on batches of tensors.
+    :param targets: Names of those of the models to score; all by default.
+    :param batch_size: Samples in one call of the attack, >= 1.
+    :param seed: Seed of everything random, >= 0.
+    :param memo: Where finished batches of examples are kept; nowhere by default.
+    :param verbose: Whether to show a progress bar.
+    :return: The matrix.
+    :raises ValueError: If there is no model or sample, a target is unknown, a shape, label or number is out of range,
+            or the attack returns another shape than it was given.
+    :raises TypeError: If an argument is of another type.
+    """
+    if not models:
+        raise ValueError("models must hold at least one network")
+    names = tuple(models) if targets is None else tuple(targets)
+    unknown = [name for name in names if name not in models]
+    if unknown or not names or len(set(names)) < len(names):
+        raise ValueError(f"targets must be different names of models ({', '.join(models)}), got {list(names)}")
+    check_count("batch_size", batch_size)
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    networks = {name: network_of(model) for name, model in models.items()}
+    points = samples(x)
+    count = len(points)
+    classes = labels(y, count)
+    if not count:
+        raise ValueError("x holds no sample: a transfer matrix needs at least one")
+    clean = np.stack([classified_right(networks[name], points, classes, batch_size=batch_size) for name in names])
+    right = np.zeros((len(names), len(models), count), dtype=bool)
+    with tqdm(total=len(models) * count, unit="sample", disable=not verbose) as progress:
+        for j, (source, network) in enumerate(networks.items()):
+            progress.set_description(f"from {source}")
+            for first in range(0, count, batch_size):
+                rows = slice(first, first + batch_size)
+                batch = points[rows], classes[rows]
+                chunk_seed = int(np.random.SeedSequence((seed, 0, first)).generate_state(1)[0])
+                examples = _examples(network, *batch, attack, chunk_seed, memo or Memo())
+                for i, target in enumerate(names):
+                    right[i, j, rows] = classified_right(networks[target], examples, batch[1], batch_size=batch_size)
+                progress.update(len(examples))
+    return TransferMatrix(names, tuple(models), right, clean)
+
+
+def _examples(network: nn.Module, x: Tensor, y: Tensor, attack: Attack, seed: int, memo: Memo) -> Tensor:
+    """One call of the attack, recalled where it was made before."""
+    key = digest("examples", network, x, y, describe(attack), seed, [versions()[name] for name in KEYED])
+    known = memo.recall(key)
+    if known is not None:
+        return torch.from_numpy(known["examples"])
+    examples = outcome_of(reseeded(attack, seed), network, x, y).examples.detach().cpu()
+    memo.store(key, examples=examples.numpy())
+    return examples
+
+
+def _cell(text: str) -> str:
+    """A text that does not break the table that it stands in."""
+    return " ".join(text.split()).replace("|", "\\|")
