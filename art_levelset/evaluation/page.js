@@ -1,10 +1,15 @@
 "use strict";
-{
+document.documentElement.classList.add("scripted");
+addEventListener("DOMContentLoaded", () => {
   const filters = document.getElementById("filters");
   const nothing = document.getElementById("nothing");
   const boards = [...document.querySelectorAll("section.board")];
   const models = (board) => [...board.querySelectorAll("tbody[id]")];
-  const line = (model) => document.querySelector(`path[data-model="${model.id}"]`);
+  const lines = new Map([...document.querySelectorAll("path[data-model]")].map((path) => [path.dataset.model, path]));
+  const texts = new Map(boards.flatMap(models).map((model) => [
+    model.id,
+    `${model.querySelector(".summary").textContent} ${model.dataset.search}`.toLowerCase(),
+  ]));
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
   const sort = (board, heading) => {
@@ -37,16 +42,16 @@
       const wanted = (!dataset || board.dataset.dataset === dataset) && (!threat || board.dataset.threat === threat);
       let any = false;
       for (const model of models(board)) {
-        const text = `${model.querySelector(".summary").textContent} ${model.dataset.search}`.toLowerCase();
-        model.hidden = !(wanted && words.every((word) => text.includes(word)));
-        line(model)?.toggleAttribute("hidden", model.hidden);
+        model.hidden = !(wanted && words.every((word) => texts.get(model.id).includes(word)));
+        lines.get(model.id)?.toggleAttribute("hidden", model.hidden);
         any ||= !model.hidden;
         shown += !model.hidden;
         all += 1;
       }
       board.hidden = !any;
     }
-    filters.elements.count.value = shown === all ? `${all} models` : `${shown} of ${all} models`;
+    const count = shown === all ? `${all}` : `${shown} of ${all}`;
+    filters.elements.count.value = `${count} ${all === 1 ? "model" : "models"}`;
     nothing.hidden = shown > 0;
   };
 
@@ -57,7 +62,7 @@
       model.querySelector(".summary").addEventListener("click", (event) => {
         if (event.target.closest("button.unfold") || getSelection().isCollapsed) toggle(model);
       });
-      const light = (on) => line(model)?.classList.toggle("lit", on);
+      const light = (on) => lines.get(model.id)?.classList.toggle("lit", on);
       model.addEventListener("pointerenter", () => light(true));
       model.addEventListener("pointerleave", () => light(false));
       model.addEventListener("focusin", () => light(true));
@@ -66,6 +71,5 @@
   }
   filters.addEventListener("input", filter);
   filters.addEventListener("submit", (event) => event.preventDefault());
-  document.documentElement.classList.add("scripted");
   filter();
-}
+});

@@ -45,13 +45,13 @@ def html(records: Iterable[Record]) -> str:
         element("link", rel="icon", href="data:,"),
         element("title", TITLE),
         element("style", Markup(style)),
+        element("script", Markup(script)),
     )
     body = element(
         "body",
         element("header", element("h1", TITLE), _explanation(), _filters(ranked)),
         element("main", *(_section(board, number) for number, board in enumerate(ranked))),
         element("p", "No model matches.", id="nothing", hidden=True),
-        element("script", Markup(script)),
     )
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 

@@ -298,7 +298,10 @@ def test_nothing_is_wider_than_the_window(tab: Page, tmp_path: Path, width: int)
     path = tmp_path / "page.html"
     path.write_text(html([*RECORDS, HOSTILE, record("W" * 300, 0.3, dataset="W" * 300)]), encoding="utf-8")
     tab.open(path, width=width)
+    names = "[...document.querySelectorAll('.summary th')].map(cell => cell.clientWidth)"
+    folded = tab.evaluate(names)
     tab.evaluate("document.querySelectorAll('button.unfold').forEach(b => b.click())")
+    assert tab.evaluate(names) == folded
     tab.evaluate("document.querySelectorAll('th.worst button').forEach(b => b.click())")
     assert len(unfolded(tab)) == 8
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
