@@ -68,8 +68,8 @@ class _Estimated(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Any) -> Tensor:
-        ctx.step, ctx.inputs = step, x.detach().cpu().numpy().copy()
-        return torch.as_tensor(step(ctx.inputs)[0], dtype=x.dtype, device=x.device)
+        ctx.step, ctx.inputs = step, x.detach().cpu().numpy()
+        return torch.as_tensor(step(ctx.inputs.copy())[0], dtype=x.dtype, device=x.device)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

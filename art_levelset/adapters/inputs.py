@@ -83,7 +83,7 @@ def labels(y: Array, count: int) -> Tensor:
     if tensor.dim() == 2:
         if tensor.shape[1] < 2 or not (((tensor == 0) | (tensor == 1)).all() and (tensor.sum(dim=1) == 1).all()):
             raise ValueError("y: each row of two-dimensional labels must be one-hot")
-        return tensor.argmax(dim=1)
+        return tensor.long().argmax(dim=1)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise ValueError(f"y must hold integers, got {tensor.dtype}")
     if count and int(tensor.min()) < 0:

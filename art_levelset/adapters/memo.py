@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-
 _DAMAGE = (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 """What reading a damaged `.npz` file raises."""
 

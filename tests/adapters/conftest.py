@@ -14,6 +14,7 @@ def quick_autoattack(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 6
+            self.apgd.n_restarts = self.fab.n_restarts = min(self.fab.n_restarts, 2)
             self.apgd.eot_iter = min(self.apgd.eot_iter, 2)
             self.apgd_targeted.n_target_classes = self.fab.n_target_classes = 2
             self.square.n_queries = 20

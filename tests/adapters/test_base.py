@@ -26,7 +26,7 @@ from art_levelset.adapters.base import (
 from art_levelset.adapters.memo import digest
 from art_levelset.evaluation import pgd
 
-from .tiny import data, disturbed, distances, network, random_states, state
+from .tiny import data, distances, disturbed, network, random_states, state
 
 
 def attack_by(run: Any, **changes: Any) -> LibraryAttack:
@@ -84,10 +84,10 @@ def test_the_library_works_on_copies_in_batches_in_single_precision() -> None:
         x.zero_()
         return x
 
-    for given in (x, x.double()):
-        before = given.clone()
-        attack_by(spoils, batch_size=3, seed=5)(model, given, y)
-        assert torch.equal(given, before)
+    for points in (x, x.double()):
+        before = points.clone()
+        attack_by(spoils, batch_size=3, seed=5)(model, points, y)
+        assert torch.equal(points, before)
     assert seen == [(count, torch.float32, torch.int64, 5) for count in (3, 3, 1)] * 2
 
 
@@ -118,13 +118,18 @@ def test_the_network_is_left_as_it_is_by_a_library_that_does_not_care() -> None:
 
 
 def test_gradients_and_flags_of_parameters_come_back_after_an_exception() -> None:
-    model = disturbed(network())
+    model: Any = disturbed(network())
     before = state(model)
-    with pytest.raises(KeyboardInterrupt), parameters_kept(model):
-        assert all(parameter.grad is None for parameter in model.parameters())
-        model.requires_grad_(False)
-        model[4].weight.grad = torch.ones_like(model[4].weight)
-        raise KeyboardInterrupt
+
+    def careless() -> None:
+        with parameters_kept(model):
+            assert all(parameter.grad is None for parameter in model.parameters())
+            model.requires_grad_(False)
+            model[4].weight.grad = torch.ones_like(model[4].weight)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        careless()
     torch.testing.assert_close(state(model), before, rtol=0, atol=0)
 
 
@@ -174,9 +179,8 @@ def test_everything_random_is_seeded_and_restored() -> None:
     before = random_states()
     with seeded(3, torch.device("cpu")):
         first = draws()
-    with pytest.raises(KeyboardInterrupt), seeded(3, torch.device("cpu")):
+    with seeded(3, torch.device("cpu")):
         assert draws() == first
-        raise KeyboardInterrupt
     with seeded(2**40, torch.device("cpu")):
         assert draws() != first
     assert random_states() == before

@@ -22,7 +22,7 @@ from art_levelset.adapters.base import Attack, reseeded
 from art_levelset.adapters.torchattacks import from_torchattacks, torchattacks_pgd
 from art_levelset.evaluation import pgd
 
-from .tiny import CLASSES, SHAPE, accuracy, data, distances, disturbed, network, random_states, seed_all, state
+from .tiny import CLASSES, SHAPE, accuracy, data, distances, disturbed, needs, network, random_states, seed_all, state
 
 pytestmark = pytest.mark.usefixtures("quick_autoattack")
 
@@ -217,12 +217,18 @@ def test_returns_to_the_device_it_was_given(row: Row, attack: Attack) -> None:
         assert accuracy(model, attacked.cuda(), y.cuda()) < 1
 
 
-def test_unknown_parameters_are_refused() -> None:
+def test_unknown_parameters_of_art_are_refused() -> None:
     with pytest.raises(TypeError, match="FastGradientMethod has no parameter max_iter, but norm, eps"):
         from_art(FastGradientMethod, eps=0.1, max_iter=5)
-    pytest.importorskip("advertorch")
+
+
+@needs("advertorch")
+def test_unknown_parameters_of_advertorch_are_refused() -> None:
     with pytest.raises(TypeError, match="LinfPGDAttack has no parameter max_iter, but loss_fn"):
         from_advertorch("LinfPGDAttack", eps=0.1, max_iter=5)
-    pytest.importorskip("torchattacks")
+
+
+@needs("torchattacks")
+def test_unknown_parameters_of_torchattacks_are_refused() -> None:
     with pytest.raises(TypeError, match="PGD has no parameter max_iter, but eps, alpha"):
         from_torchattacks("PGD", eps=0.1, max_iter=5)

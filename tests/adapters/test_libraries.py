@@ -15,6 +15,8 @@ from art_levelset.adapters.libraries import accepted_parameters, attack_named, l
 from art_levelset.adapters.robustbench import robustbench_library
 from art_levelset.adapters.torchattacks import torchattacks_pgd
 
+from .tiny import needs
+
 USES = {
     "advertorch": lambda: advertorch_pgd(eps=0.1),
     "pyautoattack": lambda: AutoAttack(eps=0.1),
@@ -24,9 +26,9 @@ USES = {
 EXTRAS = {"pyautoattack": "autoattack"}
 
 
+@needs("pyautoattack")
 @pytest.mark.parametrize("name", USES)
 def test_a_missing_library_is_named_with_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pyautoattack")
     own = importlib.metadata.version
 
     def version(distribution: str) -> str:
@@ -40,9 +42,9 @@ def test_a_missing_library_is_named_with_its_extra(name: str, monkeypatch: pytes
         USES[name]()
 
 
+@needs("pyautoattack")
 @pytest.mark.parametrize("name", USES)
 def test_a_library_that_is_too_old_is_named_with_its_version(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pyautoattack")
     own = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda each: "0.1.9" if each == name else own(each))
     with pytest.raises(ImportError, match=rf"^{name} 0.1.9 is too old, \d[.\d]* or newer is needed: pip install"):

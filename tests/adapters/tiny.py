@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import random
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 CLASSES = 10
 SHAPE = (1, 6, 6)
+
+
+def needs(*libraries: str) -> pytest.MarkDecorator:
+    """Skip where a library is not installed. Unlike pytest.importorskip it does not import it, which needs help."""
+    missing = [name for name in libraries if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} is not installed")
 
 
 def network() -> nn.Sequential:
