@@ -23,10 +23,11 @@ ALLOWED = {
     "trainers": {"core", "adapters._bridge"},
     "recon": {"core"},
     "adapters": {"core", "evaluation"},
-    "adapters.base": {"core", "adapters.inputs"},
+    "adapters.base": {"core", "adapters.effort", "adapters.inputs"},
+    "adapters.effort": set(),
     "adapters.inputs": {"core", "adapters._bridge"},
     "adapters.memo": {"core"},
-    "evaluation": {"core", "adapters.base", "adapters.inputs", "adapters.memo"},
+    "evaluation": {"core", "adapters.base", "adapters.effort", "adapters.inputs", "adapters.memo"},
     "__init__": {"core", "trainers"},
 }
 THIRD_PARTY = {

@@ -282,8 +282,9 @@ def _warnings_noted() -> Iterator[list[str]]:
 
     class Noting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.getMessage() not in notes:
-                notes.append(record.getMessage())
+            note = " ".join(record.getMessage().split())
+            if note not in notes:
+                notes.append(note)
 
     handler = Noting(logging.WARNING)
     loggers = [logging.getLogger(name) for name in _LOGGERS]

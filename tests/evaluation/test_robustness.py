@@ -97,7 +97,7 @@ class TestFigures:
 
     def test_warnings_become_notes(self, caplog: pytest.LogCaptureFixture) -> None:
         def shy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-            logging.getLogger("art_levelset.somewhere").warning("%d gradients vanish", len(x))
+            logging.getLogger("art_levelset.somewhere").warning("%d gradients\nvanish", len(x))
             return x
 
         report = quiet(threshold(), POINTS, LABELS, {"shy": shy}, repeats=2)
