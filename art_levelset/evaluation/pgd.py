@@ -125,6 +125,8 @@ def pgd(
         examples, rescaled = search.run(points, classes)
         if num_random_init > 1:
             search.restart(points, classes, examples, num_random_init - 1)
+    if clip_values is not None:  # whose rounding to the network's dtype may be outside
+        examples.clamp_(*clip_values)
     if rescaled:
         logger.warning(
             "pgd scaled down the logits of %d of %d samples, whose labels lead by more than %g: there float32 rounds "

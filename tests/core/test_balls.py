@@ -63,7 +63,7 @@ def test_an_empty_ball_is_its_centre(norm: float) -> None:
     assert torch.equal(random_in_ball(centres, torch.zeros(4), norm), centres)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", [*NORMS, 1])
 @pytest.mark.parametrize("shape", [(1,), (2,), (3, 2)])
 def test_random_points_are_uniform(norm: float, shape: tuple[int, ...]) -> None:
     # For a uniform point of a d-ball of radius eps, (|x| / eps)^d is uniform on [0, 1].
@@ -79,7 +79,7 @@ def test_random_points_are_uniform(norm: float, shape: tuple[int, ...]) -> None:
     assert (offsets.mean(0).abs() < 5 * offsets.std(0) / math.sqrt(count)).all()
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", [*NORMS, 1])
 def test_a_generator_decides_the_random_points(norm: float) -> None:
     centres, eps = torch.zeros(5, 3), torch.ones(5)
     first, second, other = (
@@ -91,8 +91,14 @@ def test_a_generator_decides_the_random_points(norm: float) -> None:
 
 @pytest.mark.parametrize("norm", [1, 0, 3.0, math.nan, -math.inf])
 def test_other_norms_are_refused(norm: float) -> None:
-    with pytest.raises(ValueError, match="norm must be inf or 2"):
+    with pytest.raises(ValueError, match=f"norm must be inf or 2, got {norm}"):
         check_norm(norm)
+
+
+def test_the_known_norms_are_named() -> None:
+    check_norm(1, (math.inf, 2, 1))
+    with pytest.raises(ValueError, match="norm must be inf, 2 or 1, got 3"):
+        check_norm(3, (math.inf, 2, 1))
 
 
 def test_a_column_broadcasts_against_the_samples() -> None:
