@@ -1,0 +1,249 @@
+"""
+The search for the nearest point of a network's decision boundary, one batch at a time.
+
+On the field F = (f_y - max_{i != y} f_i) / scale (eq. 1, in units of the margin at the sample x):
+
+1. a crossing: x moved to the linearised level set of each other class, the nearest first (generalized Newton, in the
+   norm and the box); where that does not cross, :func:`seek_crossing` in balls that double;
+2. the false position method from x to the crossing;
+3. along the boundary: steepest steps of decreasing length in the ball just smaller than the distance found so far,
+   which shrinks whenever a step crosses and gives way a little otherwise.
+
+What is returned is misclassified, so its distance is an upper bound of the distance to the boundary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from art_levelset.core.balls import column, steepest, to_ball
+from art_levelset.core.bracketing import false_position
+from art_levelset.core.crossing import seek_crossing
+from art_levelset.core.distances import linearised_distance, lp_distance
+from art_levelset.core.fields import Field, label_margin, values_and_jacobians
+from art_levelset.core.halfspaces import nearest_in_half_space
+
+MOST_CLASSES = 9
+"""Other classes whose linearised level sets are tried, those with the largest logits: each costs a gradient."""
+
+OVERSHOOT = (1.0, 1.1, 1.5, 2.0)
+"""How far beyond the linearised level set a crossing is looked for."""
+
+DOUBLINGS = 12
+SEEKING_STEPS = 10
+
+BEYOND = 1e-5
+"""How far beyond the boundary points are placed, in units of the margin at the sample."""
+
+ROUNDING = 8
+"""The least that this may be, in units of the last place of the largest logit: rounding must not bring points back."""
+
+SHRINKING = (0.1, 0.001)
+"""First and last share by which the ball shrinks after a crossing, and gives way otherwise."""
+
+STRIDE = (0.5, 0.003)
+"""First and last length of a step along the boundary, as a share of the ball's radius."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """
+    The nearest misclassified points found.
+
+    :param points: (batch, ...); the sample itself where it is misclassified or nothing was found.
+    :param distances: (batch,); infinite where nothing was found.
+    """
+
+    points: Tensor
+    distances: Tensor
+
+
+def nearest_misclassified(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: float,
+    box: tuple[float, float] | None,
+    max_iter: int,
+    generator: torch.Generator,
+) -> Found:
+    """
+    Look for the misclassified point nearest to each sample.
+
+    :param model: A classifier (batch, ...) -> (batch, classes), in evaluation mode.
+    :param x: Samples, (batch, ...), in the box, on the model's device and in its dtype.
+    :param y: Labels, (batch,), int64.
+    :param norm: `math.inf` or 2.
+    :param box: (low, high) that no point leaves.
+    :param max_iter: Steps along the boundary, >= 1.
+    :param generator: The source of the random starts, on the model's device.
+    :return: What was found.
+    :raises ValueError: If the network's gradients are not numbers.
+    """
+    with torch.no_grad():
+        logits = model(x)
+    margins = label_margin(logits, y)
+    units = torch.maximum(margins, ROUNDING * torch.finfo(logits.dtype).eps / BEYOND * logits.abs().amax(dim=1))
+    found = Found(x.clone(), torch.where(margins > 0, torch.inf, 0.0).to(x.dtype))
+    rows = torch.nonzero(margins > 0).squeeze(1)
+    task = _Task(model, x[rows], y[rows], units[rows], norm, box)
+    crossed, points = _first_crossings(task, generator)
+    rows, task, points = rows[crossed], task.select(crossed), points[crossed]
+    if len(rows):
+        points = _along_the_boundary(task, task.on_segment(points), max_iter)
+        found.points[rows], found.distances[rows] = points, task.distances(points)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Samples that are classified right, and the units of F for them."""
+
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    units: Tensor
+    norm: float
+    box: tuple[float, float] | None
+
+    def select(self, rows: Tensor) -> _Task:
+        return _Task(self.model, self.x[rows], self.y[rows], self.units[rows], self.norm, self.box)
+
+    @property
+    def field(self) -> Field:
+        return Field(
+            lambda points, y, scale: label_margin(self.model(points), y) / scale, self.model, (self.y, self.units)
+        )
+
+    def values_and_gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        values, jacobians = values_and_jacobians(self.field, points)
+        if not torch.isfinite(jacobians).all():
+            raise ValueError("model: its gradients are not all finite numbers")
+        return values.squeeze(1), jacobians.squeeze(1)
+
+    def crosses(self, points: Tensor) -> Tensor:
+        with torch.no_grad():
+            return _beyond(self.field(points).squeeze(1))
+
+    def distances(self, points: Tensor) -> Tensor:
+        return lp_distance(self.x, points, self.norm)
+
+    def on_segment(self, points: Tensor) -> Tensor:
+        """The crossing on the segment from x to each misclassified point, on its far side."""
+        found = false_position(self.field, self.x, points, level=-BEYOND, tol=BEYOND / 2).points
+        left = torch.nonzero(~self.crosses(found)).squeeze(1)  # where F jumps, or is rounded more coarsely
+        for share in (1e-4, 1e-3, 1e-2, 0.1, 1.0):
+            if not len(left):
+                break
+            found[left] += share * (points[left] - found[left])
+            left = left[~self.select(left).crosses(found[left])]
+        found[left] = points[left]
+        return found
+
+
+def _beyond(values: Tensor) -> Tensor:
+    """Whether points are on the other side of the boundary, and not by rounding only."""
+    crossed: Tensor = values < -BEYOND / 4
+    return crossed
+
+
+def _first_crossings(task: _Task, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Whether a misclassified point was found for each sample, (batch,), and the points."""
+    points, crossed = task.x.clone(), torch.zeros_like(task.y, dtype=torch.bool)
+    if not len(points):
+        return crossed, points
+    steps, radii = _linearised(task)
+    for factor in OVERSHOOT:
+        rows = torch.nonzero(~crossed).squeeze(1)
+        if not len(rows):
+            return crossed, points
+        trial = _boxed(task.x[rows] + factor * steps[rows], task.box)
+        over = task.select(rows).crosses(trial)
+        points[rows[over]], crossed[rows[over]] = trial[over], True
+    largest = _reach(task)
+    radii = torch.minimum(radii.clamp(min=torch.finfo(radii.dtype).eps), largest)
+    for _ in range(DOUBLINGS):
+        rows = torch.nonzero(~crossed).squeeze(1)
+        if not len(rows):
+            break
+        trial, over = seek_crossing(
+            task.select(rows).field,
+            task.x[rows],
+            eps=radii[rows],
+            step=radii[rows] / 4,
+            max_iter=SEEKING_STEPS,
+            norm=task.norm,
+            box=task.box,
+            generator=generator,
+        )
+        over &= task.select(rows).crosses(trial)
+        points[rows[over]], crossed[rows[over]] = trial[over], True
+        radii = torch.minimum(2 * radii, largest)
+    return crossed, points
+
+
+def _linearised(task: _Task) -> tuple[Tensor, Tensor]:
+    """From each x the way to the nearest of the linearised level sets of the other classes, and its length."""
+
+    def margins(points: Tensor, y: Tensor, scale: Tensor, others: Tensor) -> Tensor:
+        logits = task.model(points)
+        return (logits.gather(1, y.unsqueeze(1)) - logits.gather(1, others)) / scale.unsqueeze(1)
+
+    with torch.no_grad():
+        logits = task.model(task.x).scatter(1, task.y.unsqueeze(1), -torch.inf)
+    others = logits.topk(min(MOST_CLASSES, logits.shape[1] - 1), dim=1).indices
+    field = Field(margins, task.model, (task.y, task.units, others))
+    values, jacobians = values_and_jacobians(field, task.x)
+    if not torch.isfinite(jacobians).all():
+        raise ValueError("model: its gradients are not all finite numbers")
+    steps, lengths = torch.zeros_like(task.x), torch.full_like(task.units, torch.inf)
+    for i in range(others.shape[1]):
+        depth = values[:, i] + BEYOND
+        ends, reached = nearest_in_half_space(task.x, jacobians[:, i], depth, norm=task.norm, box=task.box)
+        far = torch.where(reached, task.distances(ends), torch.inf)
+        nearer = far < lengths
+        steps = torch.where(column(nearer, steps), ends - task.x, steps)
+        lengths = torch.where(nearer, far, lengths)
+    radii = linearised_distance(values.amin(1), jacobians[:, :1], task.norm)
+    return steps, torch.where(lengths.isfinite(), lengths, radii)
+
+
+def _along_the_boundary(task: _Task, points: Tensor, max_iter: int) -> Tensor:
+    """Nearer misclassified points than those given, on the far side of the boundary."""
+    best, distances = points.clone(), task.distances(points)
+    current, radii = points, distances * (1 - SHRINKING[0])
+    for iteration in range(max_iter):
+        share = (1 + math.cos(math.pi * iteration / max_iter)) / 2
+        stride, shrinking = (last + share * (first - last) for first, last in (STRIDE, SHRINKING))
+        values, gradients = task.values_and_gradients(current)
+        far = task.distances(current)
+        over = _beyond(values)
+        nearer = over & (far < distances)
+        best = torch.where(column(nearer, best), current, best)
+        distances = torch.where(nearer, far, distances)
+        radii = torch.where(
+            over,
+            torch.minimum(radii, distances) * (1 - shrinking),
+            torch.minimum(radii * (1 + shrinking), distances * (1 - SHRINKING[1])),
+        )
+        current = current - column(stride * radii, current) * steepest(gradients, task.norm)
+        current = _boxed(to_ball(current, task.x, radii, task.norm), task.box)
+    over = task.crosses(current) & (task.distances(current) < distances)
+    return task.on_segment(torch.where(column(over, best), current, best))
+
+
+def _reach(task: _Task) -> Tensor:
+    """The distance to the farthest point of the box, (batch,)."""
+    if task.box is None:
+        return torch.full_like(task.units, torch.finfo(task.units.dtype).max ** 0.5)
+    low, high = task.box
+    return lp_distance(torch.maximum(task.x - low, high - task.x), torch.zeros_like(task.x), task.norm)
+
+
+def _boxed(points: Tensor, box: tuple[float, float] | None) -> Tensor:
+    return points if box is None else points.clamp(*box)

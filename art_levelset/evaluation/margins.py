@@ -1,0 +1,267 @@
+"""
+Margins: how far each sample is from the decision boundary, and robust accuracy as a function of the radius.
+
+The distances are upper bounds, those of misclassified points: searched for on the level sets of the network
+(:mod:`art_levelset.evaluation.boundary`), or found by a family of attacks of growing radius.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from art_levelset.adapters.base import Attack, DetachedNetwork, describe, outcome_of, reseeded
+from art_levelset.adapters.effort import Effort, measured
+from art_levelset.adapters.inputs import Array, check_count, check_logits, home, labels, network_of, samples
+from art_levelset.adapters.memo import Memo, digest
+from art_levelset.core.balls import check_norm
+from art_levelset.core.distances import lp_distance
+from art_levelset.core.modes import evaluating
+from art_levelset.evaluation.accuracy import classified_right
+from art_levelset.evaluation.boundary import nearest_misclassified
+from art_levelset.evaluation.record import MarginCurve
+from art_levelset.evaluation.robustness import KEYED
+from art_levelset.evaluation.versions import versions
+
+GRID = 100
+"""Intervals of a margin curve, unless its radii are given."""
+
+
+@dataclass(frozen=True, eq=False)
+class Margins:
+    """
+    Distances to misclassified points.
+
+    :param distances: (n,), float32: 0 where the sample itself is misclassified, infinite where nothing was found.
+    :param points: The misclassified points, (n, ...), as the network sees them; the sample where nothing was found.
+    :param effort: What finding them cost.
+    """
+
+    distances: NDArray[np.float32]
+    points: NDArray[Any]
+    effort: Effort
+
+
+def boundary_distances(
+    model: Any,
+    x: Array,
+    y: Array,
+    *,
+    norm: float = math.inf,
+    clip_values: tuple[float, float] | None = (0.0, 1.0),
+    max_iter: int = 40,
+    batch_size: int = 500,
+    seed: int = 0,
+    memo: Memo | None = None,
+    verbose: bool = True,
+) -> Margins:
+    """
+    Search the decision boundary for the point nearest to each sample.
+
+    A sample costs about `max_iter` + 12 gradients and 20 more forward passes. With a memo on disk a killed search goes
+    on after the last finished batch.
+
+    :param model: A network (batch, ...) -> (batch, classes), or an ART PyTorchClassifier.
+    :param x: Samples, (n, ...), floating point, within `clip_values`.
+    :param y: Labels, (n,) integers or (n, classes) one-hot.
+    :param norm: The norm of the distance, `math.inf` or 2.
+    :param clip_values: Smallest and largest valid input; None where every value is valid.
+    :param max_iter: Steps along the boundary, >= 1.
+    :param batch_size: Samples searched for at a time, >= 1.
+    :param seed: Seed of everything random, >= 0.
+    :param memo: Where finished batches are kept; nowhere by default.
+    :param verbose: Whether to show a progress bar.
+    :return: The distances.
+    :raises ValueError: If there is no sample, a shape, label or number is out of range, or the network's gradients are
+            not numbers.
+    :raises TypeError: If an argument is of another type.
+    """
+    network = network_of(model)
+    points, targets = _checked(x, y, batch_size, seed)
+    check_norm(norm)
+    check_count("max_iter", max_iter)
+    _check_box(points, clip_values)
+    device, dtype = home(network)
+    kept, parts = memo or Memo(), []
+    with tqdm(total=len(points), desc="distances", unit="sample", disable=not verbose) as progress:
+        for first in range(0, len(points), batch_size):
+            rows = slice(first, first + batch_size)
+            batch = points[rows].to(device, dtype), targets[rows].to(device)
+            chunk_seed = _seed(seed, 0, first)
+            key = digest("boundary", network, *batch, str(norm), clip_values, max_iter, chunk_seed, _versions())
+            part = kept.recall(key)
+            if part is None:
+                part = _searched(network, *batch, norm, clip_values, max_iter, chunk_seed)
+                kept.store(key, **part)
+            parts.append(part)
+            progress.update(len(batch[1]))
+    distances, nearest, efforts = (np.concatenate([part[name] for part in parts]) for name in parts[0])
+    return Margins(distances, nearest, Effort.of(efforts.reshape(len(parts), -1).sum(axis=0)))
+
+
+def attack_distances(
+    model: Any,
+    x: Array,
+    y: Array,
+    family: Callable[[float], Attack],
+    *,
+    largest: float,
+    halvings: int = 8,
+    norm: float = math.inf,
+    batch_size: int = 500,
+    seed: int = 0,
+    memo: Memo | None = None,
+    verbose: bool = True,
+) -> Margins:
+    """
+    Bisect for the smallest radius at which an attack breaks each sample.
+
+    Each round attacks the samples that are not decided yet, those with the same radius together, and a sample that
+    breaks is as far as its example. With a memo on disk a killed search goes on after the last finished batch.
+
+    :param model: A network (batch, ...) -> (batch, classes), or an ART PyTorchClassifier.
+    :param x: Samples, (n, ...), floating point.
+    :param y: Labels, (n,) integers or (n, classes) one-hot.
+    :param family: Called as `family(eps)`; returns the attack of that radius, for instance
+           `lambda eps: functools.partial(pgd, eps=eps)`.
+    :param largest: Radii below this one are tried, multiples of largest / 2^halvings; > 0.
+    :param halvings: Rounds, >= 1.
+    :param norm: The norm of the distance.
+    :param batch_size: Samples in one call of an attack, >= 1.
+    :param seed: Seed of everything random, >= 0.
+    :param memo: Where finished batches are kept; nowhere by default.
+    :param verbose: Whether to show a progress bar.
+    :return: The distances.
+    :raises ValueError: If there is no sample, a shape, label or number is out of range, or an attack returns another
+            shape than it was given.
+    :raises TypeError: If an argument is of another type.
+    """
+    network = network_of(model)
+    points, targets = _checked(x, y, batch_size, seed)
+    check_count("halvings", halvings)
+    if not (math.isfinite(largest) and largest > 0):
+        raise ValueError(f"largest must be a finite number > 0, got {largest}")
+    kept, effort, interval = memo or Memo(), Effort(), largest / 2**halvings
+    nearest = points.cpu().numpy().copy()
+    right = classified_right(network, points, targets, batch_size=batch_size).numpy()
+    distances = np.where(right, np.inf, 0.0).astype(np.float32)
+    # In intervals: withstands the attack of the lower radius, and is broken by that of the upper one.
+    lower, upper = np.zeros(len(right), dtype=np.int64), np.full(len(right), 2**halvings)
+    with tqdm(total=halvings * int(right.sum()), desc="radii", unit="sample", disable=not verbose) as progress:
+        for _ in range(halvings):
+            middle = (lower + upper) // 2
+            open_rows = right & (upper - lower > 1)
+            progress.update(int((right & ~open_rows).sum()))
+            for step in np.unique(middle[open_rows]).tolist():
+                attack = family(step * interval)
+                rows = np.flatnonzero(open_rows & (middle == step))
+                for first in range(0, len(rows), batch_size):
+                    some = rows[first : first + batch_size]
+                    batch = points[some], targets[some]
+                    part = _attacked(network, *batch, attack, step * interval, norm, _seed(seed, step, first), kept)
+                    effort.add(Effort.of(part["effort"]))
+                    broken, far = some[part["broken"]], part["distances"]
+                    lower[np.setdiff1d(some, broken)] = step
+                    closer = far < distances[broken]
+                    distances[broken[closer]], nearest[broken[closer]] = far[closer], part["points"][closer]
+                    upper[broken] = np.minimum(step, np.ceil(far / interval)).astype(np.int64)
+                    progress.update(len(some))
+    return Margins(distances, nearest, effort)
+
+
+def margin_curve(distances: Array, eps: Sequence[float] | None = None, *, name: str) -> MarginCurve:
+    """
+    Robust accuracy as a function of the radius: the share of samples farther from the boundary than each radius.
+
+    :param distances: (n,), >= 0, infinite where no misclassified point is known.
+    :param eps: The radii, >= 0, increasing; evenly spaced from 0 to beyond the largest finite distance by default.
+    :param name: What found the distances.
+    :return: The curve. At radius 0 it is the accuracy.
+    :raises ValueError: If there is no distance, or one or a radius is out of range.
+    """
+    values = np.sort(np.asarray(distances, dtype=np.float64))
+    if values.ndim != 1 or not len(values) or not values[0] >= 0 or np.isnan(values[-1]):
+        raise ValueError("distances must be numbers >= 0, (n,), at least one")
+    if eps is None:
+        largest = max(values[np.isfinite(values)], default=0.0)
+        eps = np.linspace(0, 1.05 * largest or 1.0, GRID + 1).tolist()
+    farther = 1 - np.searchsorted(values, np.asarray(eps, dtype=np.float64), side="right") / len(values)
+    return MarginCurve(name=name, eps=tuple(eps), accuracy=tuple(farther.tolist()))
+
+
+def _searched(
+    network: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    norm: float,
+    clip_values: tuple[float, float] | None,
+    max_iter: int,
+    seed: int,
+) -> dict[str, NDArray[Any]]:
+    """One batch of :func:`boundary_distances`."""
+    faced, generator = DetachedNetwork(network), torch.Generator(x.device).manual_seed(seed)
+    with torch.inference_mode(False), evaluating(network), measured(faced) as effort:
+        with torch.no_grad():
+            check_logits(faced(x), y)
+        found = nearest_misclassified(faced, x, y, norm=norm, box=clip_values, max_iter=max_iter, generator=generator)
+    return {
+        "distances": found.distances.cpu().float().numpy(),
+        "points": found.points.cpu().numpy(),
+        "effort": effort.array(),
+    }
+
+
+def _attacked(
+    network: nn.Module, x: Tensor, y: Tensor, attack: Attack, eps: float, norm: float, seed: int, memo: Memo
+) -> dict[str, NDArray[Any]]:
+    """One call of an attack, recalled where it was made before: which samples it breaks, how far and where."""
+    key = digest("distances", network, x, y, describe(attack), seed, eps, str(norm), _versions())
+    known = memo.recall(key)
+    if known is not None:
+        return known
+    outcome = outcome_of(reseeded(attack, seed), network, x, y)
+    broken = ~classified_right(network, outcome.examples, y, batch_size=len(x))
+    examples = outcome.examples.detach().to(x)[broken.to(x.device)]
+    result = {
+        "broken": broken.numpy(),
+        "distances": lp_distance(x[broken.to(x.device)], examples, norm).float().cpu().numpy(),
+        "points": examples.cpu().numpy(),
+        "effort": outcome.effort.array(),
+    }
+    memo.store(key, **result)
+    return result
+
+
+def _checked(x: Array, y: Array, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
+    check_count("batch_size", batch_size)
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    points = samples(x)
+    if not len(points):
+        raise ValueError("x holds no sample: distances need at least one")
+    return points, labels(y, len(points))
+
+
+def _check_box(points: Tensor, clip_values: tuple[float, float] | None) -> None:
+    if clip_values is None:
+        return
+    if not clip_values[0] < clip_values[1]:
+        raise ValueError(f"clip_values must be (low, high) with low < high, got {clip_values}")
+    if points.min() < clip_values[0] or points.max() > clip_values[1]:
+        raise ValueError(f"x must lie within clip_values {clip_values}")
+
+
+def _seed(seed: int, *place: int) -> int:
+    return int(np.random.SeedSequence((seed, *place)).generate_state(1)[0])
+
+
+def _versions() -> list[str]:
+    return [versions()[name] for name in KEYED]
