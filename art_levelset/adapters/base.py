@@ -24,7 +24,7 @@ from torch.func import functional_call
 
 from art_levelset.adapters.effort import Effort, measured
 from art_levelset.adapters.inputs import Array, SameArray, check_count, home, labels, network_of, samples
-from art_levelset.core.balls import to_ball
+from art_levelset.core.balls import column, to_ball
 from art_levelset.core.modes import evaluating
 
 logger = logging.getLogger(__name__)
@@ -200,18 +200,22 @@ class _Laid(torch.autograd.Function):
 
 def inside(points: Tensor, centres: Tensor, attack: LibraryAttack) -> Tensor:
     """
-    Points moved into the ball and the box of an attack, where they are not there.
+    Points moved into the ball and the box of an attack, where they are not there: exactly, not up to rounding.
+
+    The balls are smaller than asked for by what rounding may add to the distance.
 
     :param points: (batch, ...).
-    :param centres: (batch, ...).
+    :param centres: (batch, ...), in the box, of the same dtype.
     :param attack: Whose radius, norm and box.
-    :return: (batch, ...). Up to rounding of the distance, which may be of the size of the dtype's.
+    :return: (batch, ...).
     """
     points = points.clamp(*attack.clip_values)
+    sizes = torch.linalg.vector_norm(centres.flatten(1), attack.norm, dim=1)
+    radii = (attack.eps - torch.finfo(points.dtype).eps * (sizes + 16 * attack.eps)).clamp(min=0)
     if attack.norm == 1:  # towards the centre: in the box, and in the ball, if not the nearest such point
-        lengths = (points - centres).flatten(1).abs().sum(dim=1).reshape(-1, *(1,) * (points.dim() - 1))
-        return torch.where(lengths > attack.eps, centres + (points - centres) * (attack.eps / lengths), points)
-    radii = torch.full((len(points),), attack.eps, dtype=points.dtype, device=points.device)
+        lengths = torch.linalg.vector_norm((points - centres).flatten(1), 1, dim=1)
+        share = torch.where(lengths > radii, radii / lengths, 1.0)
+        return torch.where(column(share, points) < 1, centres + (points - centres) * column(share, points), points)
     return to_ball(points, centres, radii, attack.norm).clamp(*attack.clip_values)
 
 

@@ -126,11 +126,14 @@ def robustbench_benchmark(
     :param y_test: Their labels, (n,) integers or (n, classes) one-hot.
     :param seed: Seed of everything random, >= 0.
     :param arguments: RobustBench's other arguments: `n_examples`, `dataset`, `threat_model`, `eps`, `batch_size` ...
+           But no `aa_state_path`: pyautoattack 0.2.0 cannot read the states that it writes.
     :return: The accuracies without and under the attack, in [0, 1].
     :raises ImportError: If RobustBench or pyautoattack is missing or too old.
     :raises TypeError: If an argument is of another type or RobustBench has none of that name.
     :raises ValueError: If an argument is out of range.
     """
+    if arguments.get("aa_state_path") is not None:
+        raise ValueError("aa_state_path must be None: pyautoattack cannot read its states; benchmark() can go on")
     robustbench = robustbench_library()
     network = _on(arguments.pop("device", None), network_of(model))
     data = _given(x_test, y_test)
@@ -212,7 +215,7 @@ def _modules_supplied(modules: Mapping[str, ModuleType]) -> Iterator[None]:
     finally:
         for name, module in own.items():
             if module is None:
-                del sys.modules[name]
+                sys.modules.pop(name, None)
             else:
                 sys.modules[name] = module
 
@@ -222,8 +225,8 @@ def _autoattack_modules() -> dict[str, ModuleType]:
     pyautoattack = library("pyautoattack", "robustbench", "0.2.0")
     state = library("pyautoattack.state", "robustbench", "0.2.0")
 
-    class AutoAttack(pyautoattack.AutoAttack):  # type: ignore[name-defined,misc]
-        """pyautoattack's AutoAttack under AutoAttack's own names; without a seed it takes the one torch was given."""
+    class AutoAttack:
+        """AutoAttack under its own names; without a seed it takes the one that torch was given."""
 
         def __init__(
             self,
@@ -236,20 +239,20 @@ def _autoattack_modules() -> dict[str, ModuleType]:
             log_path: str | None = None,
         ) -> None:
             seed = torch.initial_seed() if seed is None else seed
-            super().__init__(model, norm=norm, eps=eps, seed=seed, version=version, device=device)
+            self.ensemble = pyautoattack.AutoAttack(
+                model, norm=norm, eps=eps, seed=seed, version=version, device=device
+            )
             self.log_path = log_path
 
         def run_standard_evaluation(
-            self, x_orig: Tensor, y_orig: Tensor, bs: int = 250, state_path: Path | None = None
+            self, x: Tensor, y: Tensor, bs: int = 250, state_path: Path | None = None
         ) -> Tensor:
             with _logged_to(self.log_path), tracing_kept():
-                attacked, _ = super().run_standard_evaluation(x_orig, y_orig, batch_size=bs, state_path=state_path)
+                attacked, _ = self.ensemble.run_standard_evaluation(x, y, batch_size=bs, state_path=state_path)
             result: Tensor = attacked
             return result
 
-    module = ModuleType("autoattack")
-    module.AutoAttack = AutoAttack  # type: ignore[attr-defined]
-    return {"autoattack": module, "autoattack.state": state}
+    return {"autoattack": _module("autoattack", AutoAttack=AutoAttack), "autoattack.state": state}
 
 
 def _pkg_resources_module() -> ModuleType:
@@ -258,6 +261,10 @@ def _pkg_resources_module() -> ModuleType:
     def resource_filename(module_name: str, name: str) -> str:
         return str(Path(str(sys.modules[module_name].__file__)).parent / name)
 
-    module = ModuleType("pkg_resources")
-    module.resource_filename = resource_filename  # type: ignore[attr-defined]
+    return _module("pkg_resources", resource_filename=resource_filename)
+
+
+def _module(name: str, **contents: Any) -> ModuleType:
+    module = ModuleType(name)
+    vars(module).update(contents)
     return module

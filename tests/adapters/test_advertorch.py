@@ -55,7 +55,7 @@ def test_pgd_equals_the_library_called_directly(
     attack = getattr(advertorch_attacks(), name)(
         model, loss_fn=own, eps=eps, nb_iter=6, eps_iter=eps / 4, rand_init=random_start
     )
-    torch.testing.assert_close(attacked, attack.perturb(x, y), rtol=0, atol=1e-6)
+    torch.testing.assert_close(attacked, attack.perturb(x, y), rtol=0, atol=1e-5)
     assert accuracy(model, attacked, y) < 1
 
 
@@ -65,7 +65,7 @@ def test_fab_equals_the_library_called_directly() -> None:
     attacked = from_advertorch("LinfFABAttack", eps=0.1, n_iter=6, n_restarts=2, seed=3)(model, x, y)
     seed_all(3)
     attack = advertorch_attacks().LinfFABAttack(model, eps=0.1, n_iter=6, n_restarts=2)
-    torch.testing.assert_close(attacked, attack.perturb(x, y).clamp(x - 0.1, x + 0.1), rtol=0, atol=1e-6)
+    torch.testing.assert_close(attacked, attack.perturb(x, y).clamp(x - 0.1, x + 0.1), rtol=0, atol=1e-5)
     assert accuracy(model, attacked, y) < 1
 
 
@@ -77,7 +77,7 @@ def test_other_clip_values_and_the_norm_reach_the_library() -> None:
     attacked = from_advertorch("PGDAttack", eps=2, norm=2, clip_values=(-3, 1), nb_iter=20, eps_iter=0.5)(model, x, y)
     seed_all(0)
     attack = advertorch_attacks().PGDAttack(model, eps=2.0, ord=2, clip_min=-3, clip_max=1, nb_iter=20, eps_iter=0.5)
-    torch.testing.assert_close(attacked, attack.perturb(x, y), rtol=0, atol=1e-6)
+    torch.testing.assert_close(attacked, attack.perturb(x, y), rtol=0, atol=1e-5)
     assert accuracy(model, attacked, y) < 0.8
 
 

@@ -48,7 +48,7 @@ def test_pgd_equals_the_library_called_directly(norm: float, eps: float, loss: s
     parameters: dict[str, Any] = {"eps": eps, "norm": norm, "max_iter": 6, "eps_step": eps / 4, "num_random_init": 1}
     parameters["verbose"] = False
     expected = directly(ProjectedGradientDescentPyTorch, x, y, 3, module, **parameters)
-    torch.testing.assert_close(attacked, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(attacked, expected, rtol=0, atol=1e-5)
     assert accuracy(mlp(), attacked, y) < 1
 
 
@@ -58,7 +58,7 @@ def test_pgd_equals_the_library_called_directly(norm: float, eps: float, loss: s
         (FastGradientMethod, {"eps_step": 0.05}),
         (
             AutoProjectedGradientDescent,
-            {"eps_step": 0.1, "max_iter": 5, "loss_type": "difference_logits_ratio", "verbose": False},
+            {"eps_step": 0.1, "max_iter": 5, "nb_random_init": 2, "verbose": False},
         ),
     ],
 )
@@ -67,7 +67,7 @@ def test_other_attacks_equal_the_library_called_directly(attack_class: Any, para
     attacked = from_art(attack_class, eps=0.1, seed=3, **parameters)(mlp(), x, y)
     given = {"eps": 0.1, "norm": math.inf, "batch_size": 20, **parameters}
     expected = directly(attack_class, x, y, 3, nn.CrossEntropyLoss(reduction="sum"), **given)
-    torch.testing.assert_close(attacked, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(attacked, expected, rtol=0, atol=1e-5)
     assert accuracy(mlp(), attacked, y) < 1
 
 
@@ -77,9 +77,9 @@ def test_an_attack_without_a_radius_counts_where_it_stays_in_the_ball() -> None:
     needed = distances(nearest, x, 2)
     eps = needed.median().item() + 1e-6
     attacked = from_art(DeepFool, eps=eps, norm=2, max_iter=20)(mlp(), x, y)
-    assert distances(attacked, x, 2).max() <= eps * (1 + 1e-6)
+    assert distances(attacked, x, 2).max() <= eps
     within = needed <= eps
-    torch.testing.assert_close(attacked[within], nearest[within], rtol=0, atol=1e-6)
+    torch.testing.assert_close(attacked[within], nearest[within], rtol=0, atol=1e-5)
     assert accuracy(mlp(), attacked[within], y[within]) < accuracy(mlp(), attacked, y) < 1
 
 

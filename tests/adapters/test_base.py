@@ -37,9 +37,9 @@ def identity(network: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
     return x
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
-    eps=st.floats(0.01, 20),
+    eps=st.floats(0, 20),
     norm=st.sampled_from([1, 2, math.inf]),
     reach=st.floats(0, 4),
     double=st.booleans(),
@@ -54,8 +54,8 @@ def test_what_a_library_returns_is_moved_inside(eps: float, norm: float, reach: 
     moved = inside(points, x, attack)
     assert moved.min() >= 0
     assert moved.max() <= 1
-    assert distances(moved, x, norm).max() <= eps * (1 + 1e-6) + 1e-7
-    kept = (distances(points, x, norm) <= eps * (1 - 1e-6)) & (points.flatten(1).sub(0.5).abs().amax(dim=1) <= 0.5)
+    assert distances(moved, x, norm).max() <= eps
+    kept = (distances(points, x, norm) <= 0.999 * eps) & (points.flatten(1).sub(0.5).abs().amax(dim=1) <= 0.5)
     assert torch.equal(moved[kept], points[kept])
 
 
