@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from art_levelset import __version__
-from art_levelset.cli import demo, leaderboard, recon
+from art_levelset.cli import demo, evaluate, leaderboard, recon
 
 PROGRAM = "art-levelset"
 
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=PROGRAM, description="Direct control over the level sets of neural networks.")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb in (demo, leaderboard, recon):
+    for verb in (demo, evaluate, leaderboard, recon):
         verb.add_parser(verbs)
     return parser
 
