@@ -1,0 +1,36 @@
+"""`python -m art_levelset.experiments NAME ...`: the experiments that take longer than the demonstration."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from art_levelset.experiments import released_weights
+
+EXPERIMENTS = {"released-weights": released_weights}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run an experiment.
+
+    :param argv: The arguments; those of the process by default.
+    :return: The exit status.
+    """
+    parser = argparse.ArgumentParser(prog="python -m art_levelset.experiments")
+    names = parser.add_subparsers(dest="name", metavar="NAME", required=True)
+    for name, experiment in EXPERIMENTS.items():
+        summary = (experiment.__doc__ or "").strip().partition("\n")[0]
+        experiment.add_parser(names.add_parser(name, help=summary, description=summary))
+    arguments = parser.parse_args(argv)
+    try:
+        print(EXPERIMENTS[arguments.name].run(arguments))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"{parser.prog} {arguments.name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
