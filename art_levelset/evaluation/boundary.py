@@ -148,8 +148,7 @@ class _Task:
 
 def _beyond(values: Tensor) -> Tensor:
     """Whether points are on the other side of the boundary, and not by rounding only."""
-    crossed: Tensor = values < -BEYOND / 4
-    return crossed
+    return values < -BEYOND / 4
 
 
 def _first_crossings(task: _Task, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -191,7 +190,7 @@ def _linearised(task: _Task) -> tuple[Tensor, Tensor]:
     """From each x the way to the nearest of the linearised level sets of the other classes, and its length."""
 
     def margins(points: Tensor, y: Tensor, scale: Tensor, others: Tensor) -> Tensor:
-        logits = task.model(points)
+        logits: Tensor = task.model(points)
         return (logits.gather(1, y.unsqueeze(1)) - logits.gather(1, others)) / scale.unsqueeze(1)
 
     with torch.no_grad():
