@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -282,7 +283,8 @@ def _layout(network: nn.Module, sample: Tensor) -> torch.memory_format:
 def _lengths(eps: float, eps_step: float | Sequence[float] | None, max_iter: int) -> list[float]:
     if eps_step is None:
         return [2.5 * eps / max_iter] * max_iter
-    lengths = [float(eps_step)] * max_iter if isinstance(eps_step, (int, float)) else [float(step) for step in eps_step]
+    steps = [eps_step] * max_iter if isinstance(eps_step, (float, Real)) else eps_step
+    lengths = [float(step) for step in steps]
     if not all(math.isfinite(length) and length > 0 for length in lengths):
         raise ValueError(f"eps_step must be a finite number > 0, or one for each step, got {eps_step}")
     if len(lengths) != max_iter:

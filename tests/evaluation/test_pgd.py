@@ -229,7 +229,8 @@ def test_steps_of_given_lengths() -> None:
     x, y = torch.zeros(1, 2), torch.tensor([1])
     attack = partial(pgd, model, x, y, eps=1.0, max_iter=3, random_start=False, clip_values=None)
     torch.testing.assert_close(attack(eps_step=[0.4, 0.2, 0.1]), torch.tensor([[0.7, 0.0]]))
-    assert torch.equal(attack(eps_step=(0.2, 0.2, 0.2)), attack(eps_step=0.2))
+    assert torch.equal(attack(eps_step=(0.25, 0.25, 0.25)), attack(eps_step=0.25))
+    assert torch.equal(attack(eps_step=np.float32(0.25)), attack(eps_step=0.25))
     assert torch.equal(attack(eps_step=np.array([0.1, 0.2, 0.3])), attack(eps_step=[0.1, 0.2, 0.3]))
 
 
