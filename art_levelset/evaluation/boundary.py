@@ -187,7 +187,7 @@ def _first_crossings(task: _Task, generator: torch.Generator) -> tuple[Tensor, T
 
 
 def _linearised(task: _Task) -> tuple[Tensor, Tensor]:
-    """From each x the way to the nearest of the linearised level sets of the other classes, and its length."""
+    """From each x the way to the nearest linearised level set of another class (or 0), and a radius to start from."""
 
     def margins(points: Tensor, y: Tensor, scale: Tensor, others: Tensor) -> Tensor:
         logits: Tensor = task.model(points)
@@ -208,7 +208,7 @@ def _linearised(task: _Task) -> tuple[Tensor, Tensor]:
         nearer = far < lengths
         steps = torch.where(column(nearer, steps), ends - task.x, steps)
         lengths = torch.where(nearer, far, lengths)
-    radii = linearised_distance(values.amin(1), jacobians[:, :1], task.norm)
+    radii = linearised_distance(values[:, 0], jacobians[:, :1], task.norm)
     return steps, torch.where(lengths.isfinite(), lengths, radii)
 
 

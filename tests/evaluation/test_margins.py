@@ -138,7 +138,10 @@ def test_a_class_that_cannot_be_left_is_infinitely_far() -> None:
     assert np.isinf(found.distances).all()
     flat = nn.Linear(4, 2)
     flat.load_state_dict({"weight": torch.zeros(2, 4), "bias": torch.tensor([1.0, 0.0])})
-    assert np.isinf(search(flat, torch.rand(3, 4), torch.zeros(3, dtype=torch.long)).distances).all()
+    for norm in NORMS:
+        for box in (None, (0.0, 1.0)):
+            y = torch.zeros(3, dtype=torch.long)
+            assert np.isinf(search(flat, torch.rand(3, 4), y, norm=norm, clip_values=box).distances).all()
 
 
 @pytest.fixture(scope="module")
