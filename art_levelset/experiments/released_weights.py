@@ -45,7 +45,7 @@ from art_levelset.models import load_released_weights
 MODELS = ("xent", "madry_eps0.3", "levelset_eps0.4")
 LOSSES = ("cross_entropy", "margin")
 EPS, EPS_STEP, MAX_ITER = 0.3, 0.01, 40
-SQUARE_QUERIES = 1000
+SQUARE_QUERIES = 500
 
 CLEAN = {"xent": 99.34, "madry_eps0.3": 99.35, "levelset_eps0.4": 99.35}
 """The clean accuracies that the authors published, in percent."""
