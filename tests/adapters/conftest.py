@@ -7,8 +7,11 @@ import pytest
 
 @pytest.fixture
 def quick_autoattack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pyautoattack with few iterations, which tests of how it is called can do with."""
-    pyautoattack = pytest.importorskip("pyautoattack")
+    """pyautoattack, where it is installed, with few iterations: enough to test how it is called."""
+    try:
+        import pyautoattack
+    except ImportError:
+        return
 
     class Quick(pyautoattack.AutoAttack):
         def __init__(self, *args: Any, **kwargs: Any) -> None:

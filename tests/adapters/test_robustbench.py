@@ -69,6 +69,7 @@ def test_it_leaves_the_model_as_it_is_and_takes_classifiers_of_art() -> None:
     disturbed(model)
     before, randoms = state(model), random_states()
     assert benchmark(model, eps=EPS, x_test=x, y_test=y, device="cpu") == expected
+    assert benchmark(model, eps=EPS, x_test=x, y_test=y, device="cpu:0") == expected  # on a copy
     classifier = PyTorchClassifier(model, nn.CrossEntropyLoss(), SHAPE, CLASSES, device_type="cpu")
     assert benchmark(classifier, eps=EPS, x_test=x, y_test=y) == expected
     torch.testing.assert_close(state(model), before, rtol=0, atol=0)
