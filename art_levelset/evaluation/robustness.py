@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ Verdicts = NDArray[np.bool_]
 
 KEYED = ("art-levelset", "torch")
 """Whose other versions compute anew."""
+
+_COUNTS = re.compile(r"(\d+) of (\d+) samples")
 
 _LOGGERS = ("art_levelset", "auto-attack")
 """Those whose warnings become notes of the attack that caused them."""
@@ -235,7 +238,7 @@ def _attacked(name: str, attack: Attack, task: _Task, repeats: int, batch_size: 
     """All repeats of one attack."""
     right = np.zeros((repeats, len(task.y)), dtype=bool)
     distances = np.zeros((repeats, len(task.y)), dtype=np.float32)
-    effort, standing, notes = Effort(), dict[str, int](), dict[str, None]()
+    effort, standing, notes = Effort(), dict[str, int](), list[str]()
     for repeat in range(repeats):
         for first in range(0, len(task.rows), batch_size):
             rows = task.rows[first : first + batch_size]
@@ -245,10 +248,10 @@ def _attacked(name: str, attack: Attack, task: _Task, repeats: int, batch_size: 
             effort.add(Effort.of(found["effort"]))
             for member, count in zip(found["members"].tolist(), found["standing"].tolist(), strict=True):
                 standing[member] = standing.get(member, 0) + count
-            notes.update(dict.fromkeys(found["notes"].tolist()))
+            notes += found["notes"].tolist()
             progress.update(len(rows))
     fractions = {member: count / right.size for member, count in standing.items()}
-    return Attacked(name, describe(attack), right, distances, effort, fractions, tuple(notes))
+    return Attacked(name, describe(attack), right, distances, effort, fractions, _merged(notes))
 
 
 def _batch(name: str, attack: Attack, task: _Task, rows: NDArray[np.intp], seed: int) -> dict[str, NDArray[Any]]:
@@ -273,6 +276,17 @@ def _batch(name: str, attack: Attack, task: _Task, rows: NDArray[np.intp], seed:
     }
     task.memo.store(key, **result)
     return result
+
+
+def _merged(notes: list[str]) -> tuple[str, ...]:
+    """The notes of several calls, each once; those that count samples, with the sums of their counts."""
+    sums: dict[tuple[str, str], list[int]] = {}
+    for note in notes:
+        pieces = _COUNTS.split(note, maxsplit=1)  # the note alone, or before, two counts, after
+        counts = sums.setdefault((pieces[0], pieces[-1]), [0, 0])
+        for i, count in enumerate(pieces[1:-1]):
+            counts[i] += int(count)
+    return tuple(f"{before}{a} of {b} samples{after}" if b else before for (before, after), (a, b) in sums.items())
 
 
 @contextmanager

@@ -97,11 +97,12 @@ class TestFigures:
 
     def test_warnings_become_notes(self, caplog: pytest.LogCaptureFixture) -> None:
         def shy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-            logging.getLogger("art_levelset.somewhere").warning("%d gradients\nvanish", len(x))
+            logging.getLogger("art_levelset.somewhere").warning("the gradients of %d of %d samples\nvanish", 1, len(x))
+            logging.getLogger("art_levelset").warning("it is shy")
             return x
 
-        report = quiet(threshold(), POINTS, LABELS, {"shy": shy}, repeats=2)
-        assert report.attacks[0].notes == ("4 gradients vanish",)
+        report = quiet(threshold(), POINTS, LABELS, {"shy": shy}, repeats=2, batch_size=3)
+        assert report.attacks[0].notes == ("the gradients of 4 of 8 samples vanish", "it is shy")
         assert not logging.getLogger("art_levelset").handlers
 
     def test_what_an_ensemble_leaves_after_each_member(self) -> None:
