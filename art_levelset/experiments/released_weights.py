@@ -37,6 +37,7 @@ from art_levelset.adapters.torchattacks import from_torchattacks, torchattacks_p
 from art_levelset.evaluation import evaluate, pgd
 from art_levelset.evaluation.assessment import assess
 from art_levelset.evaluation.datasets import load
+from art_levelset.evaluation.pgd import decaying_steps
 from art_levelset.evaluation.record import write_record
 from art_levelset.evaluation.transfer import transfer_matrix
 from art_levelset.evaluation.writing import write_text
@@ -176,6 +177,7 @@ def leaderboard(
         "PGD-40 cross-entropy, plain": partial(native, rescale=False),
         "PGD-40 cross-entropy": native,
         "PGD-40 margin": partial(native, loss="margin"),
+        "PGD-40 margin, decaying steps": partial(native, loss="margin", eps_step=decaying_steps(EPS, MAX_ITER)),
         "PGD-40 DLR": partial(native, loss="dlr"),
         "AutoAttack": AutoAttack(eps=EPS, memo=memo),
     }
