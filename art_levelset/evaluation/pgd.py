@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from art_levelset.adapters.base import fastest_layout
 from art_levelset.adapters.inputs import (
     Array,
     SameArray,
@@ -114,7 +115,7 @@ def pgd(
     with torch.inference_mode(False), torch.enable_grad(), evaluating(network), progress:
         search = _Search(
             network,
-            _layout(network, points[:1].to(device, dtype)),
+            fastest_layout(network, points[:1].to(device, dtype)),
             goal,
             partial(Balls.around, eps=eps, norm=norm, clip_values=clip_values, device=device, dtype=dtype),
             lengths,
@@ -262,22 +263,6 @@ def _gradients(values: Tensor, points: Tensor) -> Tensor:
     if not finite.all():
         raise ValueError(f"model: the gradient is not finite for {int((~finite).sum())} of {len(points)} samples")
     return gradients
-
-
-def _layout(network: nn.Module, sample: Tensor) -> torch.memory_format:
-    """
-    How to lay out batches of such a sample in memory: on the CPU convolutions are faster with channels last.
-
-    A network that calls `view` on its activations does not take them so.
-    """
-    if sample.dim() == 4 and sample.device.type == "cpu" and any(isinstance(p, nn.Conv2d) for p in network.modules()):
-        try:
-            with torch.no_grad():
-                network(sample.clone(memory_format=torch.channels_last))
-        except RuntimeError:  # one that has another cause comes again in the usual layout
-            return torch.contiguous_format
-        return torch.channels_last
-    return torch.contiguous_format
 
 
 def _lengths(eps: float, eps_step: float | Sequence[float] | None, max_iter: int) -> list[float]:
