@@ -23,7 +23,17 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from art_levelset.adapters.effort import Effort, measured
-from art_levelset.adapters.inputs import Array, SameArray, check_count, home, labels, network_of, samples
+from art_levelset.adapters.inputs import (
+    Array,
+    SameArray,
+    check_box,
+    check_count,
+    check_seed,
+    home,
+    labels,
+    network_of,
+    samples,
+)
 from art_levelset.core.balls import column, to_ball
 from art_levelset.core.modes import evaluating
 
@@ -66,11 +76,9 @@ class LibraryAttack:
             raise ValueError(f"eps must be a finite number >= 0, got {self.eps}")
         if self.norm not in (1, 2, math.inf):
             raise ValueError(f"norm must be inf, 2 or 1, got {self.norm}")
-        if not self.clip_values[0] < self.clip_values[1]:
-            raise ValueError(f"clip_values must be (low, high) with low < high, got {self.clip_values}")
+        check_box(self.clip_values)
         check_count("batch_size", self.batch_size)
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed must be an integer >= 0, got {self.seed!r}")
+        check_seed(self.seed)
 
     def __call__(self, model: Any, x: SameArray, y: Array) -> SameArray:
         """
@@ -86,9 +94,7 @@ class LibraryAttack:
         network = network_of(model)
         points = samples(x)
         targets = labels(y, len(points))
-        low, high = self.clip_values
-        if len(points) and ((points < low).any() or (points > high).any()):
-            raise ValueError(f"x must lie within clip_values {self.clip_values}")
+        check_box(self.clip_values, points)
         device, _ = home(network)
         with torch.inference_mode(False), torch.enable_grad(), parameters_kept(network), seeded(self.seed, device):
             faced, attacked = DetachedNetwork(network), points.clone()
@@ -276,6 +282,18 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     finally:
         np.random.set_state(numpys)  # noqa: NPY002
         random.setstate(pythons)
+
+
+def seed_of(seed: int, repeat: int, first: int) -> int:
+    """
+    The seed of one call of an attack among many.
+
+    :param seed: The seed of them all, >= 0.
+    :param repeat: Which repeat the call belongs to, >= 0.
+    :param first: The place of its first sample, >= 0.
+    :return: A seed, >= 0.
+    """
+    return int(np.random.SeedSequence((seed, repeat, first)).generate_state(1)[0])
 
 
 def reseeded(attack: Attack, seed: int) -> Attack:

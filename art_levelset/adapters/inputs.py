@@ -117,6 +117,36 @@ def check_count(name: str, value: int) -> None:
         raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
 
 
+def check_seed(seed: int) -> None:
+    """
+    Check the seed of everything random.
+
+    :param seed: The seed.
+    :raises ValueError: If it is not an integer >= 0.
+    """
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+
+
+def check_box(clip_values: tuple[float, float] | None, points: Tensor | None = None) -> None:
+    """
+    Check the box of valid inputs, and that samples are in it.
+
+    :param clip_values: Smallest and largest valid input; None where every value is valid.
+    :param points: The samples.
+    :raises ValueError: If the box is empty, or a sample is outside.
+    """
+    if clip_values is None:
+        return
+    low, high = clip_values
+    if not low < high:
+        raise ValueError(f"clip_values must be (low, high) with low < high, got {clip_values}")
+    if points is not None and ((points < low).any() or (points > high).any()):
+        raise ValueError(
+            f"x must lie within clip_values {clip_values}, got values in [{points.min():.4g}, {points.max():.4g}]"
+        )
+
+
 def _tensor(values: Array, name: str) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach()

@@ -43,7 +43,7 @@ def plot_margin_curves(
     axes.set(xlabel="radius ε", ylabel="robust accuracy, %", ylim=(0, 102), xlim=(0, None))
     axes.grid(color="0.9")
     axes.legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def heat_map(
@@ -79,7 +79,7 @@ def heat_map(
     axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel="source of the examples", ylabel="target")
     axes.tick_params(length=0)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _frame(row: int, column: int) -> Rectangle:
@@ -99,7 +99,14 @@ def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _save(figure: Figure, path: str | PathLike[str]) -> None:
+def save(figure: Figure, path: str | PathLike[str]) -> None:
+    """
+    Write a figure as a PNG file that is there completely or not at all.
+
+    :param figure: The figure.
+    :param path: The file, in a folder that exists.
+    :raises OSError: If the file cannot be written.
+    """
     path = Path(path)
     check_place(path)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:

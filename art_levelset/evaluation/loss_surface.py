@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from art_levelset.adapters.inputs import Array, check_count, check_logits, home, labels, network_of, samples
+from art_levelset.adapters.inputs import Array, check_box, check_count, check_logits, home, labels, network_of, samples
 from art_levelset.core.balls import check_norm, column, steepest
 from art_levelset.core.fields import label_margin
 from art_levelset.core.modes import evaluating
+from art_levelset.evaluation.figures import save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +57,7 @@ class LossSurface:
         from matplotlib.figure import Figure
 
         count = len(self.margin)
-        figure = Figure(figsize=(9.5, 0.6 + 3.8 * count), layout="constrained")
+        figure = Figure(figsize=(9.5, 0.6 + 3.8 * count), dpi=110, layout="constrained")
         rows = figure.subplots(count, 2, squeeze=False, sharex=True, sharey=True)
         for (left, right), cross_entropy, margin in zip(rows, self.cross_entropy, self.margin, strict=True):
             self._draw(left, cross_entropy, margin, logarithmic=True)
@@ -66,7 +67,7 @@ class LossSurface:
             axes.set_title(title)
         for axes in rows[-1]:
             axes.set_xlabel("gradient of the margin")
-        figure.savefig(path, dpi=110)
+        save(figure, path)
 
     def _draw(self, axes: Axes, values: Values, margin: Values, *, logarithmic: bool) -> None:
         from matplotlib.colors import LogNorm
@@ -123,8 +124,7 @@ def loss_surface(
         raise ValueError("x holds no sample: a surface needs at least one")
     if not (math.isfinite(eps) and eps > 0):
         raise ValueError(f"eps must be a finite number > 0, got {eps}")
-    if not clip_values[0] < clip_values[1]:
-        raise ValueError(f"clip_values must be (low, high) with low < high, got {clip_values}")
+    check_box(clip_values)
     check_norm(norm)
     check_count("grid", grid)
     check_count("batch_size", batch_size)

@@ -18,9 +18,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from art_levelset.adapters.base import Attack, DetachedNetwork, describe, outcome_of, reseeded
+from art_levelset.adapters.base import Attack, DetachedNetwork, describe, outcome_of, reseeded, seed_of
 from art_levelset.adapters.effort import Effort, measured
-from art_levelset.adapters.inputs import Array, check_count, check_logits, home, labels, network_of, samples
+from art_levelset.adapters.inputs import (
+    Array,
+    check_box,
+    check_count,
+    check_logits,
+    check_seed,
+    home,
+    labels,
+    network_of,
+    samples,
+)
 from art_levelset.adapters.memo import Memo, digest
 from art_levelset.core.balls import check_norm
 from art_levelset.core.distances import lp_distance
@@ -28,8 +38,7 @@ from art_levelset.core.modes import evaluating
 from art_levelset.evaluation.accuracy import classified_right
 from art_levelset.evaluation.boundary import nearest_misclassified
 from art_levelset.evaluation.record import MarginCurve
-from art_levelset.evaluation.robustness import KEYED
-from art_levelset.evaluation.versions import versions
+from art_levelset.evaluation.versions import computing
 
 GRID = 100
 """Intervals of a margin curve, unless its radii are given."""
@@ -88,15 +97,15 @@ def boundary_distances(
     points, targets = _checked(x, y, batch_size, seed)
     check_norm(norm)
     check_count("max_iter", max_iter)
-    _check_box(points, clip_values)
+    check_box(clip_values, points)
     device, dtype = home(network)
     kept, parts = memo or Memo(), []
     with tqdm(total=len(points), desc="distances", unit="sample", disable=not verbose) as progress:
         for first in range(0, len(points), batch_size):
             rows = slice(first, first + batch_size)
             batch = points[rows].to(device, dtype), targets[rows].to(device)
-            chunk_seed = _seed(seed, 0, first)
-            key = digest("boundary", network, *batch, str(norm), clip_values, max_iter, chunk_seed, _versions())
+            chunk_seed = seed_of(seed, 0, first)
+            key = digest("boundary", network, *batch, str(norm), clip_values, max_iter, chunk_seed, computing())
             part = kept.recall(key)
             if part is None:
                 part = _searched(network, *batch, norm, clip_values, max_iter, chunk_seed)
@@ -166,7 +175,7 @@ def attack_distances(
                 for first in range(0, len(rows), batch_size):
                     some = rows[first : first + batch_size]
                     batch = points[some], targets[some]
-                    part = _attacked(network, *batch, attack, step * interval, norm, _seed(seed, step, first), kept)
+                    part = _attacked(network, *batch, attack, step * interval, norm, seed_of(seed, step, first), kept)
                     effort.add(Effort.of(part["effort"]))
                     broken, far = some[part["broken"]], part["distances"]
                     lower[np.setdiff1d(some, broken)] = step
@@ -223,7 +232,7 @@ def _attacked(
     network: nn.Module, x: Tensor, y: Tensor, attack: Attack, eps: float, norm: float, seed: int, memo: Memo
 ) -> dict[str, NDArray[Any]]:
     """One call of an attack, recalled where it was made before: which samples it breaks, how far and where."""
-    key = digest("distances", network, x, y, describe(attack), seed, eps, str(norm), _versions())
+    key = digest("distances", network, x, y, describe(attack), seed, eps, str(norm), computing())
     known = memo.recall(key)
     if known is not None:
         return known
@@ -242,26 +251,8 @@ def _attacked(
 
 def _checked(x: Array, y: Array, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
     check_count("batch_size", batch_size)
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    check_seed(seed)
     points = samples(x)
     if not len(points):
         raise ValueError("x holds no sample: distances need at least one")
     return points, labels(y, len(points))
-
-
-def _check_box(points: Tensor, clip_values: tuple[float, float] | None) -> None:
-    if clip_values is None:
-        return
-    if not clip_values[0] < clip_values[1]:
-        raise ValueError(f"clip_values must be (low, high) with low < high, got {clip_values}")
-    if points.min() < clip_values[0] or points.max() > clip_values[1]:
-        raise ValueError(f"x must lie within clip_values {clip_values}")
-
-
-def _seed(seed: int, *place: int) -> int:
-    return int(np.random.SeedSequence((seed, *place)).generate_state(1)[0])
-
-
-def _versions() -> list[str]:
-    return [versions()[name] for name in KEYED]

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from art_levelset.adapters.base import Attack, describe, seeded
-from art_levelset.adapters.inputs import Array, check_count, home, labels, network_of, samples
+from art_levelset.adapters.inputs import Array, check_box, check_count, check_seed, home, labels, network_of, samples
 from art_levelset.adapters.memo import Memo
 from art_levelset.evaluation.accuracy import classified_right
 from art_levelset.evaluation.exact_tests import binomial_tail, mcnemar
@@ -345,15 +345,10 @@ def _check_numbers(
 ) -> None:
     if not (math.isfinite(eps) and eps > 0):
         raise ValueError(f"eps must be a finite number > 0, got {eps}")
-    low, high = clip_values
-    if not low < high:
-        raise ValueError(f"clip_values must be (low, high) with low < high, got {clip_values}")
-    if len(x) and ((x < low).any() or (x > high).any()):
-        raise ValueError(f"x must lie within clip_values {clip_values}")
+    check_box(clip_values, x)
     check_count("max_iter", max_iter)
     if max_iter < 2:
         raise ValueError(f"max_iter must be at least 2, since a single step is compared with it, got {max_iter}")
     if eps_step is not None and not (math.isfinite(eps_step) and eps_step * max_iter >= eps * (1 - 1e-9)):
         raise ValueError(f"eps_step must be at least eps / max_iter = {eps / max_iter:.4g}, got {eps_step}")
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    check_seed(seed)

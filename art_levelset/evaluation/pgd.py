@@ -30,8 +30,10 @@ from art_levelset.adapters.base import fastest_layout
 from art_levelset.adapters.inputs import (
     Array,
     SameArray,
+    check_box,
     check_count,
     check_logits,
+    check_seed,
     home,
     labels,
     network_of,
@@ -108,7 +110,7 @@ def pgd(
     if batch_size is None:
         batch_size = 100 if device.type == "cpu" else 1000
     _check(eps, max_iter, loss, norm, random_start, num_random_init, batch_size, seed)
-    _check_box(points, clip_values)
+    check_box(clip_values, points)
     lengths = _lengths(eps, eps_step, max_iter)
     goal = _Goal(loss, targeted, rescale and loss == "cross_entropy" and not targeted)
     progress = tqdm(total=num_random_init * len(points), desc=f"PGD {loss}", unit="sample", disable=not verbose)
@@ -297,17 +299,4 @@ def _check(
     check_norm(norm, NORMS)
     if loss not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
-
-
-def _check_box(points: Tensor, clip_values: tuple[float, float] | None) -> None:
-    if clip_values is None:
-        return
-    low, high = clip_values
-    if not low < high:
-        raise ValueError(f"clip_values must be (low, high) with low < high, got {clip_values}")
-    if (points < low).any() or (points > high).any():
-        raise ValueError(
-            f"x must lie within clip_values {clip_values}, got values in [{points.min():.4g}, {points.max():.4g}]"
-        )
+    check_seed(seed)

@@ -17,18 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from art_levelset.adapters.base import Attack, describe, outcome_of, reseeded
+from art_levelset.adapters.base import Attack, describe, outcome_of, reseeded, seed_of
 from art_levelset.adapters.effort import Effort
-from art_levelset.adapters.inputs import Array, check_count, labels, network_of, samples
+from art_levelset.adapters.inputs import Array, check_count, check_seed, labels, network_of, samples
 from art_levelset.adapters.memo import Memo, digest
 from art_levelset.evaluation.accuracy import classified_right, wilson
 from art_levelset.evaluation.record import AttackResult, DataUsed, Record, WorstCase, percent
-from art_levelset.evaluation.versions import versions
+from art_levelset.evaluation.versions import computing, versions
 
 Verdicts = NDArray[np.bool_]
-
-KEYED = ("art-levelset", "torch")
-"""Whose other versions compute anew."""
 
 _COUNTS = re.compile(r"(\d+) of (\d+) samples")
 
@@ -205,8 +202,7 @@ def evaluate(
     network = network_of(classifier)
     check_count("repeats", repeats)
     check_count("batch_size", batch_size)
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    check_seed(seed)
     if not attacks:
         raise ValueError("attacks must hold at least one attack")
     points, targets = samples(x), labels(y, len(x))
@@ -242,8 +238,7 @@ def _attacked(name: str, attack: Attack, task: _Task, repeats: int, batch_size: 
     for repeat in range(repeats):
         for first in range(0, len(task.rows), batch_size):
             rows = task.rows[first : first + batch_size]
-            seed = int(np.random.SeedSequence((task.seed, repeat, first)).generate_state(1)[0])
-            found = _batch(name, attack, task, rows, seed)
+            found = _batch(name, attack, task, rows, seed_of(task.seed, repeat, first))
             right[repeat, rows], distances[repeat, rows] = found["right"], found["distances"]
             effort.add(Effort.of(found["effort"]))
             for member, count in zip(found["members"].tolist(), found["standing"].tolist(), strict=True):
@@ -257,7 +252,7 @@ def _attacked(name: str, attack: Attack, task: _Task, repeats: int, batch_size: 
 def _batch(name: str, attack: Attack, task: _Task, rows: NDArray[np.intp], seed: int) -> dict[str, NDArray[Any]]:
     """One call of an attack, recalled where it was made before."""
     x, y, parameters = task.x[rows], task.y[rows], describe(attack)
-    key = digest(task.network, x, y, name, parameters, seed, [versions()[name] for name in KEYED])
+    key = digest(task.network, x, y, name, parameters, seed, computing())
     known = task.memo.recall(key)
     if known is not None:
         return known

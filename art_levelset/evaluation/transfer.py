@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from art_levelset.adapters.base import Attack, describe, outcome_of, reseeded
-from art_levelset.adapters.inputs import Array, check_count, labels, network_of, samples
+from art_levelset.adapters.base import Attack, describe, outcome_of, reseeded, seed_of
+from art_levelset.adapters.inputs import Array, check_count, check_seed, labels, network_of, samples
 from art_levelset.adapters.memo import Memo, digest
 from art_levelset.evaluation.accuracy import classified_right, wilson
 from art_levelset.evaluation.figures import heat_map
-from art_levelset.evaluation.robustness import KEYED
-from art_levelset.evaluation.versions import versions
+from art_levelset.evaluation.versions import computing
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +126,7 @@ def transfer_matrix(
     if unknown or not names or len(set(names)) < len(names):
         raise ValueError(f"targets must be different names of models ({', '.join(models)}), got {list(names)}")
     check_count("batch_size", batch_size)
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    check_seed(seed)
     networks = {name: network_of(model) for name, model in models.items()}
     points = samples(x)
     count = len(points)
@@ -143,8 +141,7 @@ def transfer_matrix(
             for first in range(0, count, batch_size):
                 rows = slice(first, first + batch_size)
                 batch = points[rows], classes[rows]
-                chunk_seed = int(np.random.SeedSequence((seed, 0, first)).generate_state(1)[0])
-                examples = _examples(network, *batch, attack, chunk_seed, memo or Memo())
+                examples = _examples(network, *batch, attack, seed_of(seed, 0, first), memo or Memo())
                 for i, target in enumerate(names):
                     right[i, j, rows] = classified_right(networks[target], examples, batch[1], batch_size=batch_size)
                 progress.update(len(examples))
@@ -153,7 +150,7 @@ def transfer_matrix(
 
 def _examples(network: nn.Module, x: Tensor, y: Tensor, attack: Attack, seed: int, memo: Memo) -> Tensor:
     """One call of the attack, recalled where it was made before."""
-    key = digest("examples", network, x, y, describe(attack), seed, [versions()[name] for name in KEYED])
+    key = digest("examples", network, x, y, describe(attack), seed, computing())
     known = memo.recall(key)
     if known is not None:
         return torch.from_numpy(known["examples"])

@@ -17,6 +17,15 @@ _DISTRIBUTIONS = (
 )
 
 
+def computing() -> list[str]:
+    """
+    The versions with which other ones might compute other results: part of what finished work is kept under.
+
+    :return: This package's and PyTorch's.
+    """
+    return [versions()[name] for name in ("art-levelset", "torch")]
+
+
 @functools.cache
 def versions() -> dict[str, str]:
     """
