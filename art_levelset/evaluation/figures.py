@@ -101,15 +101,15 @@ def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
 
 def save(figure: Figure, path: str | PathLike[str]) -> None:
     """
-    Write a figure as a PNG file that is there completely or not at all.
+    Write a figure as a file that is there completely or not at all.
 
     :param figure: The figure.
-    :param path: The file, in a folder that exists.
+    :param path: The file, in a folder that exists; PNG unless its ending names another format.
     :raises OSError: If the file cannot be written.
     """
     path = Path(path)
     check_place(path)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
         unfinished = Path(folder) / path.name
-        figure.savefig(unfinished, format="png")
+        figure.savefig(unfinished, format=path.suffix[1:] or "png")
         unfinished.replace(path)
