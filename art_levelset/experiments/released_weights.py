@@ -37,6 +37,7 @@ from art_levelset.adapters.torchattacks import from_torchattacks, torchattacks_p
 from art_levelset.evaluation import evaluate, pgd
 from art_levelset.evaluation.assessment import assess
 from art_levelset.evaluation.datasets import load
+from art_levelset.evaluation.loss_surface import loss_surface
 from art_levelset.evaluation.pgd import decaying_steps
 from art_levelset.evaluation.record import write_record
 from art_levelset.evaluation.transfer import transfer_matrix
@@ -161,7 +162,7 @@ def leaderboard(
     models: Mapping[str, nn.Module], x: NDArray[Any], y: NDArray[Any], arguments: argparse.Namespace, memo: Memo
 ) -> str:
     """
-    The records of the three networks.
+    The records of the three networks, and the losses around two images.
 
     :param models: The networks by name.
     :param x: Test images, (n, 1, 28, 28).
@@ -209,6 +210,8 @@ def leaderboard(
             **about,
         )
         write_record(record, folder / f"{name}.json")
+        surface = loss_surface(models[name], x[:2], y[:2], eps=EPS)
+        surface.plot(arguments.output_dir / f"loss_surface_{name}.png")
         texts.append(f"{name}\n\n{assessment.text()}")
     return "\n\n".join(texts)
 
