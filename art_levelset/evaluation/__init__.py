@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 from art_levelset.evaluation.accuracy import accuracy, classified_right, robust_accuracy, wilson
-from art_levelset.evaluation.pgd import pgd
+from art_levelset.evaluation.margins import attack_distances, boundary_distances, margin_curve
+from art_levelset.evaluation.masking import diagnose
+from art_levelset.evaluation.pgd import decaying_steps, pgd
 from art_levelset.evaluation.robustness import evaluate
+from art_levelset.evaluation.transfer import transfer_matrix
 
-__all__ = ["accuracy", "classified_right", "evaluate", "pgd", "robust_accuracy", "wilson"]
+__all__ = [
+    "accuracy",
+    "attack_distances",
+    "boundary_distances",
+    "classified_right",
+    "decaying_steps",
+    "diagnose",
+    "evaluate",
+    "margin_curve",
+    "pgd",
+    "robust_accuracy",
+    "transfer_matrix",
+    "wilson",
+]
