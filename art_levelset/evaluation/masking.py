@@ -5,9 +5,10 @@ The symptoms are those of Athalye et al. (2018) and Carlini et al. (2019). Each 
 "fail" only beyond sampling noise: attacks are compared on the same samples by McNemar's exact test, shares are judged
 by the exact binomial test.
 
-The *white box* is margin PGD together with cross-entropy PGD on rescaled logits: gradients at their best. What plain
-cross-entropy sees is judged apart. So a network that only has huge logits fails the checks of its cross-entropy, and
-one whose gradients mislead any loss fails the others.
+The *white box* is gradients at their best: margin PGD, with equal steps and with decaying ones, together with
+cross-entropy PGD on rescaled logits. (On robust networks equal steps of the usual length stop short, which says nothing
+about the gradients.) What plain cross-entropy sees is judged apart. So a network that only has huge logits fails the
+checks of its cross-entropy, and one whose gradients mislead any loss fails the others.
 
 | Paper link: https://arxiv.org/abs/1802.00420
 | Paper link: https://arxiv.org/abs/1902.06705
@@ -31,6 +32,7 @@ from art_levelset.adapters.inputs import Array, check_box, check_count, check_se
 from art_levelset.adapters.memo import Memo
 from art_levelset.evaluation.accuracy import classified_right
 from art_levelset.evaluation.exact_tests import binomial_tail, mcnemar
+from art_levelset.evaluation.pgd import decaying_steps
 from art_levelset.evaluation.record import MaskingCheck
 from art_levelset.evaluation.standing import Ball, Standing, Subject
 from art_levelset.evaluation.vanishing import vanishing
@@ -134,7 +136,7 @@ def diagnose(
     """
     Look for masked gradients.
 
-    On a robust network this costs about fifteen PGD attacks of `max_iter` steps, and two more for each source.
+    On a robust network this costs about sixteen PGD attacks of `max_iter` steps, and two more for each source.
 
     :param model: A classifier (batch, ...) -> (batch, classes) of logits, or an ART PyTorchClassifier.
     :param x: Samples, (batch, ...), floating point, within `clip_values`.
@@ -165,7 +167,7 @@ def diagnose(
     count = int(right.sum())
     if not count:
         raise ValueError("x holds no sample that model classifies right, hence none to attack")
-    attacks = 12 + 2 * len(others) + (gradient_free is not None)
+    attacks = 15 + 2 * len(others) + (gradient_free is not None)
     with tqdm(total=attacks * count, desc="masking", unit="sample", disable=not verbose) as progress:
         subject = Subject(
             network,
@@ -189,12 +191,13 @@ def _checks(subject: Subject, sources: Mapping[str, nn.Module], gradient_free: A
     margin = subject.standing(subject.pgd("margin"))
     rescaled = subject.standing(subject.pgd("cross_entropy"))
     plain = subject.standing(subject.pgd("cross_entropy", rescale=False))
-    white = margin & rescaled
+    decaying = {"eps_step": decaying_steps(subject.ball.eps, subject.max_iter)}
+    white = subject.standing(subject.pgd("margin", **decaying), margin & rescaled)
     yield _gap(subject.right, margin, rescaled, plain)
     yield _iterations(subject)
     yield _larger_eps(subject, white)
     yield _unbounded(subject)
-    draws = 2 * subject.max_iter  # as many points as the white box visits
+    draws = 3 * subject.max_iter  # as many points as the white box visits
     yield _blind("random noise", white, {f"{draws} random points of the ball": subject.noise(draws)})
     transfers = {f"examples made on {name}": subject.transferred(source) for name, source in sources.items()}
     yield _blind("transfer", white, transfers, "No source models were given.")

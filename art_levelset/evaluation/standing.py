@@ -19,7 +19,7 @@ from art_levelset.adapters.inputs import home
 from art_levelset.adapters.memo import Memo, digest
 from art_levelset.core.balls import random_in_ball
 from art_levelset.core.modes import evaluating
-from art_levelset.evaluation.pgd import pgd
+from art_levelset.evaluation.pgd import decaying_steps, pgd
 from art_levelset.evaluation.robustness import evaluate
 
 Standing: TypeAlias = NDArray[np.bool_]
@@ -120,15 +120,18 @@ class Subject:
 
     def white_box(self, ball: Ball | None = None) -> Standing:
         """
-        Which samples stand after margin PGD and after cross-entropy PGD on rescaled logits.
+        Which samples stand after margin PGD, with equal and with decaying steps, and after cross-entropy PGD on
+        rescaled logits.
 
         :param ball: Another ball, in which the steps grow as it does.
         :return: (n,).
         """
         ball = ball or self.ball
         changes = {"eps": ball.eps, "eps_step": self.eps_step * ball.eps / self.ball.eps}
-        by_margin = self.standing(self.pgd("margin", **changes))
-        return self.standing(self.pgd("cross_entropy", **changes), by_margin)
+        standing = self.standing(self.pgd("margin", **changes))
+        decaying = {**changes, "eps_step": decaying_steps(ball.eps, self.max_iter)}
+        standing = self.standing(self.pgd("margin", **decaying), standing)
+        return self.standing(self.pgd("cross_entropy", **changes), standing)
 
     def transferred(self, source: nn.Module) -> Standing:
         """
