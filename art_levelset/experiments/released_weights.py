@@ -206,7 +206,6 @@ def leaderboard(
             eps=str(EPS),
             threat_model="Linf",
             weights={"sha256": hashlib.sha256((arguments.weights / f"{name}.pth").read_bytes()).hexdigest()},
-            unreliable=assessment.diagnosis is not None and assessment.diagnosis.masked,
             **about,
         )
         write_record(record, folder / f"{name}.json")
@@ -227,19 +226,19 @@ _PAPER = {"link": "https://arxiv.org/abs/1905.11911", "venue": "NeurIPS 2019"}
 _ABOUT: dict[str, dict[str, str]] = {
     "levelset_eps0.4": {
         **_PAPER,
-        "name": "Controlling Neural Level Sets (released weights)",
+        "name": "Level sets, Atzmon et al.",
         "authors": "Atzmon, Haim, Yariv, Israelov, Maron, Lipman",
         "reported": "97.36",
     },
     "madry_eps0.3": {
         **_PAPER,
-        "name": "Adversarial training (weights released with Controlling Neural Level Sets)",
+        "name": "Adversarial training, Madry",
         "authors": "Madry, Makelov, Schmidt, Tsipras, Vladu; trained by Atzmon et al.",
         "reported": "96.06",
     },
     "xent": {
         **_PAPER,
-        "name": "Standard training (weights released with Controlling Neural Level Sets)",
+        "name": "Standard training",
         "authors": "Atzmon, Haim, Yariv, Israelov, Maron, Lipman",
         "reported": "0.00",
     },
