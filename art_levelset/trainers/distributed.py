@@ -76,7 +76,7 @@ class World:
         """
         if self.size == 1:
             return values
-        total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
+        total: Tensor = _Sum.apply(values)
         return total
 
     def mean(self, figures: Mapping[str, float], count: int) -> dict[str, float]:
@@ -163,7 +163,7 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (gradient,) = gradients
-        total: Tensor = _Sum.apply(gradient)  # type: ignore[no-untyped-call]
+        total: Tensor = _Sum.apply(gradient)
         return total
 
 
@@ -177,7 +177,7 @@ def _sum_gradients(parameters: list[Tensor], weight: float) -> None:
     there = gradients[0].new_tensor([part.grad is not None for part in parameters])
     flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), there])
     distributed.all_reduce(flat)
-    *sums, there = flat.split([*(part.numel() for part in parameters), len(parameters)])
+    *sums, there = torch.split(flat, [*(part.numel() for part in parameters), len(parameters)])
     for parameter, total, found in zip(parameters, sums, there.tolist(), strict=True):
         if found:
             parameter.grad = total.view_as(parameter)
