@@ -3,6 +3,10 @@ The training loop that all trainers share: epochs of batches, a progress bar, sc
 
 A trainer adds one thing, the loss of a batch. The network stays in the mode it was in: every pass of a level-set loss
 runs in evaluation mode, and BatchNorm's running statistics, which those passes use, follow the clean batches.
+
+All that is random in a step (augmentation, random starts) comes from one generator whose state is a function of the
+seed, the epoch and the step, and the order of the samples is one of the seed and the epoch: where training starts from
+a given state, it goes on in the same way.
 """
 
 from __future__ import annotations
@@ -11,8 +15,10 @@ import abc
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,116 +27,182 @@ from art.defences.trainer.trainer import Trainer
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from art_levelset.adapters._bridge import AttackedNetwork, check_classifier
-from art_levelset.core.modes import evaluating, refresh_statistics
+from art_levelset.adapters.base import Attack
+from art_levelset.adapters.inputs import check_count, check_seed
+from art_levelset.core.modes import refresh_statistics
 from art_levelset.trainers._arrays import check_inputs, integer_labels
+from art_levelset.trainers._batches import ArrayBatches, Batch, Batches, GeneratedBatches
+from art_levelset.trainers._validation import validate
+from art_levelset.trainers.averaging import ExponentialAverage, check_decay
+from art_levelset.trainers.callbacks import Callback, StopTraining
+from art_levelset.trainers.distributed import World, world
+from art_levelset.trainers.execution import Execution
 
 logger = logging.getLogger(__name__)
 
-Batches = Iterator[tuple[NDArray[Any], NDArray[np.int64]]]
+Augmentation: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
+"""Called as `augmentation(x, generator) -> x` with a batch of raw inputs on the device, which it must not change."""
+
+Data: TypeAlias = "tuple[NDArray[Any], NDArray[Any]]"
 
 
-class LevelSetTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
+@dataclass(frozen=True)
+class Progress:
     """
-    Base of the level-set trainers: trains an ART classifier's own model with its own optimizer.
+    Where training is.
+
+    :param epoch: Epochs completed in the trainer's life, >= 0.
+    :param epochs: The same with the part of the epoch that has passed.
+    :param fraction: The part of this `fit` that has passed, in [0, 1].
+    """
+
+    epoch: int = 0
+    epochs: float = 0.0
+    fraction: float = 0.0
+
+
+class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
+    """
+    Base of the trainers: trains an ART classifier's own model with its own optimizer.
 
     :param classifier: An ART PyTorchClassifier with an optimizer.
-    :param seed: Seed of the shuffling and of the random starts; None to draw it from torch's global generator.
+    :param seed: Seed of all that is random, >= 0; None to draw it from torch's global generator.
+    :param ema_decay: The decay of an exponential moving average of the weights, in [0, 1), such as 0.999; None for no
+           average. Validation looks at the average, and `fit` leaves it in the classifier.
+    :param max_grad_norm: The largest L_2 norm of a step's gradient, > 0, to which a longer one is scaled; None for no
+           limit.
+    :param execution: How the passes of the search are executed.
     :raises TypeError: If the classifier is no PyTorchClassifier.
-    :raises ValueError: If it has no optimizer, or its preprocessing cannot be differentiated.
+    :raises ValueError: If it has no optimizer, its preprocessing cannot be differentiated, or a number is out of range.
     """
 
-    def __init__(self, classifier: PyTorchClassifier, seed: int | None) -> None:
+    def __init__(
+        self,
+        classifier: PyTorchClassifier,
+        *,
+        seed: int | None = None,
+        ema_decay: float | None = None,
+        max_grad_norm: float | None = None,
+        execution: Execution = Execution(),
+    ) -> None:
         check_classifier(classifier)
         super().__init__(classifier)
+        if ema_decay is not None:
+            check_decay(ema_decay)
+        if max_grad_norm is not None and not max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm must be positive, got {max_grad_norm}")
+        if seed is not None:
+            check_seed(seed)
+        self.seed = int(torch.randint(2**62, ())) if seed is None else seed
+        self.ema_decay = ema_decay
+        self.max_grad_norm = max_grad_norm
+        self.execution = execution
         self.history: list[dict[str, float]] = []
         """The figures of each epoch trained so far."""
+        self.progress = Progress()
         self._network = AttackedNetwork(classifier)
+        self._searched = execution.searched(self._network)
+        self._randomness = torch.Generator(classifier.device).manual_seed(self.seed)
+        self._average: ExponentialAverage | None = None
+        self._world = World()
+        self._union = 0
         self._warned = False
-        seed = int(torch.randint(2**62, ())) if seed is None else seed
-        self._shuffling = np.random.default_rng(seed)
-        self._randomness = torch.Generator(classifier.device).manual_seed(seed)
 
     @abc.abstractmethod
-    def _batch_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor | None, dict[str, float]]:
+    def _batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor | None, dict[str, float]]:
         """
-        The loss of one batch.
+        The loss of one batch, or of this process's share of it. Random numbers come from `self._randomness`, through
+        :meth:`_drawn`; searches may use `self._searched` for `self._network`.
 
         :param x: Raw inputs, (batch, ...), float32, on the classifier's device.
         :param y: Integer labels, (batch,).
-        :return: The loss, or None where no sample has a gradient, and figures of the batch, means over its samples,
-                 `accuracy` among them.
+        :param rows: The samples' numbers in the data set, (batch,); None for generators.
+        :return: The loss, a mean over the samples, or None where no sample has a gradient, and figures of the batch,
+                 means over its samples, `accuracy` among them.
         """
+
+    def _default_validation_attack(self) -> Attack | None:
+        """The attack on validation data where `fit` is given none."""
+        return None
+
+    def _drawn(self, draw: Callable[[int], Tensor]) -> Tensor:
+        """
+        Random rows for the samples of :meth:`_batch_loss`, the same however many processes share the batch.
+
+        :param draw: Called with the size of the union batch, returns one row a sample of it.
+        :return: The rows of this process's samples.
+        """
+        return draw(self._union)[self._world.share(self._union)]
 
     def fit(
         self,
         x: NDArray[Any],
         y: NDArray[Any],
-        validation_data: tuple[NDArray[Any], NDArray[Any]] | None = None,
+        validation_data: Data | None = None,
         batch_size: int = 128,
         nb_epochs: int = 20,
         scheduler: Any = None,
+        *,
+        augmentation: Augmentation | None = None,
+        validation_attack: Attack | None = None,
+        callbacks: Sequence[Callback] = (),
         verbose: bool = True,
     ) -> None:
         """
         Train the classifier. Called again, training goes on and the history grows.
 
+        With several processes (torch.distributed), each is given all of the data and takes its share of every batch.
+
         :param x: Training inputs, raw as the classifier's `predict` takes them, (n, *input_shape). Not changed.
         :param y: Labels, integers (n,) or one-hot (n, nb_classes).
         :param validation_data: (x, y) whose accuracy is measured after each epoch.
-        :param batch_size: Samples a step, >= 1.
+        :param batch_size: Samples a step, of all processes together, >= 1.
         :param nb_epochs: Passes over the data, >= 1.
         :param scheduler: A learning-rate scheduler: anything with a `step()`, called after each epoch.
+        :param augmentation: Called as `augmentation(x, generator)` with each batch of raw inputs, a tensor on the
+               device; returns another of the same shape.
+        :param validation_attack: Called as `attack(network, x, y) -> x_adv`: validation data is attacked by it as
+               well. None for the trainer's own, if it has one.
+        :param callbacks: Called in their order.
         :param verbose: Show a progress bar.
         :raises TypeError: If an argument is of another type.
         :raises ValueError: If a shape or number is out of range; the message names the argument.
         """
-        inputs, labels = self._checked(x, y, "x", "y")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be >= 1, got {batch_size}")
-
-        def batches() -> Batches:
-            order = self._shuffling.permutation(len(inputs))
-            for first in range(0, len(inputs), batch_size):
-                rows = order[first : first + batch_size]
-                yield inputs[rows], labels[rows]
-
-        nb_batches = math.ceil(len(inputs) / batch_size)
-        self._train(batches, nb_batches, nb_epochs, scheduler, validation_data, verbose)
+        batches = ArrayBatches(*self._checked(x, y, "x", "y"), batch_size)
+        self._train(batches, nb_epochs, scheduler, validation_data, augmentation, validation_attack, callbacks, verbose)
 
     def fit_generator(
         self,
-        generator: DataGenerator,
+        generator: DataGenerator | DataLoader[Any],
         nb_epochs: int = 20,
         scheduler: Any = None,
-        validation_data: tuple[NDArray[Any], NDArray[Any]] | None = None,
+        validation_data: Data | None = None,
+        *,
+        augmentation: Augmentation | None = None,
+        validation_attack: Attack | None = None,
+        callbacks: Sequence[Callback] = (),
         verbose: bool = True,
     ) -> None:
         """
-        Train the classifier on batches from an ART data generator.
+        Train the classifier on batches from a generator. With several processes, the main one's batches are shared.
 
-        :param generator: The generator; its `size` must be known.
-        :param nb_epochs: Passes over `generator.size` samples, >= 1.
-        :param scheduler: As for :meth:`fit`.
-        :param validation_data: As for :meth:`fit`.
+        :param generator: An ART data generator whose `size` is known, or a PyTorch DataLoader of pairs (x, y).
+        :param nb_epochs: Passes over the generator, >= 1.
+        :param scheduler: As for :meth:`fit`, and so are the other arguments.
+        :param validation_data: (x, y).
+        :param augmentation: For each batch.
+        :param validation_attack: For the validation data.
+        :param callbacks: Called in their order.
         :param verbose: Show a progress bar.
         :raises TypeError: If an argument is of another type.
-        :raises ValueError: If the generator's size is unknown, or its batches do not fit the classifier.
+        :raises ValueError: If the generator's length is unknown, or its batches do not fit the classifier.
         """
-        if not isinstance(generator, DataGenerator):
-            raise TypeError(f"generator must be an art DataGenerator, got {type(generator).__name__}")
-        if generator.size is None:
-            raise ValueError("generator.size is None: the length of an epoch must be known")
-        nb_batches = math.ceil(generator.size / generator.batch_size)
-
-        def batches() -> Batches:
-            for _ in range(nb_batches):
-                x, y = generator.get_batch()
-                yield self._checked(x, y, "generator: x", "generator: y")
-
-        self._train(batches, nb_batches, nb_epochs, scheduler, validation_data, verbose)
+        batches = GeneratedBatches(generator, self.classifier.input_shape, self.classifier.nb_classes, world())
+        self._train(batches, nb_epochs, scheduler, validation_data, augmentation, validation_attack, callbacks, verbose)
 
     def predict(self, x: NDArray[Any], batch_size: int = 128) -> NDArray[np.float32]:
         """
@@ -145,48 +217,85 @@ class LevelSetTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typ
 
     def _train(
         self,
-        batches: Callable[[], Batches],
-        nb_batches: int,
+        batches: Batches,
         nb_epochs: int,
         scheduler: Any,
-        validation_data: tuple[NDArray[Any], NDArray[Any]] | None,
+        validation_data: Data | None,
+        augmentation: Augmentation | None,
+        validation_attack: Attack | None,
+        callbacks: Sequence[Callback],
         verbose: bool,
     ) -> None:
-        if nb_epochs < 1:
-            raise ValueError(f"nb_epochs must be >= 1, got {nb_epochs}")
-        if scheduler is not None and not callable(getattr(scheduler, "step", None)):
-            raise ValueError(f"scheduler must have a step() method, got {type(scheduler).__name__}")
+        check_count("nb_epochs", nb_epochs)
+        _check_scheduler(scheduler)
         validation = (
             None
             if validation_data is None
             else self._checked(*validation_data, "validation_data: x", "validation_data: y")
         )
+        attack = validation_attack or self._default_validation_attack()
         name = type(self).__name__.removesuffix("Trainer")
-        with tqdm(total=nb_epochs * nb_batches, unit="batch", disable=not verbose, desc=name) as bar:
-            for epoch in range(1, nb_epochs + 1):
-                bar.set_description(f"{name} epoch {epoch}/{nb_epochs}")
-                figures = self._epoch(batches(), bar)
-                if scheduler is not None:
-                    scheduler.step()
-                if validation is not None:
-                    figures["validation_accuracy"] = self._accuracy(*validation)
-                self.history.append(figures)
-                logger.info("epoch %d/%d: %s", epoch, nb_epochs, figures)
+        self._world = world()
+        self._average = None if self.ema_decay is None else ExponentialAverage(self._network, self.ema_decay)
+        first = len(self.history)
+        self.progress = Progress(first, first, 0.0)
+        nb_steps = nb_epochs * batches.nb_batches
+        with (
+            self.execution.laid_out(self._network),
+            tqdm(total=nb_steps, unit="batch", disable=not (verbose and self._world.main), desc=name) as bar,
+        ):
+            for callback in callbacks:
+                callback.on_train_begin(self)
+            try:
+                for epoch in range(first, first + nb_epochs):
+                    bar.set_description(f"{name} epoch {epoch - first + 1}/{nb_epochs}")
+                    figures = self._epoch(batches, first, nb_epochs, augmentation, callbacks, bar)
+                    if scheduler is not None:
+                        scheduler.step()
+                    with self._deployed():
+                        if validation is not None:
+                            device = self.classifier.device
+                            figures |= validate(self._network, *validation, attack, self._world, device)
+                        self.history.append(figures)
+                        stop = _all_called(callbacks, self, figures)
+                    logger.info("epoch %d: %s", epoch + 1, figures)
+                    if stop:
+                        break
+            except StopTraining:
+                logger.info("stopped in epoch %d", len(self.history) + 1)
+        if self._average is not None:
+            self._average.deploy()
+        for callback in callbacks:
+            callback.on_train_end(self)
 
-    def _epoch(self, batches: Batches, bar: tqdm[Any]) -> dict[str, float]:
-        started, sums, count, without_gradient, nb_batches = time.perf_counter(), {"loss": 0.0}, 0, 0, 0
-        for inputs, labels in batches:
-            x = torch.as_tensor(np.asarray(inputs, np.float32), device=self.classifier.device)
-            y = torch.as_tensor(labels, device=self.classifier.device)
-            loss, figures = self._step(x, y)
-            without_gradient += loss is None
-            nb_batches += 1
-            for key, value in {"loss": loss or 0.0, **figures}.items():
+    def _epoch(
+        self,
+        batches: Batches,
+        first: int,
+        nb_epochs: int,
+        augmentation: Augmentation | None,
+        callbacks: Sequence[Callback],
+        bar: tqdm[Any],
+    ) -> dict[str, float]:
+        epoch, nb_batches = len(self.history), batches.nb_batches
+        learning_rate = float(self.classifier.optimizer.param_groups[0]["lr"])
+        started, sums, count, without_gradient = time.perf_counter(), {"loss": 0.0}, 0, 0
+        for number, batch in enumerate(batches.epoch(self.seed, epoch)):
+            done = epoch + number / nb_batches
+            self.progress = Progress(epoch, done, (done - first) / nb_epochs)
+            self._randomness.manual_seed(_step_seed(self.seed, epoch, number))
+            for callback in callbacks:
+                callback.on_batch_begin(self)
+            x, y, rows = self._share(batch, augmentation)
+            stepped, figures = self._step(x, y, rows)
+            without_gradient += not stepped
+            for key, value in figures.items():
                 sums[key] = sums.get(key, 0.0) + value * len(x)
             count += len(x)
-            bar.set_postfix({key: f"{value / count:.3f}" for key, value in sums.items()}, refresh=False)
+            bar.set_postfix(self._postfix(sums, count), refresh=False)
             bar.update()
-        means = {key: value / count for key, value in sums.items()}
+        self.progress = Progress(epoch + 1, epoch + 1, (epoch + 1 - first) / nb_epochs)
+        means = self._world.mean({key: value / max(count, 1) for key, value in sums.items()}, count)
         if without_gradient == nb_batches and means["accuracy"] < 1.0 and not self._warned:
             self._warned = True
             logger.warning(
@@ -195,32 +304,89 @@ class LevelSetTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typ
                 type(self).__name__,
                 100 * means["accuracy"],
             )
-        return {**means, "seconds": time.perf_counter() - started}
+        return {"epoch": epoch + 1, "learning_rate": learning_rate, **means, "seconds": time.perf_counter() - started}
 
-    def _step(self, x: Tensor, y: Tensor) -> tuple[float | None, dict[str, float]]:
+    def _share(self, batch: Batch, augmentation: Augmentation | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """This process's part of a batch, on the device. The whole batch is augmented: so it does not depend on it."""
+        device = self.classifier.device
+        self._union = len(batch.x)
+        share = self._world.share(self._union)
+        if augmentation is None:
+            x = torch.as_tensor(np.asarray(batch.x[share], np.float32), device=device)
+        else:
+            inputs = torch.as_tensor(np.asarray(batch.x, np.float32), device=device)
+            x = augmentation(inputs, self._randomness)
+            if not isinstance(x, Tensor) or x.shape != inputs.shape:
+                got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+                raise ValueError(f"augmentation must return a tensor of shape {tuple(inputs.shape)}, got {got}")
+            x = x[share]
+        y = torch.as_tensor(batch.y[share], device=device)
+        return x, y, None if batch.rows is None else torch.as_tensor(batch.rows[share], device=device)
+
+    def _step(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[bool, dict[str, float]]:
+        """Whether the optimizer took a step, and the batch's figures."""
         refresh_statistics(self._network, x)
-        loss, figures = self._batch_loss(x, y)
-        if loss is None:
-            return None, figures
-        value = loss.item()
+        loss, figures = self._batch_loss(x, y, rows) if len(x) else (None, {})
+        if not self._world.any(loss is not None):
+            return False, figures
         optimizer = self.classifier.optimizer
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        gradients = [part.grad for part in self._network.parameters() if part.grad is not None]
-        if not (math.isfinite(value) and all(bool(torch.isfinite(gradient).all()) for gradient in gradients)):
+        value = 0.0
+        if loss is not None:
+            value = loss.item()
+            loss.backward()  # type: ignore[no-untyped-call]
+        parameters = list(self._network.parameters())
+        self._world.sum_gradients(parameters, len(x) / self._union)
+        gradients = [part.grad for part in parameters if part.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in gradients])).item()
+        if self._world.any(not (math.isfinite(value) and math.isfinite(norm))):
             raise FloatingPointError(
-                f"the loss ({value}) or its gradient is not finite after {len(self.history)} epochs; the parameters "
-                "are those of the step before. A lower learning rate may help"
+                f"the loss ({value}) or its gradient ({norm}) is not finite after {len(self.history)} epochs; the "
+                "parameters are those of the step before. A lower learning rate may help"
             )
+        if self.max_grad_norm is not None and norm > self.max_grad_norm:
+            for gradient in gradients:
+                gradient.mul_(self.max_grad_norm / norm)
         optimizer.step()
-        return value, figures
+        if self._average is not None:
+            self._average.update()
+        return True, {"loss": value, **figures, "gradient_norm": norm}
 
-    def _accuracy(self, x: NDArray[Any], labels: NDArray[np.int64]) -> float:
-        with evaluating(self._network):  # ART's predict would leave it in evaluation mode
-            outputs = self.predict(x)
-        found = outputs.argmax(axis=1) if outputs.shape[1] > 1 else outputs[:, 0] > 0
-        return float((found == labels).mean())
+    def _deployed(self) -> AbstractContextManager[None]:
+        """The classifier with the weights that `fit` would leave behind."""
+        return nullcontext() if self._average is None else self._average.deployed()
+
+    def _postfix(self, sums: dict[str, float], count: int) -> dict[str, str]:
+        last = self.history[-1] if self.history else {}
+        validation = {key.replace("validation", "val"): value for key, value in last.items() if "validation" in key}
+        shown = {key: value / max(count, 1) for key, value in sums.items()} | validation
+        return {key: f"{value:.3f}" for key, value in shown.items()}
 
     def _checked(self, x: Any, y: Any, x_name: str, y_name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
         inputs = check_inputs(x, self.classifier.input_shape, x_name)
         return inputs, integer_labels(y, len(inputs), self.classifier.nb_classes, y_name)
+
+
+def _all_called(callbacks: Sequence[Callback], trainer: LoopTrainer, figures: dict[str, float]) -> bool:
+    """Tell every callback of the epoch's end; whether one wants to stop."""
+    stop = False
+    for callback in callbacks:
+        try:
+            callback.on_epoch_end(trainer, figures)
+        except StopTraining:
+            stop = True
+    return stop
+
+
+def _check_scheduler(scheduler: Any) -> None:
+    if scheduler is None:
+        return
+    if not callable(getattr(scheduler, "step", None)):
+        raise ValueError(f"scheduler must have a step() method, got {type(scheduler).__name__}")
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise ValueError("scheduler: ReduceLROnPlateau wants a figure in each step; call it from a callback")
+
+
+def _step_seed(seed: int, epoch: int, number: int) -> int:
+    # The epoch's shuffling has the entropy (seed, epoch), and a trailing zero would not make another one of it.
+    return int(np.random.SeedSequence((seed, epoch, number + 1)).generate_state(1, np.uint64)[0])

@@ -26,10 +26,11 @@ from art_levelset.core.losses import geometric_svm_loss
 from art_levelset.core.modes import evaluating
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import SampleNetwork
-from art_levelset.trainers._loop import LevelSetTrainer
+from art_levelset.trainers._loop import LoopTrainer
+from art_levelset.trainers.execution import Execution
 
 
-class GeometricSVMTrainer(LevelSetTrainer):
+class GeometricSVMTrainer(LoopTrainer):
     """
     Train a classifier of two classes for a wide margin in input space (eq. 11).
 
@@ -46,6 +47,9 @@ class GeometricSVMTrainer(LevelSetTrainer):
         alpha: float = -2.0,
         max_iter: int = 20,
         seed: int | None = None,
+        ema_decay: float | None = None,
+        max_grad_norm: float | None = None,
+        execution: Execution = Execution(),
     ) -> None:
         """
         Create a trainer.
@@ -56,11 +60,14 @@ class GeometricSVMTrainer(LevelSetTrainer):
                MNIST.
         :param alpha: The exponent of the margin term, < 0; -2 is the SVM's for an affine network.
         :param max_iter: The largest number of Newton steps of a projection, >= 1.
-        :param seed: Seed of the shuffling; None to draw it from torch's global generator.
+        :param seed: Seed of all that is random, >= 0; None to draw it from torch's global generator.
+        :param ema_decay: The decay of a moving average of the weights, in [0, 1); None for no average.
+        :param max_grad_norm: The largest L_2 norm of a step's gradient, > 0; None for no limit.
+        :param execution: How passes are executed; projections are always exact, so only the layout matters.
         :raises TypeError: If the classifier is no PyTorchClassifier.
         :raises ValueError: If a number is out of range, or the classifier has not two classes or no optimizer.
         """
-        super().__init__(classifier, seed)
+        super().__init__(classifier, seed=seed, ema_decay=ema_decay, max_grad_norm=max_grad_norm, execution=execution)
         if classifier.nb_classes != 2:
             raise ValueError(f"classifier must have two classes, got {classifier.nb_classes}")
         if not (lam >= 0 and math.isfinite(lam)):
@@ -80,7 +87,7 @@ class GeometricSVMTrainer(LevelSetTrainer):
             return outputs.reshape(-1)
         return outputs[:, 1] - outputs[:, 0]
 
-    def _batch_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def _batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
         signs = (2 * y - 1).to(x.dtype)
         with torch.no_grad(), evaluating(self._network):
             values = self._field(x).squeeze(1)

@@ -35,13 +35,14 @@ from art_levelset.core.losses import margin_loss
 from art_levelset.core.modes import evaluating
 from art_levelset.core.sample_network import attach
 from art_levelset.core.samples import Status
-from art_levelset.trainers._loop import LevelSetTrainer
+from art_levelset.trainers._loop import LoopTrainer
+from art_levelset.trainers.execution import Execution
 
 _LEAST_SPEED = 1e-3
 """The least |D_xF|_q of the linearised distance: the authors' bound on the gradient norm in their sample network."""
 
 
-class LevelSetMarginTrainer(LevelSetTrainer):
+class LevelSetMarginTrainer(LoopTrainer):
     """
     Train a classifier so that its decision boundary keeps the distance eps from the samples (eq. 12).
 
@@ -60,6 +61,9 @@ class LevelSetMarginTrainer(LevelSetTrainer):
         eps_step: float | None = None,
         max_iter: int = 10,
         seed: int | None = None,
+        ema_decay: float | None = None,
+        max_grad_norm: float | None = None,
+        execution: Execution = Execution(),
     ) -> None:
         """
         Create a trainer.
@@ -74,11 +78,14 @@ class LevelSetMarginTrainer(LevelSetTrainer):
         :param eps_step: The length of a search step for correctly classified samples, > 0, scaled by
                eps_incorrect / eps for the others; None for 2.5 eps / max_iter.
         :param max_iter: The largest number of search steps a sample, >= 1. A sample stops when it has crossed.
-        :param seed: Seed of the shuffling and of the random starts; None to draw it from torch's global generator.
+        :param seed: Seed of all that is random, >= 0; None to draw it from torch's global generator.
+        :param ema_decay: The decay of a moving average of the weights, in [0, 1); None for no average.
+        :param max_grad_norm: The largest L_2 norm of a step's gradient, > 0; None for no limit.
+        :param execution: How the passes of the search are executed.
         :raises TypeError: If the classifier is no PyTorchClassifier.
         :raises ValueError: If a number is out of range, or the classifier cannot be trained; the message names it.
         """
-        super().__init__(classifier, seed)
+        super().__init__(classifier, seed=seed, ema_decay=ema_decay, max_grad_norm=max_grad_norm, execution=execution)
         self.eps = eps
         self.eps_incorrect = eps if eps_incorrect is None else eps_incorrect
         self.lam = lam
@@ -106,14 +113,14 @@ class LevelSetMarginTrainer(LevelSetTrainer):
         if self.classifier.nb_classes < 2:
             raise ValueError(f"classifier: the margin needs at least two classes, got {self.classifier.nb_classes}")
 
-    def _batch_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor | None, dict[str, float]]:
+    def _batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor | None, dict[str, float]]:
         field = margin(self._network, y)
         with torch.no_grad(), evaluating(field.module):
             values = field(x).squeeze(1)
         correct = values > 0
         eps = torch.where(correct, self.eps, self.eps_incorrect).to(x.dtype)
         ends, crossed = seek_crossing(
-            field,
+            margin(self._searched, y),
             x,
             eps=eps,
             step=eps * (self.eps_step / self.eps),
@@ -128,12 +135,12 @@ class LevelSetMarginTrainer(LevelSetTrainer):
             (self._boundary_distances, crossed),
             (self._linearised_distances, ~correct & ~crossed),
         ):
-            rows = torch.nonzero(reached).squeeze(1)
-            if len(rows):
-                rows, distances = measure(field, x, ends, rows)
-            if len(rows):
-                weights = torch.where(correct[rows], self.lam, 1.0)
-                losses.append(margin_loss(values[rows], distances, eps[rows], weights, total=len(x)))
+            found = torch.nonzero(reached).squeeze(1)
+            if len(found):
+                found, distances = measure(field, x, ends, found)
+            if len(found):
+                weights = torch.where(correct[found], self.lam, 1.0)
+                losses.append(margin_loss(values[found], distances, eps[found], weights, total=len(x)))
         return (torch.stack(losses).sum() if losses else None), figures
 
     def _boundary_distances(self, field: Field, x: Tensor, ends: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

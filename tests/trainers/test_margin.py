@@ -35,7 +35,7 @@ class TestEquation12:
 
     def batch_loss(self, classifier, module, x, y, **options):
         trainer = LevelSetMarginTrainer(classifier(module, 2, clip_values=None), seed=0, max_iter=40, **options)
-        loss, figures = trainer._batch_loss(torch.as_tensor(x), torch.as_tensor(y))
+        loss, figures = trainer._batch_loss(torch.as_tensor(x), torch.as_tensor(y), None)
         return trainer, loss, figures
 
     @pytest.mark.parametrize("norm", [math.inf, 2])
@@ -313,7 +313,7 @@ class TestBadInput:
         trainer = LevelSetMarginTrainer(classifier(), eps=0.1, seed=0)
         before = copy.deepcopy(trainer.classifier.model.state_dict())
         total = trainer.classifier.model[1].weight.sum()
-        trainer._batch_loss = lambda x, y: (loss(total), {"accuracy": 0.0})
+        trainer._batch_loss = lambda x, y, rows: (loss(total), {"accuracy": 0.0})
         with pytest.raises(FloatingPointError, match="not finite"):
             trainer.fit(digits[0][:50], digits[1][:50], verbose=False)
         assert all(torch.equal(before[key], value) for key, value in trainer.classifier.model.state_dict().items())
