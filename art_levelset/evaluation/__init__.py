@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from art_levelset.evaluation.accuracy import accuracy, classified_right, robust_accuracy, wilson
+from art_levelset.evaluation.calibration import calibration
 from art_levelset.evaluation.margins import attack_distances, boundary_distances, margin_curve
 from art_levelset.evaluation.masking import diagnose
 from art_levelset.evaluation.pgd import decaying_steps, pgd
@@ -13,6 +14,7 @@ __all__ = [
     "accuracy",
     "attack_distances",
     "boundary_distances",
+    "calibration",
     "classified_right",
     "decaying_steps",
     "diagnose",

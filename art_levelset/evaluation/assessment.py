@@ -1,4 +1,4 @@
-"""The whole evaluation of one model: attacks, margin curves, checks for masked gradients; as text and as a record."""
+"""The whole evaluation of one model: calibration, attacks, margins, checks for masked gradients; as text and record."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from art_levelset.adapters.base import Attack
 from art_levelset.adapters.inputs import Array
 from art_levelset.adapters.memo import Memo
+from art_levelset.evaluation.calibration import Calibration, calibration
 from art_levelset.evaluation.margins import attack_distances, boundary_distances, margin_curve
 from art_levelset.evaluation.masking import Diagnosis, diagnose
 from art_levelset.evaluation.pgd import pgd
@@ -33,11 +34,13 @@ class Assessment:
     :param report: What it withstands.
     :param curves: Its robust accuracy as a function of the radius; empty where not measured.
     :param diagnosis: The checks for masked gradients; None where not made.
+    :param calibration: How calibrated it is.
     """
 
     report: Report
     curves: tuple[MarginCurve, ...]
     diagnosis: Diagnosis | None
+    calibration: Calibration
 
     def record(self, **about: Any) -> Record:
         """
@@ -48,15 +51,16 @@ class Assessment:
         :raises ValueError: If a field is missing or out of range.
         """
         checks = None if self.diagnosis is None else self.diagnosis.checks
-        return self.report.record(margin_curves=self.curves, masking=checks, **about)
+        return self.report.record(margin_curves=self.curves, masking=checks, calibration=self.calibration, **about)
 
     def text(self) -> str:
         """
         The assessment as text.
 
-        :return: The table of attacks, and below it the checks.
+        :return: The table of attacks, and below it the calibration and the checks.
         """
-        return "\n\n".join([self.report.table(), *([] if self.diagnosis is None else [self.diagnosis.report()])])
+        parts = [self.report.table(), self.calibration.text()]
+        return "\n\n".join([*parts, *([] if self.diagnosis is None else [self.diagnosis.report()])])
 
 
 def assess(
@@ -81,7 +85,8 @@ def assess(
     verbose: bool = True,
 ) -> Assessment:
     """
-    Evaluate a model under attacks and, where asked, measure its margins and look for masked gradients.
+    Evaluate a model under attacks and, where asked, measure its margins and look for masked gradients. Its calibration
+    is always measured: that takes one forward pass.
 
     :param model: A network (batch, ...) -> (batch, classes), or an ART PyTorchClassifier.
     :param x: Samples, (n, ...), floating point, within `clip_values`.
@@ -102,9 +107,10 @@ def assess(
     :param memo: Where finished work is kept; nowhere by default.
     :param verbose: Whether to show progress bars.
     :return: What was found.
-    :raises ValueError: If a shape, label or number is out of range.
+    :raises ValueError: If a shape, label or number is out of range, or a logit is not finite.
     :raises TypeError: If an argument is of another type.
     """
+    calibrated = calibration(model, x, y, batch_size=batch_size)
     run: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "memo": memo, "verbose": verbose}
     report = evaluate(model, x, y, attacks, repeats=repeats, **run)
     curves: list[MarginCurve] = []
@@ -138,4 +144,4 @@ def assess(
             gradient_free=gradient_free,
             **run,
         )
-    return Assessment(report, tuple(curves), diagnosis)
+    return Assessment(report, tuple(curves), diagnosis, calibrated)

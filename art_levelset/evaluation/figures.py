@@ -1,16 +1,17 @@
-"""Figures as PNG files: margin curves and heat maps."""
+"""Figures as PNG files: margin curves, reliability diagrams and heat maps."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from art_levelset.evaluation.calibration import Calibration
 from art_levelset.evaluation.record import MarginCurve
 from art_levelset.evaluation.writing import check_place
 
@@ -43,6 +44,38 @@ def plot_margin_curves(
     axes.set(xlabel="radius ε", ylabel="robust accuracy, %", ylim=(0, 102), xlim=(0, None))
     axes.grid(color="0.9")
     axes.legend(frameon=False)
+    save(figure, path)
+
+
+def plot_calibration(calibrations: Mapping[str, Calibration], path: str | PathLike[str], *, title: str = "") -> None:
+    """
+    Draw reliability diagrams and write a PNG file: accuracy over confidence, and below it the confidences' histogram.
+
+    :param calibrations: The calibrations by their models' names, at least one.
+    :param path: The file to write, in a folder that exists.
+    :param title: A line above the picture.
+    :raises ValueError: If there is no calibration.
+    :raises OSError: If the file cannot be written.
+    """
+    if not calibrations:
+        raise ValueError("calibrations must hold at least one calibration")
+    figure = _canvas(0.6 + 3.2 * len(calibrations), 4.6)
+    figure.suptitle(title)
+    columns = figure.subplots(2, len(calibrations), squeeze=False, sharex=True, sharey="row", height_ratios=(3, 1)).T
+    for (name, found), (upper, lower) in zip(calibrations.items(), columns, strict=True):
+        starts = [part.above for part in found.bins]
+        bars: dict[str, Any] = {"width": [part.up_to - part.above for part in found.bins], "align": "edge"}
+        accuracies, confidences, counts = zip(
+            *((part.accuracy, part.confidence, part.count) for part in found.bins), strict=True
+        )
+        upper.bar(starts, accuracies, color="#8fb8de", edgecolor="white", **bars)
+        upper.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1)
+        upper.plot(confidences, accuracies, "o", color="#1f4e79", markersize=4)
+        upper.set_title(f"{name}\nECE {found.ece:.2%}, NLL {found.nll:.3g}", fontsize=10)
+        lower.bar(starts, np.array(counts) / sum(counts), color="0.7", edgecolor="white", **bars)
+        lower.set(xlim=(0, 1), xlabel="confidence")
+    columns[0][0].set(ylim=(0, 1), ylabel="accuracy")
+    columns[0][1].set(ylim=(0, 1), ylabel="samples")
     save(figure, path)
 
 
@@ -88,12 +121,17 @@ def _frame(row: int, column: int) -> Rectangle:
     return Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, edgecolor="crimson", linewidth=2)
 
 
-def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+def _canvas(width: float, height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    figure = _canvas(width, height)
     axes = figure.add_subplot()
     axes.set_title(title)
     return figure, axes

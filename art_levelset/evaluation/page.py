@@ -282,6 +282,7 @@ def _facts(record: Record) -> Markup:
         "Clean accuracy": f"{record.clean_acc} {interval_in_percent(record.clean_interval)}",
         "Reported by the authors": record.reported,
         "AutoAttack": record.autoattack_acc,
+        "Calibration": record.calibration.text() if record.calibration else "",
         "Remark": record.footnote,
         "Samples": f"{record.n_examples:,}, {record.data.first} to {last}",
         "Samples, SHA-256": _code(record.data.sha256),

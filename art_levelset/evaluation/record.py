@@ -20,6 +20,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from art_levelset.evaluation.calibration import Calibration
 from art_levelset.evaluation.schema import Checked, check_different, check_filled, check_within, from_mapping
 from art_levelset.evaluation.writing import write_text
 
@@ -218,6 +219,7 @@ class Record(Checked):
     :param worst_case: The per-sample worst case over all attacks and repeats.
     :param margin_curves: With different names.
     :param masking: The checks for masked gradients; None if they were not made.
+    :param calibration: How calibrated the model is on the samples as they are; None if it was not measured.
     :param seed: The seed, >= 0.
     :param versions: Versions of the libraries by name.
     :param data: The samples.
@@ -248,6 +250,7 @@ class Record(Checked):
     worst_case: WorstCase
     margin_curves: tuple[MarginCurve, ...] = ()
     masking: tuple[MaskingCheck, ...] | None = None
+    calibration: Calibration | None = None
     seed: int
     versions: dict[str, str]
     data: DataUsed

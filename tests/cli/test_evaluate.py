@@ -52,12 +52,16 @@ def test_a_record_for_the_leaderboard(weights: Path, tmp_path: Path, capsys: pyt
     assert [attack.name for attack in record.attacks] == ["pgd-ce", "pgd-margin"]
     assert record.worst_case.accuracy < 0.5, "plain training withstands little"
     assert record.masking is not None
+    assert record.calibration is not None
+    assert record.calibration.accuracy == pytest.approx(record.clean, abs=1e-4)
+    assert sum(part.count for part in record.calibration.bins) == 120
     assert not record.failed_checks
     for curve in record.margin_curves:
         assert curve.accuracy[0] == pytest.approx(record.clean, abs=1e-4)
         at = curve.accuracy[curve.eps.index(pytest.approx(0.15))]
         assert at == pytest.approx(record.worst_case.accuracy, abs=0.1)
     assert "worst case" in printed
+    assert "Calibration: ECE" in printed
     assert "Gradient masking" in printed
     assert main(["leaderboard", str(tmp_path)]) == 0
     assert "plain ConvNet-2a" in capsys.readouterr().out

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from art_levelset.evaluation.calibration import Bin, Calibration
 from art_levelset.evaluation.record import (
     AttackResult,
     DataUsed,
@@ -95,6 +96,26 @@ def curves(draw: st.DrawFn, name: str) -> MarginCurve:
 
 
 @st.composite
+def calibrations(draw: st.DrawFn) -> Calibration:
+    bins = st.builds(
+        Bin, above=fractions, up_to=fractions, count=st.integers(1, 999), confidence=fractions, accuracy=fractions
+    )
+    numbers = {
+        name: draw(fractions) for name in ("accuracy", "confidence", "ece", "adaptive_ece", "tempered_ece", "brier")
+    }
+    return Calibration(
+        **numbers,
+        nll=draw(st.floats(0, 1e6)),
+        tempered_nll=draw(st.floats(0, 1e6)),
+        temperature=draw(st.none() | st.floats(0, 1e6)),
+        margin=draw(finite),
+        large_margin=draw(finite),
+        logit_norm=draw(st.floats(0, 1e6)),
+        bins=tuple(draw(st.lists(bins, max_size=3))),
+    )
+
+
+@st.composite
 def records(draw: st.DrawFn) -> Record:
     worst, interval = draw(intervals())
     count = draw(st.integers(1000, 10**6))
@@ -129,6 +150,7 @@ def records(draw: st.DrawFn) -> Record:
         worst_case=WorstCase(accuracy=worst, interval=interval),
         margin_curves=tuple(draw(curves(name)) for name in draw(st.lists(names, max_size=2, unique=True))),
         masking=draw(st.none() | st.lists(checks, max_size=2).map(tuple)),
+        calibration=draw(st.none() | calibrations()),
         seed=draw(counts),
         versions=draw(st.dictionaries(texts, texts, max_size=3)),
         data=DataUsed(sha256=draw(hashes), first=draw(counts), n_examples=count),
@@ -229,6 +251,7 @@ def test_numbers_of_a_record() -> None:
         ({"margin_curves": (curve(), curve())}, "margin_curves must have different names"),
         ({"masking": [{"check": "c", "verdict": "ok", "statement": "s"}]}, "masking[0]: verdict must be one of 'pass'"),
         ({"masking": [{"check": "", "verdict": "pass", "statement": "s"}]}, "masking[0]: check must not be empty"),
+        ({"calibration": {"accuracy": 0.5}}, "calibration: confidence is missing"),
         ({"seed": -1}, "seed must be >= 0, got -1"),
         ({"versions": ["torch"]}, "versions must be an object, got ['torch']"),
         ({"versions": {"torch": 2}}, "versions.torch must be text, got 2"),
