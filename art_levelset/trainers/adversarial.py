@@ -1,0 +1,210 @@
+"""
+Adversarial training, the baselines of the level-set trainers: Madry's and TRADES on the loop that they share.
+
+Both minimise a loss at points that maximise another one in the ball B of radius eps around each sample, within the
+box of valid inputs:
+
+    Madry:   1/N sum_j CE(f(x_j'), y_j),                              x_j' = argmax_B CE(f(.), y_j),
+    TRADES:  1/N sum_j CE(f(x_j), y_j) + beta KL(p(x_j) | p(x_j')),   x_j' = argmax_B KL(p(x_j) | p(.)),
+
+p the softmax of the logits f. The maximum is sought by projected gradient ascent from a uniformly random point of the
+ball (TRADES' published code starts a thousandth away from the sample), in evaluation mode: each sample's points depend
+on that sample alone, and dropout and batch statistics take no part. The loss itself is evaluated in training mode,
+TRADES' at the samples and at the points one after the other, and BatchNorm's running statistics follow these passes,
+after the clean batch. So does TRADES' published code, but for the clean batch, and so do ART's trainers. Madry's code
+searches in training mode; here the search faces the network that an attacker will face. With several processes each
+one's batch statistics are those of its own share, as with DistributedDataParallel.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from art.estimators.classification import PyTorchClassifier
+from torch import Tensor, nn
+from torch.nn import functional
+
+from art_levelset.adapters._bridge import clip_box
+from art_levelset.adapters.inputs import check_count
+from art_levelset.core.balls import check_norm, column, random_in_ball, steepest, to_ball
+from art_levelset.core.modes import evaluating
+from art_levelset.core.projection import walls
+from art_levelset.trainers._loop import LoopTrainer
+from art_levelset.trainers.execution import Execution
+
+Losses = Callable[[Tensor], Tensor]
+"""Of logits, (batch, classes): one loss a sample, (batch,)."""
+
+
+class PGDTrainer(LoopTrainer, abc.ABC):
+    """Base of the adversarial trainers: the search for points of high loss."""
+
+    def __init__(
+        self,
+        classifier: PyTorchClassifier,
+        eps: float,
+        *,
+        eps_step: float | None = None,
+        max_iter: int = 10,
+        norm: float = math.inf,
+        num_random_init: int = 1,
+        seed: int | None = None,
+        ema_decay: float | None = None,
+        max_grad_norm: float | None = None,
+        execution: Execution = Execution(),
+    ) -> None:
+        """
+        Create a trainer.
+
+        :param classifier: An ART PyTorchClassifier with an optimizer. Its `clip_values` bound the search.
+        :param eps: Radius of the ball, > 0, in units of the raw inputs.
+        :param eps_step: Length of a step in the same norm, > 0; None for 2.5 eps / max_iter.
+        :param max_iter: Number of steps, >= 1.
+        :param norm: `math.inf` or 2.
+        :param num_random_init: Number of random starts, of which the one that ends with the highest loss counts; 0 to
+               start at the sample.
+        :param seed: As for :class:`LoopTrainer`, and so are the last three.
+        :param ema_decay: The decay of an average of the weights.
+        :param max_grad_norm: The largest norm of a step's gradient.
+        :param execution: How the search is executed.
+        :raises TypeError: If the classifier is no PyTorchClassifier.
+        :raises ValueError: If a number is out of range, or the classifier cannot be trained; the message names it.
+        """
+        super().__init__(classifier, seed=seed, ema_decay=ema_decay, max_grad_norm=max_grad_norm, execution=execution)
+        check_norm(norm)
+        check_count("max_iter", max_iter)
+        self.eps = eps
+        self.eps_step = 2.5 * eps / max_iter if eps_step is None else eps_step
+        for name in ("eps", "eps_step"):
+            value = getattr(self, name)
+            if not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be positive and finite, got {value}")
+        if num_random_init:
+            check_count("num_random_init", num_random_init)
+        self.max_iter = max_iter
+        self.norm = norm
+        self.num_random_init = num_random_init
+        self._box = clip_box(classifier)
+
+    def _search(self, x: Tensor, losses: Losses) -> Tensor:
+        """Where projected gradient ascent on the losses ends, in the balls around x, (batch, ...)."""
+        points, best = x, x.new_full((len(x),), -math.inf)
+        with evaluating(self._network):
+            for _ in range(max(self.num_random_init, 1)):
+                found = self._ascend(x, losses)
+                if self.num_random_init <= 1:
+                    return found
+                with torch.no_grad():
+                    reached = losses(self._searched(found))
+                points = torch.where(column(reached > best, x), found, points)
+                best = torch.maximum(reached, best)
+        return points
+
+    def _ascend(self, x: Tensor, losses: Losses) -> Tensor:
+        eps = x.new_full((len(x),), self.eps)
+        low, high = walls(self._box, x)
+        if self.norm == math.inf:  # the walls of ball and box at once
+            low, high = torch.maximum(x - self.eps, low), torch.minimum(x + self.eps, high)
+        points = x
+        if self.num_random_init:
+            points = torch.clamp(x + self._drawn(lambda count: self._offsets(x, count)), low, high)
+        for _ in range(self.max_iter):
+            leaves = points.detach().requires_grad_()
+            # With respect to the points only: the gradients of the parameters are not computed.
+            (gradients,) = torch.autograd.grad(losses(self._searched(leaves)).sum(), leaves)
+            points = torch.add(points, steepest(gradients, self.norm), alpha=self.eps_step)
+            if self.norm != math.inf:
+                points = to_ball(points, x, eps, self.norm)
+            points = torch.clamp(points, low, high)
+        return points
+
+    def _offsets(self, x: Tensor, count: int) -> Tensor:
+        """Random points of the balls around zero, (count, ...)."""
+        centres = x.new_zeros(count, *x.shape[1:])
+        return random_in_ball(centres, x.new_full((count,), self.eps), self.norm, self._randomness)
+
+
+class MadryTrainer(PGDTrainer):
+    """
+    Adversarial training on the points of highest cross-entropy.
+
+    | Paper link: https://arxiv.org/abs/1706.06083
+    """
+
+    def _batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+        points = self._search(x, lambda logits: functional.cross_entropy(logits, y, reduction="none"))
+        with _training(self._network):
+            logits = self._network(points)
+        return functional.cross_entropy(logits, y), {"robust_accuracy": _accuracy(logits, y)}
+
+
+class TRADESTrainer(PGDTrainer):
+    """
+    TRADES: cross-entropy at the samples, and the largest Kullback-Leibler divergence in the balls around them.
+
+    | Paper link: https://arxiv.org/abs/1901.08573
+    """
+
+    def __init__(self, classifier: PyTorchClassifier, eps: float, *, beta: float = 6.0, **options: Any) -> None:
+        """
+        Create a trainer.
+
+        :param classifier: An ART PyTorchClassifier with an optimizer.
+        :param eps: Radius of the ball, > 0, in units of the raw inputs.
+        :param beta: The weight of the divergence, >= 0.
+        :param options: As for :class:`PGDTrainer`; `num_random_init` is at least 1, as the divergence has no gradient
+               at the sample itself.
+        :raises ValueError: If a number is out of range.
+        """
+        super().__init__(classifier, eps, **options)
+        if not (beta >= 0 and math.isfinite(beta)):
+            raise ValueError(f"beta must be >= 0 and finite, got {beta}")
+        if self.num_random_init < 1:
+            raise ValueError(
+                f"num_random_init must be >= 1, got {self.num_random_init}: at the sample itself the "
+                "divergence has no gradient"
+            )
+        self.beta = beta
+
+    def _batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+        with torch.no_grad(), evaluating(self._network):
+            target = self._network(x).log_softmax(dim=1)
+        points = self._search(x, lambda logits: divergences(target, logits.log_softmax(dim=1)))
+        with _training(self._network):
+            logits, near = self._network(x), self._network(points)
+        divergence = divergences(logits.log_softmax(dim=1), near.log_softmax(dim=1)).mean()
+        loss = functional.cross_entropy(logits, y) + self.beta * divergence
+        return loss, {"accuracy": _accuracy(logits, y), "robust_accuracy": _accuracy(near, y)}
+
+
+def divergences(target: Tensor, other: Tensor) -> Tensor:
+    """
+    The Kullback-Leibler divergences KL(p | q) = sum_i p_i (log p_i - log q_i).
+
+    :param target: log p, (batch, classes).
+    :param other: log q, (batch, classes).
+    :return: (batch,), >= 0 up to rounding.
+    """
+    return (target.exp() * (target - other)).sum(dim=1)
+
+
+def _accuracy(logits: Tensor, y: Tensor) -> float:
+    return (logits.argmax(dim=1) == y).float().mean().item()
+
+
+@contextmanager
+def _training(module: nn.Module) -> Iterator[None]:
+    """Put every submodule in training mode and restore each one's own mode on the way out."""
+    flags = [(part, part.training) for part in module.modules()]
+    try:
+        for part, _ in flags:
+            part.training = True
+        yield
+    finally:
+        for part, training in flags:
+            part.training = training
