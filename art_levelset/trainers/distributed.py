@@ -107,9 +107,9 @@ class World:
         """
         if self.size == 1:
             return flag
-        flags: list[Any] = [None] * self.size
-        distributed.all_gather_object(flags, flag)
-        return any(flags)
+        count = torch.tensor(float(flag), device="cuda" if distributed.get_backend() == "nccl" else "cpu")
+        distributed.all_reduce(count)
+        return bool(count > 0)
 
     def barrier(self) -> None:
         """Wait until every process is here."""
