@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from art.data_generators import DataGenerator
 from numpy.typing import NDArray
 from torch import Tensor
@@ -52,6 +53,20 @@ class Batches(Protocol):
         :return: `nb_batches` batches.
         """
 
+    def state_dict(self) -> dict[str, Any]:
+        """
+        What a checkpoint keeps.
+
+        :return: Tensors.
+        """
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """
+        Go on from a checkpoint.
+
+        :param state: What :meth:`state_dict` returned.
+        """
+
 
 class ArrayBatches:
     """
@@ -81,6 +96,21 @@ class ArrayBatches:
         for first in range(0, len(order), self._size):
             rows = order[first : first + self._size]
             yield Batch(self._x[rows], self._y[rows], rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """
+        Nothing: an epoch is a function of its number.
+
+        :return: An empty dictionary.
+        """
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """
+        Nothing to do.
+
+        :param state: What :meth:`state_dict` returned.
+        """
 
 
 class GeneratedBatches:
@@ -133,6 +163,28 @@ class GeneratedBatches:
             x, y = (part.cpu().numpy() if isinstance(part, Tensor) else part for part in batch)
             inputs = check_inputs(x, self._shape, "generator: x")
             yield Batch(inputs, integer_labels(y, len(inputs), self._nb_classes, "generator: y"))
+
+    def state_dict(self) -> dict[str, Any]:
+        """
+        The states of a DataLoader's own random generators.
+
+        :return: A list of tensors.
+        """
+        return {"generators": [generator.get_state() for generator in self._random_generators()]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """
+        Set a DataLoader's own random generators.
+
+        :param state: What :meth:`state_dict` returned.
+        """
+        for generator, saved in zip(self._random_generators(), state["generators"], strict=True):
+            generator.set_state(saved)
+
+    def _random_generators(self) -> list[torch.Generator]:
+        owners = (self._generator, getattr(self._generator, "sampler", None))
+        found = (getattr(owner, "generator", None) for owner in owners)
+        return [generator for generator in found if isinstance(generator, torch.Generator)]
 
     def _given(self, number: int) -> Iterator[Any]:
         if isinstance(self._generator, DataGenerator):

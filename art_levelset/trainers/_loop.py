@@ -15,10 +15,11 @@ import abc
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,22 +33,20 @@ from tqdm.auto import tqdm
 
 from art_levelset.adapters._bridge import AttackedNetwork, check_classifier
 from art_levelset.adapters.base import Attack
-from art_levelset.adapters.inputs import check_count, check_seed
+from art_levelset.adapters.inputs import check_seed
 from art_levelset.core.modes import refresh_statistics
 from art_levelset.trainers._arrays import check_inputs, integer_labels
 from art_levelset.trainers._batches import ArrayBatches, Batch, Batches, GeneratedBatches
+from art_levelset.trainers._options import Augmentation, Data, Options
+from art_levelset.trainers._state import Training
 from art_levelset.trainers._validation import validate
 from art_levelset.trainers.averaging import ExponentialAverage, check_decay
 from art_levelset.trainers.callbacks import Callback, StopTraining
+from art_levelset.trainers.checkpoints import Checkpoints
 from art_levelset.trainers.distributed import World, world
 from art_levelset.trainers.execution import Execution
 
 logger = logging.getLogger(__name__)
-
-Augmentation: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
-"""Called as `augmentation(x, generator) -> x` with a batch of raw inputs on the device, which it must not change."""
-
-Data: TypeAlias = "tuple[NDArray[Any], NDArray[Any]]"
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,7 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         if seed is not None:
             check_seed(seed)
         self.seed = int(torch.randint(2**62, ())) if seed is None else seed
+        self._seed_given = seed is not None
         self.ema_decay = ema_decay
         self.max_grad_norm = max_grad_norm
         self.execution = execution
@@ -129,6 +129,13 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         """The attack on validation data where `fit` is given none."""
         return None
 
+    def _state_dict(self) -> dict[str, Any]:
+        """What else a checkpoint must keep of a trainer that remembers something between its batches."""
+        return {}
+
+    def _load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`_state_dict` returned."""
+
     def _drawn(self, draw: Callable[[int], Tensor]) -> Tensor:
         """
         Random rows for the samples of :meth:`_batch_loss`, the same however many processes share the batch.
@@ -150,6 +157,9 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         augmentation: Augmentation | None = None,
         validation_attack: Attack | None = None,
         callbacks: Sequence[Callback] = (),
+        checkpoint_dir: str | Path | None = None,
+        csv_file: str | Path | None = None,
+        tensorboard_dir: str | Path | None = None,
         verbose: bool = True,
     ) -> None:
         """
@@ -168,12 +178,31 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         :param validation_attack: Called as `attack(network, x, y) -> x_adv`: validation data is attacked by it as
                well. None for the trainer's own, if it has one.
         :param callbacks: Called in their order.
+        :param checkpoint_dir: A folder for checkpoints, written after each epoch. If it has some, training goes on from
+               them to `nb_epochs` in all, as if it had never been interrupted: on a CPU, to the same bits.
+        :param csv_file: A file for the history, one row an epoch.
+        :param tensorboard_dir: A folder for TensorBoard's logs of the history.
         :param verbose: Show a progress bar.
         :raises TypeError: If an argument is of another type.
-        :raises ValueError: If a shape or number is out of range; the message names the argument.
+        :raises ValueError: If a shape or number is out of range, or the checkpoints are damaged or of a run with other
+                settings; the message names the argument.
         """
         batches = ArrayBatches(*self._checked(x, y, "x", "y"), batch_size)
-        self._train(batches, nb_epochs, scheduler, validation_data, augmentation, validation_attack, callbacks, verbose)
+        self._train(
+            batches,
+            Options(
+                nb_epochs,
+                scheduler,
+                validation_data,
+                augmentation,
+                validation_attack,
+                callbacks,
+                checkpoint_dir,
+                csv_file,
+                tensorboard_dir,
+                verbose,
+            ),
+        )
 
     def fit_generator(
         self,
@@ -185,6 +214,9 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         augmentation: Augmentation | None = None,
         validation_attack: Attack | None = None,
         callbacks: Sequence[Callback] = (),
+        checkpoint_dir: str | Path | None = None,
+        csv_file: str | Path | None = None,
+        tensorboard_dir: str | Path | None = None,
         verbose: bool = True,
     ) -> None:
         """
@@ -197,12 +229,30 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         :param augmentation: For each batch.
         :param validation_attack: For the validation data.
         :param callbacks: Called in their order.
+        :param checkpoint_dir: A folder for checkpoints. A DataLoader goes on in the same way as without interruption if
+               its order comes from torch's global generator or from its own; an ART generator starts anew.
+        :param csv_file: A file for the history.
+        :param tensorboard_dir: A folder for TensorBoard's logs.
         :param verbose: Show a progress bar.
         :raises TypeError: If an argument is of another type.
         :raises ValueError: If the generator's length is unknown, or its batches do not fit the classifier.
         """
         batches = GeneratedBatches(generator, self.classifier.input_shape, self.classifier.nb_classes, world())
-        self._train(batches, nb_epochs, scheduler, validation_data, augmentation, validation_attack, callbacks, verbose)
+        self._train(
+            batches,
+            Options(
+                nb_epochs,
+                scheduler,
+                validation_data,
+                augmentation,
+                validation_attack,
+                callbacks,
+                checkpoint_dir,
+                csv_file,
+                tensorboard_dir,
+                verbose,
+            ),
+        )
 
     def predict(self, x: NDArray[Any], batch_size: int = 128) -> NDArray[np.float32]:
         """
@@ -215,52 +265,41 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         outputs: NDArray[np.float32] = self.classifier.predict(np.asarray(x, np.float32), batch_size=batch_size)
         return outputs
 
-    def _train(
-        self,
-        batches: Batches,
-        nb_epochs: int,
-        scheduler: Any,
-        validation_data: Data | None,
-        augmentation: Augmentation | None,
-        validation_attack: Attack | None,
-        callbacks: Sequence[Callback],
-        verbose: bool,
-    ) -> None:
-        check_count("nb_epochs", nb_epochs)
-        _check_scheduler(scheduler)
-        validation = (
-            None
-            if validation_data is None
-            else self._checked(*validation_data, "validation_data: x", "validation_data: y")
+    def _train(self, batches: Batches, options: Options) -> None:
+        validation = options.validation_data and self._checked(
+            *options.validation_data, "validation_data: x", "validation_data: y"
         )
-        attack = validation_attack or self._default_validation_attack()
-        name = type(self).__name__.removesuffix("Trainer")
+        attack = options.validation_attack or self._default_validation_attack()
         self._world = world()
+        self._world.align(self._network)
+        self.seed = self._world.broadcast(self.seed)
         self._average = None if self.ema_decay is None else ExponentialAverage(self._network, self.ema_decay)
-        first = len(self.history)
-        self.progress = Progress(first, first, 0.0)
-        nb_steps = nb_epochs * batches.nb_batches
-        with (
-            self.execution.laid_out(self._network),
-            tqdm(total=nb_steps, unit="batch", disable=not (verbose and self._world.main), desc=name) as bar,
-        ):
-            for callback in callbacks:
-                callback.on_train_begin(self)
+        callbacks = [*options.callbacks, *(options.logs() if self._world.main else ())]
+        training = Training(self, batches, options.scheduler, options.callbacks, options.augmentation)
+        checkpoints = None if options.checkpoint_dir is None else Checkpoints(options.checkpoint_dir, self._world)
+        first, stopped = training.begin(checkpoints)
+        last = first + options.nb_epochs
+        done = len(self.history)
+        self.progress = Progress(done, done, min((done - first) / options.nb_epochs, 1.0))
+        for callback in callbacks:
+            callback.on_train_begin(self)
+        with self.execution.laid_out(self._network), self._bar(batches, options, done - first) as bar:
             try:
-                for epoch in range(first, first + nb_epochs):
-                    bar.set_description(f"{name} epoch {epoch - first + 1}/{nb_epochs}")
-                    figures = self._epoch(batches, first, nb_epochs, augmentation, callbacks, bar)
-                    if scheduler is not None:
-                        scheduler.step()
+                while len(self.history) < last and not stopped:
+                    bar.set_description(f"{self._name} epoch {len(self.history) - first + 1}/{options.nb_epochs}")
+                    figures = self._epoch(batches, first, options, callbacks, bar)
+                    if options.scheduler is not None:
+                        options.scheduler.step()
                     with self._deployed():
-                        if validation is not None:
+                        if validation:
                             device = self.classifier.device
                             figures |= validate(self._network, *validation, attack, self._world, device)
                         self.history.append(figures)
-                        stop = _all_called(callbacks, self, figures)
-                    logger.info("epoch %d: %s", epoch + 1, figures)
-                    if stop:
-                        break
+                        stopped = _all_called(callbacks, self, figures)
+                        figures.update({name: _number(value) for name, value in figures.items()})
+                    if checkpoints is not None:
+                        checkpoints.write(training.state(first, stopped), len(self.history))
+                    logger.info("epoch %d: %s", len(self.history), figures)
             except StopTraining:
                 logger.info("stopped in epoch %d", len(self.history) + 1)
         if self._average is not None:
@@ -269,24 +308,18 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
             callback.on_train_end(self)
 
     def _epoch(
-        self,
-        batches: Batches,
-        first: int,
-        nb_epochs: int,
-        augmentation: Augmentation | None,
-        callbacks: Sequence[Callback],
-        bar: tqdm[Any],
+        self, batches: Batches, first: int, options: Options, callbacks: Sequence[Callback], bar: tqdm[Any]
     ) -> dict[str, float]:
         epoch, nb_batches = len(self.history), batches.nb_batches
         learning_rate = float(self.classifier.optimizer.param_groups[0]["lr"])
         started, sums, count, without_gradient = time.perf_counter(), {"loss": 0.0}, 0, 0
         for number, batch in enumerate(batches.epoch(self.seed, epoch)):
             done = epoch + number / nb_batches
-            self.progress = Progress(epoch, done, (done - first) / nb_epochs)
+            self.progress = Progress(epoch, done, (done - first) / options.nb_epochs)
             self._randomness.manual_seed(_step_seed(self.seed, epoch, number))
             for callback in callbacks:
                 callback.on_batch_begin(self)
-            x, y, rows = self._share(batch, augmentation)
+            x, y, rows = self._share(batch, options.augmentation)
             stepped, figures = self._step(x, y, rows)
             without_gradient += not stepped
             for key, value in figures.items():
@@ -294,7 +327,7 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
             count += len(x)
             bar.set_postfix(self._postfix(sums, count), refresh=False)
             bar.update()
-        self.progress = Progress(epoch + 1, epoch + 1, (epoch + 1 - first) / nb_epochs)
+        self.progress = Progress(epoch + 1, epoch + 1, (epoch + 1 - first) / options.nb_epochs)
         means = self._world.mean({key: value / max(count, 1) for key, value in sums.items()}, count)
         if without_gradient == nb_batches and means["accuracy"] < 1.0 and not self._warned:
             self._warned = True
@@ -356,6 +389,19 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         """The classifier with the weights that `fit` would leave behind."""
         return nullcontext() if self._average is None else self._average.deployed()
 
+    def _bar(self, batches: Batches, options: Options, done: int) -> tqdm[Any]:
+        return tqdm(
+            total=options.nb_epochs * batches.nb_batches,
+            initial=min(done, options.nb_epochs) * batches.nb_batches,
+            unit="batch",
+            disable=not (options.verbose and self._world.main),
+            desc=self._name,
+        )
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__.removesuffix("Trainer")
+
     def _postfix(self, sums: dict[str, float], count: int) -> dict[str, str]:
         last = self.history[-1] if self.history else {}
         validation = {key.replace("validation", "val"): value for key, value in last.items() if "validation" in key}
@@ -378,13 +424,9 @@ def _all_called(callbacks: Sequence[Callback], trainer: LoopTrainer, figures: di
     return stop
 
 
-def _check_scheduler(scheduler: Any) -> None:
-    if scheduler is None:
-        return
-    if not callable(getattr(scheduler, "step", None)):
-        raise ValueError(f"scheduler must have a step() method, got {type(scheduler).__name__}")
-    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        raise ValueError("scheduler: ReduceLROnPlateau wants a figure in each step; call it from a callback")
+def _number(value: Any) -> float:
+    """A figure as a plain number, whatever a callback has measured it with."""
+    return value if type(value) in (int, float) else float(value)
 
 
 def _step_seed(seed: int, epoch: int, number: int) -> int:

@@ -105,7 +105,7 @@ class EarlyStopping(Callback):
         if self.metric not in figures:
             raise ValueError(f"metric {self.metric!r} is not measured; there are {', '.join(figures)}")
         if figures[self.metric] > self._best:
-            self._best, self._waited = figures[self.metric], 0
+            self._best, self._waited = float(figures[self.metric]), 0
             state = trainer.classifier.model.state_dict()
             self._weights = {name: tensor.detach().clone() for name, tensor in state.items()}
             return
