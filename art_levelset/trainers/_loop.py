@@ -106,6 +106,7 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         self.progress = Progress()
         self._network = AttackedNetwork(classifier)
         self._searched = execution.searched(self._network)
+        self._trained = execution.trained(self._network)
         self._randomness = torch.Generator(classifier.device).manual_seed(self.seed)
         self._average: ExponentialAverage | None = None
         self._world = World()
@@ -116,7 +117,8 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
     def _batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor | None, dict[str, float]]:
         """
         The loss of one batch, or of this process's share of it. Random numbers come from `self._randomness`, through
-        :meth:`_drawn`; searches may use `self._searched` for `self._network`.
+        :meth:`_drawn`; searches use `self._searched` in place of `self._network`, and losses that need no exact level
+        `self._trained`.
 
         :param x: Raw inputs, (batch, ...), float32, on the classifier's device.
         :param y: Integer labels, (batch,).
@@ -128,6 +130,16 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
     def _default_validation_attack(self) -> Attack | None:
         """The attack on validation data where `fit` is given none."""
         return None
+
+    def _begin(self, samples: int | None) -> None:
+        """
+        Before training, also before a checkpoint is read.
+
+        :param samples: Samples of the data set; None where batches come without their numbers.
+        """
+
+    def _end_epoch(self) -> None:
+        """After the batches of an epoch, in all processes."""
 
     def _state_dict(self) -> dict[str, Any]:
         """What else a checkpoint must keep of a trainer that remembers something between its batches."""
@@ -275,6 +287,7 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         self.seed = self._world.broadcast(self.seed)
         self._average = None if self.ema_decay is None else ExponentialAverage(self._network, self.ema_decay)
         callbacks = [*options.callbacks, *(options.logs() if self._world.main else ())]
+        self._begin(None if options.augmentation else batches.settings.get("samples"))
         training = Training(self, batches, options.scheduler, options.callbacks, options.augmentation)
         checkpoints = None if options.checkpoint_dir is None else Checkpoints(options.checkpoint_dir, self._world)
         first, stopped = training.begin(checkpoints)
@@ -327,6 +340,7 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
             count += len(x)
             bar.set_postfix(self._postfix(sums, count), refresh=False)
             bar.update()
+        self._end_epoch()
         self.progress = Progress(epoch + 1, epoch + 1, (epoch + 1 - first) / options.nb_epochs)
         means = self._world.mean({key: value / max(count, 1) for key, value in sums.items()}, count)
         if without_gradient == nb_batches and means["accuracy"] < 1.0 and not self._warned:
@@ -345,16 +359,16 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         self._union = len(batch.x)
         share = self._world.share(self._union)
         if augmentation is None:
-            x = torch.as_tensor(np.asarray(batch.x[share], np.float32), device=device)
+            x = torch.tensor(batch.x[share], dtype=torch.float32, device=device)
         else:
-            inputs = torch.as_tensor(np.asarray(batch.x, np.float32), device=device)
+            inputs = torch.tensor(batch.x, dtype=torch.float32, device=device)
             x = augmentation(inputs, self._randomness)
             if not isinstance(x, Tensor) or x.shape != inputs.shape:
                 got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
                 raise ValueError(f"augmentation must return a tensor of shape {tuple(inputs.shape)}, got {got}")
             x = x[share]
-        y = torch.as_tensor(batch.y[share], device=device)
-        return x, y, None if batch.rows is None else torch.as_tensor(batch.rows[share], device=device)
+        y = torch.tensor(batch.y[share], device=device)
+        return x, y, None if batch.rows is None else torch.tensor(batch.rows[share], device=device)
 
     def _step(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[bool, dict[str, float]]:
         """Whether the optimizer took a step, and the batch's figures."""

@@ -37,8 +37,7 @@ def validate(
              classified right both as they are and attacked.
     """
     share = world.share(len(x))
-    inputs = torch.as_tensor(np.asarray(x[share], np.float32))
-    labels = torch.as_tensor(y[share])
+    inputs, labels = torch.tensor(x[share], dtype=torch.float32), torch.tensor(y[share])
     if not len(inputs):
         return world.mean({}, 0)
     right = _right(network, inputs, labels, device)

@@ -1,10 +1,10 @@
 """
-How the search for boundary points is executed: in bfloat16, channels last, compiled.
+How passes are executed: in bfloat16, channels last, compiled.
 
-A search makes most of a step's passes, and only the signs of its values and gradients matter to it. What decides
-where the boundary is (false position) and the values of the loss stays in float32: bfloat16 has 8 significant bits, so
-a margin near zero is a difference of logits that is all rounding, and false position would stall long before its
-tolerance.
+A search makes most of a step's passes, and only signs of values and directions of gradients matter to it. What decides
+where a boundary is (false position) stays in float32: bfloat16 has 8 significant bits, so a margin near zero is a
+difference of logits that is all rounding, constant over many steps of a segment, and false position would stall long
+before its tolerance. The weights are in float32 throughout.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Execution:
     """
     Options that change the speed of a step and not what it computes, up to rounding.
 
-    :param bf16: Search in bfloat16 (autocast): for GPUs, and for CPUs with instructions for it.
+    :param bf16: Compute in bfloat16 (autocast): for GPUs, and for CPUs with instructions for it.
     :param channels_last: Keep the weights of convolutions in the channels-last layout while training.
-    :param compile: Compile the network that is searched with `torch.compile`.
+    :param compile: Compile the network with `torch.compile`.
     """
 
     bf16: bool = False
@@ -34,14 +34,24 @@ class Execution:
 
     def searched(self, network: nn.Module) -> nn.Module:
         """
-        The network as searches are to evaluate it.
+        The network as searches evaluate it.
 
         :param network: The network.
         :return: The network itself, or one that shares its parameters: with `compile`, gradients flow to the inputs
                  only.
         """
-        if self.compile:
-            network = _Compiled(network)
+        return self._cast(_Searched(network) if self.compile else network)
+
+    def trained(self, network: nn.Module) -> nn.Module:
+        """
+        The network as a loss evaluates it that needs no exact level.
+
+        :param network: The network.
+        :return: The network itself, or one that shares its parameters.
+        """
+        return self._cast(_Compiled(network) if self.compile else network)
+
+    def _cast(self, network: nn.Module) -> nn.Module:
         return _Autocast(network) if self.bf16 else network
 
     @contextmanager
@@ -72,13 +82,25 @@ class _Autocast(nn.Module):
 
 
 class _Compiled(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._call = torch.compile(network.forward)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self._call(x)
+        return outputs
+
+
+class _Searched(nn.Module):
     """Compiled with its parameters as constants: a compiled backward pass computes every gradient that exists."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self._call = torch.compile(functional_call, dynamic=True)
+        self._call = torch.compile(functional_call)
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs: Tensor = self._call(self.network, {name: p.detach() for name, p in self.network.named_parameters()}, x)
+        constants = {name: parameter.detach() for name, parameter in self.network.named_parameters()}
+        outputs: Tensor = self._call(self.network, constants, x)
         return outputs

@@ -1,0 +1,155 @@
+"""Execution: bfloat16, channels last and compilation change the speed and not the result, up to rounding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from art_levelset import LevelSetMarginTrainer
+from art_levelset.core.bracketing import false_position
+from art_levelset.core.fields import margin
+from art_levelset.core.samples import Status
+from art_levelset.trainers._loop import LoopTrainer
+from art_levelset.trainers.callbacks import Callback
+from art_levelset.trainers.execution import Execution
+
+
+def convnet() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 10)
+    )
+
+
+def trained(classifier, digits, execution, nb_epochs=2, options=None, **arguments) -> LoopTrainer:
+    built = classifier(convnet(), optimizer=None)
+    built = classifier(built.model, optimizer=torch.optim.Adam(built.model.parameters(), lr=5e-3))
+    trainer = LevelSetMarginTrainer(built, eps=0.1, seed=0, execution=execution, **(options or {}))
+    trainer.fit(digits[0][:400], digits[1][:400], batch_size=40, nb_epochs=nb_epochs, verbose=False, **arguments)
+    return trainer
+
+
+def test_without_options_the_network_is_itself():
+    network = convnet()
+    assert Execution().searched(network) is network
+    assert Execution().trained(network) is network
+
+
+class TestBfloat16:
+    def test_outputs_and_gradients_are_float32_and_close(self):
+        network, x = convnet(), torch.rand(20, 1, 8, 8)
+        for view in (Execution(bf16=True).searched(network), Execution(bf16=True).trained(network)):
+            outputs = view(x)
+            assert outputs.dtype == torch.float32
+            assert not torch.equal(outputs, network(x))
+            torch.testing.assert_close(outputs, network(x), rtol=0, atol=0.02)
+            network.zero_grad()
+            outputs.sum().backward()
+            assert all(part.grad.dtype == torch.float32 for part in network.parameters())
+
+    def test_the_shared_network_keeps_its_modes_and_parameters(self):
+        network = convnet()
+        view = Execution(bf16=True).searched(network)
+        assert {id(part) for part in view.parameters()} == {id(part) for part in network.parameters()}
+        assert network in list(view.modules())
+
+    def test_why_boundary_points_are_found_in_float32(self):
+        """In bfloat16 margins are multiples of a coarse step: what converges there is not on the boundary."""
+        torch.manual_seed(1)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
+        for part in network.parameters():
+            part.data *= 3
+        start, end = torch.rand(2, 200, 1, 8, 8)
+        labels = network(start).argmax(dim=1)
+        crossing = network(end).argmax(dim=1) != labels
+        start, end, labels = start[crossing], end[crossing], labels[crossing]
+        exact = false_position(margin(network, labels), start, end)
+        coarse = false_position(margin(Execution(bf16=True).searched(network), labels), start, end)
+        residuals = [margin(network, labels)(found.points).abs().squeeze(1) for found in (exact, coarse)]
+        assert (exact.status == Status.CONVERGED).all()
+        assert residuals[0].max() <= 1e-5
+        assert residuals[1].median() > 1e-3
+
+    @pytest.mark.parametrize("distance", ["rho", "lp"])
+    def test_training_with_distances_finds_exact_boundary_points(self, classifier, digits, monkeypatch, distance):
+        from art_levelset.trainers import margin as module
+
+        found = []
+
+        def watched(field, start, end):
+            zeros = false_position(field, start, end)
+            found.append(zeros)
+            with torch.no_grad():
+                torch.testing.assert_close(field(zeros.points), zeros.values)
+            return zeros
+
+        monkeypatch.setattr(module, "false_position", watched)
+        trained(classifier, digits, Execution(bf16=True), options={"distance": distance, "max_iter": 4})
+        status = torch.cat([zeros.status for zeros in found])
+        good = (status == Status.CONVERGED) | (status == Status.STALLED)
+        assert len(status) > 100
+        assert good.float().mean() > 0.97, "but for the sign changes that only bfloat16 sees"
+        assert torch.cat([zeros.values for zeros in found])[status == Status.CONVERGED].abs().max() <= 1e-5
+        assert set(status.tolist()) <= {Status.CONVERGED, Status.STALLED, Status.NO_CROSSING}
+
+    def test_it_learns_as_much(self, classifier, digits):
+        x, y = digits[0][:400], digits[1][:400]
+        accuracies = []
+        for execution in (Execution(), Execution(bf16=True)):
+            torch.manual_seed(0)
+            trainer = LevelSetMarginTrainer(classifier(), eps=0.1, seed=0, execution=execution)
+            trainer.fit(x, y, batch_size=20, nb_epochs=5, verbose=False)
+            accuracies.append((trainer.predict(x).argmax(axis=1) == y).mean())
+        assert accuracies[0] > 0.7
+        assert accuracies[1] == pytest.approx(accuracies[0], abs=0.05)
+
+
+class TestChannelsLast:
+    def test_weights_are_so_while_training_and_not_afterwards(self, classifier, digits):
+        seen = []
+
+        class Watch(Callback):
+            def on_batch_begin(self, trainer):
+                weight = trainer.classifier.model[2].weight
+                seen.append(weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous())
+
+        plain = trained(classifier, digits, Execution(), nb_epochs=1)
+        changed = trained(classifier, digits, Execution(channels_last=True), nb_epochs=1, callbacks=[Watch()])
+        assert seen
+        assert all(seen)
+        assert changed.classifier.model[2].weight.is_contiguous()
+        assert changed.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=0.02)
+
+    def test_the_layout_is_restored_after_an_exception(self):
+        network = convnet()
+
+        def fail():
+            with Execution(channels_last=True).laid_out(network):
+                raise RuntimeError("passes")
+
+        with pytest.raises(RuntimeError, match="passes"):
+            fail()
+        assert network[2].weight.is_contiguous()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("bf16", [False, True])
+def test_compiled_networks_give_the_same_values_and_gradients(bf16):
+    network = convnet().eval()
+    plain, compiled = Execution(bf16=bf16), Execution(bf16=bf16, compile=True)
+    tolerance = {"rtol": 0, "atol": 0.02} if bf16 else {"rtol": 1e-4, "atol": 1e-6}
+    for count in (20, 7):  # active sets change the size of the batch
+        x = torch.rand(count, 1, 8, 8)
+        found = []
+        for execution in (plain, compiled):
+            leaves = x.clone().requires_grad_()
+            outputs = execution.searched(network)(leaves)
+            (gradients,) = torch.autograd.grad(outputs.logsumexp(dim=1).sum(), leaves)
+            network.zero_grad()
+            execution.trained(network)(x).logsumexp(dim=1).sum().backward()
+            found.append((outputs, gradients, network[2].weight.grad.clone()))
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other, **tolerance)
+    assert all(part.grad is None for part in Execution(compile=True).searched(convnet()).parameters())
