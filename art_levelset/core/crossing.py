@@ -1,9 +1,10 @@
 """
 The search for a sign change: a point near each given one where a scalar F - c has the other sign.
 
-Signed (L_inf) or normalised (L_2) gradient steps on F toward the other sign from a random start in the eps-ball, as a
-projected-gradient attack on the margin makes them. A sample that has crossed stops, and costs nothing more. The
-segment from the given point to the one found is what :func:`art_levelset.core.bracketing.false_position` wants.
+Signed (L_inf) or normalised (L_2) gradient steps on F toward the other sign from a random or given start in the
+eps-ball, as a projected-gradient attack on the margin makes them. A sample that has crossed stops, and costs nothing
+more. The segment from the given point to the one found is what :func:`art_levelset.core.bracketing.false_position`
+wants.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def seek_crossing(
     max_iter: int = 40,
     norm: float = math.inf,
     box: Box | None = None,
+    start: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """
@@ -40,7 +42,8 @@ def seek_crossing(
     :param max_iter: The largest number of steps, >= 0.
     :param norm: `math.inf` or 2.
     :param box: (low, high) that no point leaves: numbers or tensors that broadcast to one point.
-    :param generator: The source of the random starts; None for torch's default one.
+    :param start: Where the searches begin, (batch, ...), brought into the ball and the box; None for random points.
+    :param generator: The source of random starts; None for torch's default one.
     :return: The last point of each search, (batch, ...), and whether F has another sign there than at x, (batch,),
            bool.
     :raises TypeError: If `points` is no tensor.
@@ -51,6 +54,11 @@ def seek_crossing(
     check_norm(norm)
     if max_iter < 0:
         raise ValueError(f"max_iter must be >= 0, got {max_iter}")
+    if start is not None and (start.shape != points.shape or start.dtype != points.dtype):
+        raise ValueError(
+            f"start must be shaped and typed like points, {tuple(points.shape)} {points.dtype}, "
+            f"got {tuple(start.shape)} {start.dtype}"
+        )
     radius, stride = per_sample(eps, points, "eps"), per_sample(step, points, "step")
     low, high = walls(box, points)
     with torch.no_grad():
@@ -59,7 +67,10 @@ def seek_crossing(
         if values.shape[1] != 1:
             raise ValueError(f"field must be scalar (l = 1) to change its sign, got l = {values.shape[1]}")
         side = values.squeeze(1).sign()
-        current = torch.clamp(random_in_ball(points, radius, norm, generator), low, high)
+        first = (
+            random_in_ball(points, radius, norm, generator) if start is None else to_ball(start, points, radius, norm)
+        )
+        current = torch.clamp(first, low, high)
         found, crossed = current.clone(), torch.zeros(len(points), dtype=torch.bool, device=points.device)
         rows = torch.arange(len(points), device=points.device)
         centres = points

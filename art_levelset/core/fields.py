@@ -136,11 +136,42 @@ def label_margin(logits: Tensor, labels: Tensor) -> Tensor:
     :return: (batch,).
     :raises ValueError: If there are fewer than two classes or a label is out of range.
     """
-    if logits.dim() != 2 or logits.shape[1] < 2:
-        raise ValueError(f"the margin of a label needs logits (batch, classes >= 2), got {tuple(logits.shape)}")
-    own = _pick(logits, labels, "labels")
-    others = logits.scatter(1, labels.to(logits.device).unsqueeze(1), -torch.inf)
+    own, others = _own_and_others(logits, labels)
     return own - others.amax(dim=1)
+
+
+def soft_margin(module: nn.Module, labels: Tensor) -> Field:
+    """
+    F^j = f_j - log sum_{i != j} exp f_i: :func:`margin` with a smooth maximum, at most as large.
+
+    It is the log-odds of the label, log p_j / (1 - p_j), for the softmax p of the logits: its zero level set is the
+    soft decision boundary p_j = 1/2, which has no edges and lies on the label's side of the hard one.
+
+    :param module: A classifier (batch, ...) -> (batch, classes), at least two classes.
+    :param labels: The label j of each sample, (batch,), integers in [0, classes).
+    :return: The field, l = 1.
+    :raises ValueError: If the labels are not a vector of integers, or (when evaluated) are out of range.
+
+    | Paper link: https://arxiv.org/abs/2302.03015
+    """
+    return Field(
+        lambda points, column: soft_label_margin(module(points), column),
+        module,
+        (_labels(labels, "labels"),),
+    )
+
+
+def soft_label_margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """
+    The margin f_j - log sum_{i != j} exp f_i of given logits.
+
+    :param logits: (batch, classes), at least two classes.
+    :param labels: (batch,), integers in [0, classes).
+    :return: (batch,).
+    :raises ValueError: If there are fewer than two classes or a label is out of range.
+    """
+    own, others = _own_and_others(logits, labels)
+    return own - others.logsumexp(dim=1)
 
 
 def as_field(field: FieldLike) -> Field:
@@ -208,6 +239,14 @@ def recordable(tensor: Tensor) -> Tensor:
     :return: The same numbers. To be called outside of inference mode.
     """
     return tensor.clone() if tensor.is_inference() else tensor.detach()
+
+
+def _own_and_others(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The label's logit, (batch,), and the logits with -inf in its place, (batch, classes)."""
+    if logits.dim() != 2 or logits.shape[1] < 2:
+        raise ValueError(f"the margin of a label needs logits (batch, classes >= 2), got {tuple(logits.shape)}")
+    own = _pick(logits, labels, "labels")
+    return own, logits.scatter(1, labels.to(logits.device).unsqueeze(1), -torch.inf)
 
 
 def _labels(labels: Tensor, name: str) -> Tensor:

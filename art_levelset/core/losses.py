@@ -94,6 +94,29 @@ def margin_loss(
     return (weights * torch.relu(eps - values.detach().sign() * distances)).sum() / _count(values, total)
 
 
+def logistic_margin_loss(values: Tensor, weights: float | Tensor = 1.0, total: int | None = None) -> Tensor:
+    """
+    The logistic loss of margins at level-set points: 1/N sum_j lambda_j log(1 + exp(-F^{y_j}(p_j; theta))).
+
+    The derivative of p_j(theta), eq. 8, makes d F(p_j) = |D_xF(p_j)|_q times the change of p_j's distance, so each term
+    is a smooth hinge on the distance of the level set through p_j, in units of 1 / |D_xF|_q. Weighting distances by
+    that speed is what keeps steep places from being neglected (Ding et al.). For F the soft margin it is the
+    cross-entropy at p_j.
+
+    :param values: F^{y_j}(p_j; theta), (n,).
+    :param weights: lambda_j >= 0, a number or (n,).
+    :param total: N, when some samples were left out; None for n.
+    :return: A scalar.
+    :raises ValueError: If a shape differs or a number is out of range.
+
+    | Paper link: https://arxiv.org/abs/1812.02637
+    """
+    _check_rows("values", values, "values", values)
+    _check_not_negative("weights", weights)
+    _check_one_a_sample("weights", weights, values)
+    return (weights * torch.nn.functional.softplus(-values)).sum() / _count(values, total)
+
+
 def reconstruction_loss(
     distances: Sequence[Tensor],
     levels: Sequence[float | Tensor],

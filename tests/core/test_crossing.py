@@ -190,3 +190,13 @@ def test_empty_batch() -> None:
 def test_bad_input_is_named(arguments: dict[str, object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         seek_crossing(**{"field": lambda x: x[:, 0], "points": torch.ones(3, 2), "eps": 0.1, "step": 0.01, **arguments})
+
+
+def test_a_given_start_is_where_the_search_begins() -> None:
+    points = torch.full((3, 2), 0.5)
+    start = torch.tensor([[-0.2, 0.5], [0.5, 0.5], [-9.0, 0.5]])
+    found, crossed = seek_crossing(lambda x: x[:, 0], points, eps=0.75, step=0.1, max_iter=0, start=start)
+    assert crossed.tolist() == [True, False, True]
+    torch.testing.assert_close(found, torch.tensor([[-0.2, 0.5], [0.5, 0.5], [-0.25, 0.5]]))
+    with pytest.raises(ValueError, match="start"):
+        seek_crossing(lambda x: x[:, 0], points, eps=1.0, step=0.1, start=start[:2])

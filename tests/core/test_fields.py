@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from art_levelset import Field, logit, margin, network
-from art_levelset.core.fields import as_field, label_margin, values_and_jacobians
+from art_levelset.core.fields import as_field, label_margin, soft_label_margin, soft_margin, values_and_jacobians
 
 from .networks import KINDS, full_jacobians, mlp, properties, smooth
 
@@ -212,3 +214,17 @@ def test_normalisation_within_a_sample_is_accepted() -> None:
     points = torch.randn(3, 2, 3, 3, dtype=torch.float64)
     _, jacobians = values_and_jacobians(module, points)
     torch.testing.assert_close(jacobians, full_jacobians(module, points).detach())
+
+
+def test_the_soft_margin_is_the_log_odds_and_below_the_hard_one() -> None:
+    logits, labels = 3 * torch.randn(30, 4, dtype=torch.float64), torch.arange(30) % 4
+    odds = torch.softmax(logits, 1).gather(1, labels[:, None]).squeeze(1)
+    soft = soft_margin(nn.Identity(), labels)(logits).squeeze(1)
+    torch.testing.assert_close(soft, torch.log(odds / (1 - odds)))
+    assert (soft < label_margin(logits, labels)).all()
+    assert (soft > label_margin(logits, labels) - math.log(3)).all()
+    two = soft_label_margin(logits[:, :2], labels % 2)
+    torch.testing.assert_close(two, label_margin(logits[:, :2], labels % 2))
+    assert torch.autograd.gradcheck(lambda z: soft_label_margin(z, labels), logits.clone().requires_grad_())
+    with pytest.raises(ValueError, match="classes >= 2"):
+        soft_label_margin(logits[:, :1], labels)

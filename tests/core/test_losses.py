@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from art_levelset import SampleNetwork, project
 from art_levelset.core.distances import lp_distance
-from art_levelset.core.losses import geometric_svm_loss, margin_loss, reconstruction_loss, svm_loss
+from art_levelset.core.fields import soft_label_margin
+from art_levelset.core.losses import (
+    geometric_svm_loss,
+    logistic_margin_loss,
+    margin_loss,
+    reconstruction_loss,
+    svm_loss,
+)
 
 DOUBLE = torch.float64
 
@@ -174,3 +181,33 @@ def test_bad_input_is_named(loss: Callable[..., Tensor], arguments: dict[str, ob
     assert torch.isfinite(loss(**GOOD[loss]))
     with pytest.raises(ValueError, match=message):
         loss(**{**GOOD[loss], **arguments})
+
+
+def test_logistic_margins_by_hand() -> None:
+    values, weights = row(0.0, 2.0, -1.0), row(1.0, 0.5, 2.0)
+    expected = (math.log(2) + 0.5 * math.log1p(math.exp(-2)) + 2 * math.log1p(math.exp(1))) / 4
+    loss = logistic_margin_loss(values, weights, total=4)
+    torch.testing.assert_close(loss, torch.tensor(expected, dtype=DOUBLE))
+    assert torch.autograd.gradcheck(lambda v: logistic_margin_loss(v, weights), row(0.3, 2.0, -1.0).requires_grad_())
+    with pytest.raises(ValueError, match="weights"):
+        logistic_margin_loss(values, row(1.0))
+    with pytest.raises(ValueError, match="weights"):
+        logistic_margin_loss(values, -1.0)
+
+
+def test_of_soft_margins_it_is_the_cross_entropy() -> None:
+    logits, labels = torch.randn(20, 5, dtype=DOUBLE), torch.arange(20) % 5
+    loss = logistic_margin_loss(soft_label_margin(logits, labels))
+    torch.testing.assert_close(loss, nn.functional.cross_entropy(logits, labels))
+
+
+def test_its_gradient_moves_the_level_set_by_its_speed() -> None:
+    """d F(p; theta) = |D_xF| times the change of the distance to the level set through p, by the sample network."""
+    field, x = nn.Linear(3, 1, dtype=DOUBLE), torch.randn(1, 3, dtype=DOUBLE)
+    p = x - 2.0 * field.weight / field.weight.norm()
+    speed = field.weight.detach().norm()
+    moving = SampleNetwork(field)(project(field, p.detach(), level=field(p).detach()))
+    by_distance = torch.autograd.grad(lp_distance(x, moving).sum(), list(field.parameters()))
+    by_value = torch.autograd.grad(field(p.detach()).sum(), list(field.parameters()))
+    for distance, value in zip(by_distance, by_value, strict=True):
+        torch.testing.assert_close(speed * distance, value)
