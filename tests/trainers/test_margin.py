@@ -14,6 +14,12 @@ from art.defences.trainer import Trainer
 from torch import nn
 
 from art_levelset import LevelSetMarginTrainer
+from art_levelset.core.fields import soft_margin
+from art_levelset.trainers.augmentation import crop
+from art_levelset.trainers.schedules import Linear
+
+EQ_12 = {"distance": "rho", "warmup": 0.0, "burn_in": 0.0, "max_grad_norm": None}
+"""The paper's objective from the first step on."""
 
 
 def affine(weight: list[list[float]], bias: list[float]) -> nn.Sequential:
@@ -34,7 +40,10 @@ class TestEquation12:
         return affine([(-direction).tolist(), direction.tolist()], [12.0, -12.0])
 
     def batch_loss(self, classifier, module, x, y, **options):
-        trainer = LevelSetMarginTrainer(classifier(module, 2, clip_values=None), seed=0, max_iter=40, **options)
+        trainer = LevelSetMarginTrainer(
+            classifier(module, 2, clip_values=None), seed=0, max_iter=40, **{**EQ_12, **options}
+        )
+        trainer._union = len(x)
         loss, figures = trainer._batch_loss(torch.as_tensor(x), torch.as_tensor(y), None)
         return trainer, loss, figures
 
@@ -70,7 +79,7 @@ class TestEquation12:
         distance = np.abs(self.scores(x)).min() / self.weight.sum().item()
         _, loss, figures = self.batch_loss(classifier, module, x, y, eps=0.9 * distance)
         assert loss is None
-        assert figures == {"accuracy": 1.0, "crossed": 0.0}
+        assert figures == {"accuracy": 1.0, "crossed": 0.0, "margin": pytest.approx(0.9 * distance)}
 
     def test_wrong_sample_out_of_reach_is_pulled_by_the_linearised_distance(self, classifier, module, digits):
         x = digits[0][:8]
@@ -78,7 +87,7 @@ class TestEquation12:
         distances = np.abs(self.scores(x)) / self.weight.sum().item()
         eps = 0.5 * distances.min()
         _, loss, figures = self.batch_loss(classifier, module, x, y, eps=eps)
-        assert figures == {"accuracy": 0.0, "crossed": 0.0}
+        assert figures == {"accuracy": 0.0, "crossed": 0.0, "margin": pytest.approx(-distances.mean(), rel=1e-4)}
         assert loss.item() == pytest.approx(np.mean(eps + distances), rel=1e-4)
 
     def test_weights_and_radii_of_correct_and_incorrect_samples(self, classifier, module, digits):
@@ -94,6 +103,125 @@ class TestEquation12:
         assert self.batch_loss(classifier, module, x, correct, eps=2.0, lam=0.0)[1].item() == 0.0
 
 
+class TestLevels:
+    """The default: a logistic loss at the ends of tracked searches."""
+
+    def trainer(self, classifier, module, **options):
+        options = {"warmup": 0.0, "burn_in": 0.0, "seed": 0, **options}
+        trainer = LevelSetMarginTrainer(classifier(module, clip_values=None), **options)
+        trainer._union = 16
+        return trainer
+
+    def test_of_an_affine_network_every_number_is_known(self, classifier, digits):
+        """F(p) = F(x) - eps |w|_1 for two classes, where sign steps reach the corner of the ball."""
+        direction = torch.linspace(0.1, 1.0, 64)
+        module = affine([(-direction).tolist(), direction.tolist()], [12.0, -12.0])
+        built = classifier(module, 2, clip_values=None)
+        trainer = LevelSetMarginTrainer(built, 0.1, warmup=0.0, burn_in=0.0, seed=0, max_iter=10)
+        x, y = torch.as_tensor(digits[0][:16]), torch.as_tensor(digits[1][:16] % 2)
+        trainer._union = 16
+        loss, figures = trainer._batch_loss(x, y, None)
+        scores = (x.flatten(1) @ (2 * direction) - 24) * (2 * y - 1)
+        lowest = scores - 0.1 * 2 * direction.sum()
+        assert loss.item() == pytest.approx(nn.functional.softplus(-lowest).mean().item(), rel=1e-4)
+        assert figures["margin"] == pytest.approx(lowest.mean().item(), rel=1e-4)
+        assert figures["crossed"] == pytest.approx((lowest <= 0).float().mean().item())
+        loss.backward()
+        weights = torch.sigmoid(-lowest)
+        assert built.model[1].bias.grad[1].item() == pytest.approx((-(2 * y - 1) * weights).mean().item(), rel=1e-3)
+
+    def test_the_soft_loss_is_the_cross_entropy_at_the_ends(self, classifier, digits):
+        module = convnet()
+        trainer = self.trainer(classifier, module, eps=0.2, max_iter=1, eps_step=1e-6)
+        x, y = torch.as_tensor(digits[0][:16]), torch.as_tensor(digits[1][:16])
+        start = trainer._start
+        ends = []
+        trainer._start = lambda *given: ends.append(start(*given)) or ends[0]
+        loss, _ = trainer._batch_loss(x, y, None)
+        assert loss.item() == pytest.approx(nn.functional.cross_entropy(module(ends[0]), y).item(), abs=1e-4)
+
+    def test_a_search_goes_on_where_the_last_one_ended_and_one_step_further(self, classifier, digits):
+        module = convnet()
+        trainer = self.trainer(classifier, module, eps=0.2, max_iter=1, eps_step=0.05)
+        x, y, rows = torch.as_tensor(digits[0][:16]), torch.as_tensor(digits[1][:16]), torch.arange(16) + 5
+        trainer._begin(60)
+        loss, _ = trainer._batch_loss(x, y, rows)
+        loss.backward()
+        trainer.classifier.optimizer.zero_grad()
+        eps, nowhere = torch.full((16,), 0.2), torch.full_like(x, 9.0)
+        tracked = trainer._offsets.start(x, rows, eps, nowhere)
+        assert (tracked - x).abs().max() <= 0.2 + 1e-6
+        field = soft_margin(module, y)
+        assert (field(tracked) < field(x)).all()
+        assert torch.equal(trainer._offsets.start(x, rows + 20, eps, nowhere), nowhere), "others have no offset yet"
+        further, _ = trainer._batch_loss(x, y, rows)
+        assert further.item() > loss.item()
+
+    def test_memory_makes_one_step_as_good_as_many(self, classifier, digits):
+        x, y = digits[0][:1000], digits[1][:1000]
+        robust = {}
+        for tracked in (True, False):
+            torch.manual_seed(0)
+            built = classifier(convnet(), optimizer=None)
+            built = classifier(built.model)
+            trainer = LevelSetMarginTrainer(built, 0.15, seed=0, max_iter=1, eps_step=0.15 / 4, tracked=tracked)
+            trainer.fit(x, y, nb_epochs=8, batch_size=32, verbose=False)
+            robust[tracked] = trainer.history[-1]["accuracy"]
+        assert robust[True] < robust[False] - 0.05, "what tracked searches find is harder"
+
+    def test_without_order_or_with_augmentation_searches_start_at_random(self, classifier, digits):
+        x, y = digits[0][:64], digits[1][:64]
+        trainer = LevelSetMarginTrainer(classifier(convnet()), 0.1, seed=0)
+        trainer.fit(x, y, nb_epochs=1, verbose=False)
+        assert trainer._offsets is not None
+        trainer.fit(x, y, nb_epochs=1, verbose=False, augmentation=crop)
+        assert trainer._offsets is None
+        trainer.fit_generator(NumpyDataGenerator(x, y, batch_size=32), nb_epochs=1, verbose=False)
+        assert trainer._offsets is None
+
+    def test_radii_grow_once(self, classifier, digits):
+        trainer = LevelSetMarginTrainer(classifier(convnet()), 0.1, seed=0, burn_in=0.25, warmup=0.5)
+        seen = []
+        growth = trainer._growth
+        trainer._growth = lambda: seen.append(growth()) or seen[-1]
+        trainer.fit(digits[0][:128], digits[1][:128], nb_epochs=2, batch_size=16, verbose=False)
+        assert seen[:4] == [0.0] * 4
+        np.testing.assert_allclose(seen[4:12], [0.01, *(np.arange(1, 8) / 8)])
+        assert seen[12:] == [1.0] * 4
+        trainer.fit(digits[0][:128], digits[1][:128], nb_epochs=1, batch_size=16, verbose=False)
+        assert seen[16:] == [1.0] * 8
+
+    def test_numbers_of_either_side(self, classifier, digits):
+        x, y = torch.as_tensor(digits[0][:16]), torch.as_tensor(digits[1][:16])
+        losses = {}
+        for name, options in {
+            "all": {},
+            "right": {"lam_incorrect": 0.0},
+            "wrong": {"lam": 0.0},
+            "small": {"eps": 1e-6, "eps_incorrect": 1e-6},
+        }.items():
+            torch.manual_seed(0)
+            trainer = self.trainer(classifier, convnet(), **{"eps": 0.1, **options})
+            losses[name] = trainer._batch_loss(x, y, None)[0].item()
+        assert losses["right"] + losses["wrong"] == pytest.approx(losses["all"], rel=1e-5)
+        assert losses["small"] < losses["all"]
+
+
+@pytest.mark.parametrize("projection", ["false_position", "newton"])
+@pytest.mark.parametrize("boundary", ["hard", "soft"])
+def test_every_way_to_the_boundary_trains(classifier, digits, projection, boundary):
+    torch.manual_seed(0)
+    trainer = LevelSetMarginTrainer(
+        classifier(convnet()), 0.5, norm=2, distance="lp", boundary=boundary, projection=projection, seed=0
+    )
+    trainer.fit(digits[0][:640], digits[1][:640], nb_epochs=6, batch_size=32, verbose=False)
+    first, last = trainer.history[0], trainer.history[-1]
+    assert last["loss"] < first["loss"] / 2
+    if boundary == "hard":  # the soft one needs logits of some scale before a sample counts as right
+        assert last["accuracy"] > 0.5
+        assert last["margin"] > 0
+
+
 def convnet() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10)
@@ -103,7 +231,7 @@ def convnet() -> nn.Sequential:
 def accuracy_after_training_from_scratch(classifier, digits, seed: int) -> float:
     """Adam at 1e-3 from a random start, no other loss first."""
     torch.manual_seed(seed)
-    trainer = LevelSetMarginTrainer(classifier(convnet()), eps=0.15, seed=seed, max_iter=5)
+    trainer = LevelSetMarginTrainer(classifier(convnet()), eps=0.15, seed=seed, max_iter=5, **EQ_12)
     trainer.fit(digits[0][:800], digits[1][:800], nb_epochs=5, batch_size=32, verbose=False)
     return trainer.history[-1]["accuracy"]
 
@@ -124,13 +252,13 @@ def test_without_the_linearised_distance_it_does_die(classifier, digits, monkeyp
 def test_more_robust_than_plain_training_against_arts_own_attack(classifier, digits):
     x, y = digits
     accuracies = {}
-    for name in ("plain", "level set"):
+    for name, options in {"plain": {}, "level set": {}, "eq. 12": EQ_12}.items():
         torch.manual_seed(0)
         trained = classifier()
         if name == "plain":
             trained.fit(x[:1400], y[:1400], batch_size=64, nb_epochs=15)
         else:
-            LevelSetMarginTrainer(trained, eps=0.15, seed=0).fit(
+            LevelSetMarginTrainer(trained, eps=0.15, seed=0, **options).fit(
                 x[:1400], y[:1400], batch_size=64, nb_epochs=15, verbose=False
             )
         attack = ProjectedGradientDescentPyTorch(trained, eps=0.1, eps_step=0.01, max_iter=20, verbose=False)
@@ -138,13 +266,14 @@ def test_more_robust_than_plain_training_against_arts_own_attack(classifier, dig
         accuracies[name] = (trained.predict(adversarial).argmax(1) == y[1400:]).mean()
         assert (trained.predict(x[1400:]).argmax(1) == y[1400:]).mean() > 0.9
     assert accuracies["level set"] > accuracies["plain"] + 0.15
+    assert accuracies["eq. 12"] > accuracies["plain"] + 0.15
 
 
 def test_warns_when_the_network_is_constant(classifier, digits, caplog):
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     nn.init.zeros_(module[1].weight)
     nn.init.zeros_(module[1].bias)
-    trainer = LevelSetMarginTrainer(classifier(module), eps=0.1, seed=0)
+    trainer = LevelSetMarginTrainer(classifier(module), eps=0.1, seed=0, **EQ_12)
     trainer.fit(digits[0][:64], digits[1][:64], nb_epochs=3, verbose=False)
     assert caplog.text.count("the network is constant") == 1
 
@@ -183,7 +312,7 @@ class TestInsideART:
         for training in (True, False):
             module.train(training)
             before = module[2].running_mean.clone()
-            trainer = LevelSetMarginTrainer(classifier(module), eps=0.1, seed=0)
+            trainer = LevelSetMarginTrainer(classifier(module), eps=0.1, seed=0, burn_in=0.0)
             trainer.fit(x, y, (x, y), nb_epochs=1, verbose=False)
             assert all(part.training == training for part in module.modules())
             assert not torch.equal(before, module[2].running_mean), "BatchNorm must follow the clean batches"
@@ -261,7 +390,14 @@ class TestBadInput:
             ({"eps": 0.1, "lam": -1.0}, "lam"),
             ({"eps": 0.1, "max_iter": 0}, "max_iter"),
             ({"eps": 0.1, "norm": 1}, "norm"),
-            ({"eps": 0.1, "norm": 2}, "rho"),
+            ({"eps": 0.1, "norm": 2, "distance": "rho"}, "rho"),
+            ({"eps": 0.1, "boundary": "smooth"}, "boundary"),
+            ({"eps": 0.1, "projection": "line"}, "projection"),
+            ({"eps": 0.1, "lam_incorrect": math.inf}, "lam_incorrect"),
+            ({"eps": 0.1, "eps_step_incorrect": 0.0}, "eps_step_incorrect"),
+            ({"eps": 0.1, "warmup": 1.5}, "warmup"),
+            ({"eps": 0.1, "burn_in": 1.0}, "burn_in"),
+            ({"eps": Linear(0.0, -1.0, 5)}, "eps"),
             ({"eps": 0.1, "distance": "l2"}, "distance"),
         ],
     )

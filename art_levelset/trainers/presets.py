@@ -1,0 +1,151 @@
+"""
+Presets: all settings of a training run by name, the paper's runs (Section 5.2) and the project's own.
+
+The paper's are eq. 12 with rho and hard boundaries, no warm-up, searches from random starts; where paper and released
+code differ they follow the code, which made the published figures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from art.estimators.classification import PyTorchClassifier
+from torch import Tensor
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
+
+from art_levelset.trainers._options import Augmentation
+from art_levelset.trainers.augmentation import crop_and_flip
+from art_levelset.trainers.callbacks import Callback
+from art_levelset.trainers.margin import LevelSetMarginTrainer
+from art_levelset.trainers.schedules import Linear, Trapezoid
+
+
+@dataclass(frozen=True)
+class Preset:
+    """
+    The settings of a run.
+
+    :param data: The data set that it is for.
+    :param architecture: The network's name in :data:`art_levelset.models.CLASSIFIERS`.
+    :param options: Of :class:`LevelSetMarginTrainer`, beside the classifier and the seed.
+    :param learning_rate: Adam's, > 0; with `milestones` empty the peak of a :class:`Trapezoid`.
+    :param nb_epochs: Passes over the data.
+    :param weight_decay: Adam's, >= 0.
+    :param milestones: Epochs after which the learning rate is divided by ten.
+    :param batch_size: Samples a step.
+    :param augmentation: Of the samples, or None.
+    """
+
+    data: str
+    architecture: str
+    options: Mapping[str, Any]
+    learning_rate: float
+    nb_epochs: int
+    weight_decay: float = 0.0
+    milestones: tuple[int, ...] = ()
+    batch_size: int = 128
+    augmentation: Augmentation | None = None
+
+    def optimizer(self, parameters: Iterable[Tensor]) -> Optimizer:
+        """
+        The optimizer.
+
+        :param parameters: The network's.
+        :return: Adam.
+        """
+        return Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+
+    def trainer(self, classifier: PyTorchClassifier, seed: int | None = None) -> LevelSetMarginTrainer:
+        """
+        The trainer.
+
+        :param classifier: A classifier with :meth:`optimizer`.
+        :param seed: Seed of all that is random.
+        :return: The trainer.
+        """
+        return LevelSetMarginTrainer(classifier, seed=seed, **self.options)
+
+    def schedule(self, optimizer: Optimizer) -> tuple[LRScheduler | None, list[Callback]]:
+        """
+        What changes the learning rate.
+
+        :param optimizer: The optimizer.
+        :return: `scheduler` and `callbacks` of `fit`.
+        """
+        if self.milestones:
+            return MultiStepLR(optimizer, list(self.milestones)), []
+        return None, [Trapezoid(self.learning_rate)]
+
+
+_PAPER: Mapping[str, Any] = {
+    "norm": math.inf,
+    "distance": "rho",
+    "boundary": "hard",
+    "tracked": False,
+    "warmup": 0.0,
+    "burn_in": 0.0,
+    "max_grad_norm": None,
+}
+"""Eq. 12 as the paper has it."""
+
+_CIFAR10: Mapping[str, Any] = {
+    **_PAPER,
+    "eps": Linear(0.001, 0.045, 50),
+    "eps_incorrect": 0.05,
+    "eps_step": Linear(0.007 * 0.001 / 0.031, 0.007 * 0.045 / 0.031, 50),
+    "eps_step_incorrect": 0.007,
+    "max_iter": 20,
+}
+
+PRESETS: Mapping[str, Preset] = {
+    "paper-mnist": Preset(
+        data="mnist",
+        architecture="convnet4a",
+        options={
+            **_PAPER,
+            "eps": 0.4,
+            "eps_incorrect": 0.5,
+            "eps_step": 0.01 * 0.4 / 0.3,
+            "eps_step_incorrect": 0.01,
+            "max_iter": 40,
+        },
+        learning_rate=1e-3,
+        nb_epochs=200,
+        milestones=(40, 100, 140),
+    ),
+    "paper-cifar10-convnet4b": Preset(
+        data="cifar10",
+        architecture="convnet4b",
+        options={**_CIFAR10, "lam": 11.0},
+        learning_rate=1e-3,
+        nb_epochs=200,
+        milestones=(40, 100, 140),
+        augmentation=crop_and_flip,
+    ),
+    "paper-cifar10-resnet18": Preset(
+        data="cifar10",
+        architecture="resnet18",
+        options={**_CIFAR10, "lam": 4.0},
+        learning_rate=1e-4,
+        nb_epochs=200,
+        weight_decay=1e-6,
+        milestones=(40, 100, 140),
+        augmentation=crop_and_flip,
+    ),
+    "mnist": Preset(data="mnist", architecture="convnet4a", options={"eps": 0.3}, learning_rate=5e-3, nb_epochs=20),
+    "fashion_mnist": Preset(
+        data="fashion_mnist", architecture="convnet4a", options={"eps": 0.1}, learning_rate=5e-3, nb_epochs=20
+    ),
+    "cifar10": Preset(
+        data="cifar10",
+        architecture="convnet4b",
+        options={"eps": 8 / 255},
+        learning_rate=2e-3,
+        nb_epochs=30,
+    ),
+}
+"""By name: `paper-...` the paper's runs, the others this project's, named after their data."""

@@ -1,0 +1,120 @@
+"""
+Schedules: numbers that change while training goes on.
+
+A radius or a weight may be a number or a function of the epochs done, of which :class:`Linear` is the paper's. A
+learning rate that changes within epochs, as short training wants it, is a callback: :class:`Trapezoid`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from art_levelset.trainers.callbacks import Callback
+
+if TYPE_CHECKING:
+    from art_levelset.trainers._loop import LoopTrainer
+
+Schedule: TypeAlias = "float | Callable[[float], float]"
+"""A number, or a function of the epochs done in the trainer's life, with the fraction of the present one."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """
+    From one number to another, linearly in the epochs done, and constant afterwards.
+
+    :param start: The number at the start of training.
+    :param end: That after `nb_epochs`.
+    :param nb_epochs: The epochs between them, > 0.
+    :raises ValueError: If a number is not finite, or `nb_epochs` not positive.
+    """
+
+    start: float
+    end: float
+    nb_epochs: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.start) and math.isfinite(self.end)):
+            raise ValueError(f"start and end must be finite, got {self.start} and {self.end}")
+        if not (self.nb_epochs > 0 and math.isfinite(self.nb_epochs)):
+            raise ValueError(f"nb_epochs must be positive and finite, got {self.nb_epochs}")
+
+    def __call__(self, epochs: float) -> float:
+        """
+        The number at a time.
+
+        :param epochs: The epochs done, >= 0.
+        :return: The number.
+        """
+        return self.start + (self.end - self.start) * min(epochs / self.nb_epochs, 1.0)
+
+
+def value_at(schedule: Schedule, epochs: float) -> float:
+    """
+    The value of a schedule.
+
+    :param schedule: A number or a function.
+    :param epochs: The epochs done, >= 0.
+    :return: The number itself, or what the function returns.
+    """
+    return float(schedule(epochs)) if callable(schedule) else float(schedule)
+
+
+def check_schedule(name: str, schedule: Schedule, least: float = 0.0, strict: bool = True) -> None:
+    """
+    Check the value of a schedule at the start of training.
+
+    :param name: What the caller calls it.
+    :param schedule: The schedule.
+    :param least: What the value must exceed.
+    :param strict: Whether it must exceed it, rather than reach it.
+    :raises ValueError: If it does not, or is not finite.
+    """
+    value = value_at(schedule, 0.0)
+    if not math.isfinite(value) or value < least or (strict and value == least):
+        raise ValueError(f"{name} must be {'>' if strict else '>='} {least:g} and finite, got {value}")
+
+
+@dataclass
+class Trapezoid(Callback):
+    """
+    A learning rate that grows linearly, is held, and falls linearly to zero, step by step over one `fit`.
+
+    :param peak: The learning rate that is held, > 0.
+    :param grown: The part of the training after which it is reached, in [0, 1].
+    :param held: The part of the training until which it is held, in [grown, 1].
+    :raises ValueError: If a number is out of range.
+    """
+
+    peak: float
+    grown: float = 0.1
+    held: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not (self.peak > 0 and math.isfinite(self.peak)):
+            raise ValueError(f"peak must be positive and finite, got {self.peak}")
+        if not 0 <= self.grown <= self.held <= 1:
+            raise ValueError(f"grown and held must be in order in [0, 1], got {self.grown} and {self.held}")
+
+    def factor(self, fraction: float) -> float:
+        """
+        The learning rate as a part of its peak.
+
+        :param fraction: The part of the training that has passed, in [0, 1].
+        :return: In [0, 1]; a tenth at the start.
+        """
+        if fraction < self.grown:
+            return 0.1 + 0.9 * fraction / self.grown
+        return 1.0 if fraction <= self.held else (1.0 - fraction) / (1.0 - self.held)
+
+    def on_batch_begin(self, trainer: LoopTrainer) -> None:
+        """
+        Set the learning rate of the step.
+
+        :param trainer: The trainer.
+        """
+        for group in trainer.classifier.optimizer.param_groups:
+            group["lr"] = self.peak * self.factor(trainer.progress.fraction)

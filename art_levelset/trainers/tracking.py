@@ -1,0 +1,104 @@
+"""
+Tracked searches: where each sample's search ended, kept from one epoch to the next.
+
+The level sets move little between two visits to a sample, so the next search goes on where the last one ended, and one
+or two steps an epoch do what ten from a random start do (adversarial training with transferable examples). Offsets are
+kept in units of the sample's radius, one byte a coordinate, so they follow a radius that grows.
+
+| Paper link: https://arxiv.org/abs/1912.11969
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from art_levelset.core.balls import column
+from art_levelset.trainers.distributed import World
+
+_SCALE = 127
+
+
+class Offsets:
+    """
+    The last offsets of the samples of a data set, in main memory: as many bytes as its inputs have entries.
+
+    :param count: Number of samples.
+    :param shape: The shape of one.
+    """
+
+    def __init__(self, count: int, shape: tuple[int, ...]) -> None:
+        self._offsets = torch.zeros(count, *shape, dtype=torch.int8)
+        self._known = torch.zeros(count, dtype=torch.bool)
+        self._fresh = torch.zeros(count, dtype=torch.bool)
+
+    def fits(self, count: int, shape: tuple[int, ...]) -> bool:
+        """
+        Whether these are offsets for such a data set.
+
+        :param count: Number of samples.
+        :param shape: The shape of one.
+        :return: Whether both are the same.
+        """
+        return self._offsets.shape == (count, *shape)
+
+    def start(self, x: Tensor, rows: Tensor, eps: Tensor, otherwise: Tensor) -> Tensor:
+        """
+        Where the searches of a batch begin.
+
+        :param x: Samples, (batch, ...).
+        :param rows: Their numbers in the data set, (batch,).
+        :param eps: Their radii, (batch,).
+        :param otherwise: Where those begin that have no offset yet, (batch, ...).
+        :return: Points, (batch, ...).
+        """
+        rows = rows.cpu()
+        offsets = self._offsets[rows].to(x.device, x.dtype)
+        return torch.where(column(self._known[rows].to(x.device), x), x + column(eps / _SCALE, x) * offsets, otherwise)
+
+    def store(self, x: Tensor, rows: Tensor, ends: Tensor, eps: Tensor) -> None:
+        """
+        Keep where the searches of a batch ended.
+
+        :param x: Samples, (batch, ...).
+        :param rows: Their numbers in the data set, (batch,).
+        :param ends: Where their searches ended, (batch, ...).
+        :param eps: Their radii, (batch,), > 0.
+        """
+        rows = rows.cpu()
+        offsets = ((ends - x) * column(_SCALE / eps, x)).round().clamp(-_SCALE, _SCALE)
+        self._offsets[rows] = offsets.to("cpu", torch.int8)
+        self._known[rows] = self._fresh[rows] = True
+
+    def merge(self, world: World) -> None:
+        """
+        Tell all processes what each has stored since the last time: a sample's next visit may be another's.
+
+        :param world: The processes, all of which must call this. No two may have stored the same sample.
+        """
+        if world.size > 1:
+            fresh = world.sum(self._fresh.to(torch.int8)).bool()
+            self._offsets[fresh & ~self._fresh] = 0
+            stored = world.sum(torch.where(column(fresh, self._offsets), self._offsets, 0).to(torch.int8))
+            self._offsets = torch.where(column(fresh, stored), stored, self._offsets)
+            self._known |= fresh
+        self._fresh.zero_()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """
+        What a checkpoint keeps.
+
+        :return: Tensors.
+        """
+        return {"offsets": self._offsets, "known": self._known}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """
+        Go on from a checkpoint.
+
+        :param state: What :meth:`state_dict` returned.
+        """
+        self._offsets, self._known = state["offsets"], state["known"]
