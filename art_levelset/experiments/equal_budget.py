@@ -1,0 +1,328 @@
+"""
+Robust trainers at the same cost: each trains a network from scratch for the same processor time, and all are attacked.
+
+The budget is processor time on one thread, so that runs side by side on several cores, or under other load, are
+comparable. All rows have the same batches of 128, Adam, and, except for the paper's preset, whose learning rate is
+constant as the paper's is for 40 epochs, the same trapezoidal learning rate. ART's trainers are called for 20 batches
+at a time, their own way of working unaltered. A killed run goes on: finished networks and attacks are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from art.attacks.evasion import ProjectedGradientDescent
+from art.defences.trainer import AdversarialTrainerMadryPGD, AdversarialTrainerTRADESPyTorch
+from art.estimators.classification import PyTorchClassifier
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from art_levelset.adapters.autoattack import AutoAttack
+from art_levelset.adapters.base import Attack
+from art_levelset.adapters.memo import Memo
+from art_levelset.evaluation import evaluate, pgd
+from art_levelset.evaluation.calibration import calibration
+from art_levelset.evaluation.datasets import Split, load
+from art_levelset.evaluation.writing import write_text
+from art_levelset.models import CLASSIFIERS
+from art_levelset.trainers._loop import LoopTrainer
+from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
+from art_levelset.trainers.callbacks import Callback, StopTraining
+from art_levelset.trainers.margin import LevelSetMarginTrainer
+from art_levelset.trainers.presets import PRESETS
+from art_levelset.trainers.schedules import Trapezoid
+
+BATCH_SIZE = 128
+ATTACK_STEPS = 10
+EVALUATION_STEPS = 40
+CHUNK = 20 * BATCH_SIZE
+"""Samples that ART's trainers are given at a time."""
+
+LEARNING_RATE = {"mnist": 5e-3, "fashion_mnist": 5e-3, "cifar10": 2e-3}
+EPS = {"mnist": 0.3, "fashion_mnist": 0.1, "cifar10": 8 / 255}
+
+
+class Deadline(Callback):
+    """
+    Training for a given processor time: progress is the part of it that is spent.
+
+    :param seconds: Processor time of this process, > 0.
+    :param learning_rate: The schedule; None for a constant learning rate.
+    """
+
+    def __init__(self, seconds: float, learning_rate: Trapezoid | None) -> None:
+        self.seconds, self.learning_rate = seconds, learning_rate
+        self.started = time.process_time()
+        self.steps = 0
+
+    @property
+    def fraction(self) -> float:
+        """The part of the time that is spent."""
+        return min((time.process_time() - self.started) / self.seconds, 1.0)
+
+    def set_rate(self, optimizer: torch.optim.Optimizer) -> None:
+        """
+        Set the learning rate that belongs to the time.
+
+        :param optimizer: The optimizer.
+        """
+        if self.learning_rate is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate.peak * self.learning_rate.factor(self.fraction)
+
+    def on_batch_begin(self, trainer: LoopTrainer) -> None:
+        """
+        Tell the trainer where it is, or stop it.
+
+        :param trainer: The trainer.
+        :raises StopTraining: If the time is up.
+        """
+        if self.fraction >= 1:
+            raise StopTraining
+        trainer.progress = replace(trainer.progress, fraction=self.fraction)
+        self.set_rate(trainer.classifier.optimizer)
+        self.steps += 1
+
+
+Fit = Callable[[PyTorchClassifier, NDArray[Any], NDArray[Any], Deadline, int], int]
+"""Trains until the deadline; returns the number of steps."""
+
+
+def _loop(make: Callable[[PyTorchClassifier, int], LoopTrainer]) -> Fit:
+    def fit(classifier: PyTorchClassifier, x: NDArray[Any], y: NDArray[Any], deadline: Deadline, seed: int) -> int:
+        make(classifier, seed).fit(x, y, nb_epochs=10**6, batch_size=BATCH_SIZE, callbacks=[deadline], verbose=False)
+        return deadline.steps
+
+    return fit
+
+
+def _chunks(make: Callable[[PyTorchClassifier], Any]) -> Fit:
+    """Anything with ART's `fit`, called for one chunk of samples after the other."""
+
+    def fit(classifier: PyTorchClassifier, x: NDArray[Any], y: NDArray[Any], deadline: Deadline, seed: int) -> int:
+        trainer, generator, steps = make(classifier), np.random.default_rng(seed), 0
+        np.random.seed(seed)  # noqa: NPY002  # ART's trainers shuffle and start with it
+        torch.manual_seed(seed)
+        while True:
+            order = generator.permutation(len(x))
+            for first in range(0, len(x) - CHUNK + 1, CHUNK):
+                if deadline.fraction >= 1:
+                    return steps
+                deadline.set_rate(classifier.optimizer)
+                rows = order[first : first + CHUNK]
+                with contextlib.redirect_stderr(io.StringIO()):  # a progress bar for each chunk
+                    trainer.fit(x[rows], y[rows], nb_epochs=1, batch_size=BATCH_SIZE)
+                steps += math.ceil(CHUNK / BATCH_SIZE)
+
+    return fit
+
+
+def rows(data: str) -> dict[str, Fit]:
+    """
+    The rows of the table.
+
+    :param data: The data set's name, a key of :data:`EPS`.
+    :return: How each trains, by name.
+    """
+    eps = EPS[data]
+    attack: dict[str, Any] = {"eps": eps, "max_iter": ATTACK_STEPS}
+    paper = PRESETS["paper-cifar10-convnet4b" if data == "cifar10" else "paper-mnist"].options
+    if data == "fashion_mnist":  # the paper's ratios
+        paper = {**paper, "eps": 4 / 3 * eps, "eps_incorrect": 5 / 3 * eps, "eps_step": eps * 4 / 90}
+        paper["eps_step_incorrect"] = eps / 30
+
+    def art_trades(classifier: PyTorchClassifier) -> AdversarialTrainerTRADESPyTorch:
+        options = {**attack, "eps_step": 2.5 * eps / ATTACK_STEPS, "batch_size": BATCH_SIZE, "verbose": False}
+        return AdversarialTrainerTRADESPyTorch(
+            classifier, ProjectedGradientDescent(classifier, num_random_init=1, **options), beta=6.0
+        )
+
+    def level_sets(classifier: PyTorchClassifier, seed: int, **options: Any) -> LevelSetMarginTrainer:
+        return LevelSetMarginTrainer(classifier, seed=seed, **{"eps": eps, **options})
+
+    return {
+        "standard": _chunks(lambda classifier: classifier),
+        "Madry (ART)": _chunks(
+            lambda classifier: AdversarialTrainerMadryPGD(
+                classifier, eps_step=2.5 * eps / ATTACK_STEPS, batch_size=BATCH_SIZE, **attack
+            )
+        ),
+        "TRADES (ART)": _chunks(art_trades),
+        "Madry": _loop(lambda classifier, seed: MadryTrainer(classifier, seed=seed, **attack)),
+        "TRADES": _loop(lambda classifier, seed: TRADESTrainer(classifier, seed=seed, **attack)),
+        "level sets, paper": _loop(partial(level_sets, **paper)),
+        "level sets": _loop(level_sets),
+        "level sets, not tracked": _loop(partial(level_sets, tracked=False)),
+        "level sets, hard boundary": _loop(partial(level_sets, boundary="hard")),
+        "level sets, eq. 12 with rho": _loop(partial(level_sets, distance="rho")),
+        "level sets, eq. 12 with rho, tracked": _loop(partial(level_sets, distance="rho", tracked=True, max_iter=2)),
+        "level sets, eq. 12 with L_p": _loop(partial(level_sets, distance="lp")),
+        "level sets, eq. 12, soft": _loop(partial(level_sets, distance="lp", boundary="soft")),
+        "level sets, 2 steps": _loop(partial(level_sets, max_iter=2)),
+        "level sets, eps 1.1": _loop(partial(level_sets, eps=1.1 * eps)),
+        "level sets, averaged": _loop(partial(level_sets, ema_decay=0.998)),
+        "level sets, no warm-up": _loop(partial(level_sets, warmup=0.0)),
+        "level sets, no burn-in": _loop(partial(level_sets, burn_in=0.0)),
+    }
+
+
+HEADLINE = ("standard", "Madry (ART)", "TRADES (ART)", "Madry", "TRADES", "level sets, paper", "level sets")
+"""The rows of the table; the others are its ablations."""
+
+
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """
+    Declare the arguments.
+
+    :param parser: The experiment's parser.
+    """
+    parser.add_argument("--data", choices=sorted(EPS), default="mnist", help="the data set (default: mnist)")
+    parser.add_argument("--data-file", type=Path, required=True, metavar="FILE", help="the data set as an .npz file")
+    parser.add_argument("--arch", choices=sorted(CLASSIFIERS), default="convnet4a", help="default: convnet4a")
+    parser.add_argument("--seconds", type=float, default=1200.0, help="processor time of a training (default: 1200)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="default: 0 1")
+    parser.add_argument("--rows", nargs="+", default=list(HEADLINE), metavar="NAME", help="default: the headline's")
+    parser.add_argument("--nb-examples", type=int, default=1000, metavar="N", help="attacked images (default: 1000)")
+    parser.add_argument("--validation", action="store_true", help="attack the last 5,000 training images, not the test")
+    parser.add_argument("--no-autoattack", action="store_true", help="PGD only")
+    parser.add_argument("--work-dir", type=Path, required=True, metavar="DIR", help="networks and finished attacks")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the results, JSON")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """
+    Train and attack what is not yet in the results.
+
+    :param arguments: As :func:`add_parser` declares them.
+    :return: The table in Markdown.
+    :raises ValueError: If a row is not known or a number out of range.
+    """
+    known = rows(arguments.data)
+    for name in arguments.rows:
+        if name not in known:
+            raise ValueError(f"rows: {name!r} is none of {', '.join(known)}")
+    if not arguments.seconds > 0:
+        raise ValueError(f"seconds must be positive, got {arguments.seconds}")
+    torch.set_num_threads(1)
+    train = load(arguments.data_file, train=True)
+    x, y = train.x, train.y
+    if arguments.validation:
+        attacked = (x[-5000:], y[-5000:])
+        x, y = x[:-5000], y[:-5000]
+    else:
+        test = load(arguments.data_file)
+        attacked = (test.x, test.y)
+    arguments.work_dir.mkdir(parents=True, exist_ok=True)
+    for seed in arguments.seeds:
+        for name in arguments.rows:
+            key = f"{arguments.data} {arguments.arch} {arguments.seconds:g} {name} {seed}"
+            model, about = _trained(known[name], x, y, key, seed, arguments)
+            result = _attacked(model, attacked, arguments)
+            _add({"name": name, "seed": seed, **about, **result}, arguments)
+    return table(json.loads(arguments.output.read_text()))
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """
+    The means over the seeds.
+
+    :param results: What :func:`run` has written.
+    :return: A table in Markdown, percent.
+    """
+    names = list(dict.fromkeys(row["name"] for row in results["rows"]))
+    columns = ["clean", "cross_entropy", "margin", "autoattack", "ece", "logit_margin", "epochs"]
+    lines = ["| training | " + " | ".join(columns) + " | seeds |", "|---" * (len(columns) + 2) + "|"]
+    for name in names:
+        runs = [row for row in results["rows"] if row["name"] == name]
+        cells = []
+        for column in columns:
+            found = [row[column] for row in runs if row.get(column) is not None]
+            scale = 1 if column in ("epochs", "logit_margin") else 100
+            cells.append(f"{scale * float(np.mean(found)):.1f}" if found else "")
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {len(runs)} |")
+    return "\n".join(lines)
+
+
+def _trained(
+    fit: Fit, x: NDArray[Any], y: NDArray[Any], key: str, seed: int, arguments: argparse.Namespace
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network, trained now or before, and what its training was."""
+    torch.manual_seed(seed)
+    model = CLASSIFIERS[arguments.arch](nb_classes=10, input_shape=x.shape[1:])
+    path = arguments.work_dir / f"{key.replace(' ', '_').replace(',', '').replace('(', '').replace(')', '')}.pt"
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["weights"])
+        return model.eval(), state["about"]
+    paper = "paper" in key
+    rate = PRESETS["paper-mnist"].learning_rate if paper else LEARNING_RATE[arguments.data]
+    classifier = PyTorchClassifier(
+        _Whole(model),
+        nn.CrossEntropyLoss(),
+        tuple(x.shape[1:]),
+        10,
+        torch.optim.Adam(model.parameters(), lr=rate),
+        clip_values=(0.0, 1.0),
+        device_type="cpu",
+    )
+    deadline = Deadline(arguments.seconds, None if paper else Trapezoid(rate))
+    steps = fit(classifier, x, y, deadline, seed)
+    about = {"steps": steps, "epochs": steps * BATCH_SIZE / len(x), "learning_rate": rate}
+    partial_path = path.with_suffix(".part")
+    torch.save({"weights": model.state_dict(), "about": about}, partial_path)
+    partial_path.rename(path)
+    return model.eval(), about
+
+
+class _Whole(nn.Module):
+    """A network whose layers are not seen: ART's TRADES trainer fails on an nn.Sequential, whose layers ART returns."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.network(x)
+        return outputs
+
+
+def _attacked(model: nn.Module, data: Split, arguments: argparse.Namespace) -> dict[str, Any]:
+    memo, eps = Memo(arguments.work_dir / "attacks"), EPS[arguments.data]
+    count = arguments.nb_examples
+    native = partial(pgd, eps=eps, eps_step=eps / 30, max_iter=EVALUATION_STEPS)
+    attacks: dict[str, Attack] = {"cross_entropy": native, "margin": partial(native, loss="margin")}
+    if not arguments.no_autoattack:
+        attacks["autoattack"] = AutoAttack(eps=eps, memo=memo)
+    report = evaluate(model, data[0][:count], data[1][:count], attacks, batch_size=100, memo=memo, verbose=False)
+    logits = calibration(model, *data)
+    return {
+        "clean": logits.accuracy,
+        **{attacked.name: attacked.accuracy for attacked in report.attacks},
+        "ece": logits.ece,
+        "logit_margin": logits.margin,
+        "n_examples": count,
+    }
+
+
+def _add(row: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Put a row into the results, in place of one of the same name and seed."""
+    results: dict[str, Any] = {"rows": []}
+    if arguments.output.exists():
+        results = json.loads(arguments.output.read_text())
+    settings = {name: getattr(arguments, name) for name in ("data", "arch", "seconds", "nb_examples", "validation")}
+    if results.get("settings", settings) != settings:
+        raise ValueError(f"output: {arguments.output} has results of other settings: {results['settings']}")
+    others = [other for other in results["rows"] if (other["name"], other["seed"]) != (row["name"], row["seed"])]
+    write_text(json.dumps({"settings": settings, "rows": [*others, row]}, indent=2) + "\n", arguments.output)
