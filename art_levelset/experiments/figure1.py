@@ -32,6 +32,7 @@ from torch import nn
 from art_levelset.models import fc_1
 from art_levelset.trainers.geometric_svm import GeometricSVMTrainer
 from art_levelset.trainers.margin import LevelSetMarginTrainer
+from art_levelset.trainers.presets import EQ_12
 
 EPS = 0.03
 """The distance that (b) and (c) ask for, and that the points leave room for: those of two classes are 0.09 apart."""
@@ -142,12 +143,14 @@ _TRAINING: dict[str, tuple[str, float, Fit]] = {
     "b": (
         f"eq. 12, L∞, ε = {EPS}",
         3e-3,
-        lambda classifier, seed: LevelSetMarginTrainer(classifier, EPS, seed=seed).fit,
+        lambda classifier, seed: LevelSetMarginTrainer(classifier, EPS, seed=seed, **EQ_12).fit,
     ),
     "c": (
         f"eq. 12, L₂, ε = {EPS}",
         3e-3,
-        lambda classifier, seed: LevelSetMarginTrainer(classifier, EPS, norm=2, distance="lp", seed=seed).fit,
+        lambda classifier, seed: LevelSetMarginTrainer(
+            classifier, EPS, seed=seed, **{**EQ_12, "norm": 2, "distance": "lp"}
+        ).fit,
     ),
     "d": (
         "geometric SVM, eq. 11",
