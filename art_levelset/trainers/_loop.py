@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
     :param classifier: An ART PyTorchClassifier with an optimizer.
     :param seed: Seed of all that is random, >= 0; None to draw it from torch's global generator.
     :param ema_decay: The decay of an exponential moving average of the weights, in [0, 1), such as 0.999; None for no
-           average. Validation looks at the average, and `fit` leaves it in the classifier.
+           average. Validation looks at the average, and `fit` leaves it in the classifier: a further `fit` starts from
+           it, while one that goes on from a checkpoint has the weights themselves.
     :param max_grad_norm: The largest L_2 norm of a step's gradient, > 0, to which a longer one is scaled; None for no
            limit.
     :param execution: How the passes of the search are executed.
@@ -308,7 +310,8 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
                             device = self.classifier.device
                             figures |= validate(self._network, *validation, attack, self._world, device)
                         self.history.append(figures)
-                        stopped = _all_called(callbacks, self, figures)
+                        calls = [partial(callback.on_epoch_end, self, figures) for callback in callbacks]
+                        stopped = self._world.any(_asked(calls))
                         figures.update({name: _number(value) for name, value in figures.items()})
                     if checkpoints is not None:
                         checkpoints.write(training.state(first, stopped), len(self.history))
@@ -330,8 +333,8 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
             done = epoch + number / nb_batches
             self.progress = Progress(epoch, done, (done - first) / options.nb_epochs)
             self._randomness.manual_seed(_step_seed(self.seed, epoch, number))
-            for callback in callbacks:
-                callback.on_batch_begin(self)
+            if self._world.any(_asked([partial(callback.on_batch_begin, self) for callback in callbacks])):
+                raise StopTraining
             x, y, rows = self._share(batch, options.augmentation)
             stepped, figures = self._step(x, y, rows)
             without_gradient += not stepped
@@ -427,12 +430,12 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         return inputs, integer_labels(y, len(inputs), self.classifier.nb_classes, y_name)
 
 
-def _all_called(callbacks: Sequence[Callback], trainer: LoopTrainer, figures: dict[str, float]) -> bool:
-    """Tell every callback of the epoch's end; whether one wants to stop."""
+def _asked(calls: Sequence[Callable[[], None]]) -> bool:
+    """Make all calls; whether one of them asks for training to stop."""
     stop = False
-    for callback in callbacks:
+    for call in calls:
         try:
-            callback.on_epoch_end(trainer, figures)
+            call()
         except StopTraining:
             stop = True
     return stop

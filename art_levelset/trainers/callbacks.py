@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class StopTraining(Exception):
-    """Raised by a callback to end training: after an epoch, or, before a batch, in the middle of one."""
+    """Raised by a callback, in any process, to end training: after an epoch, or before a batch in the middle of one."""
 
 
 class Callback:

@@ -44,6 +44,8 @@ class Checkpoints:
         self.folder = Path(folder)
         self._world = world
         self._last: Path | None = None
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError(f"checkpoint_dir: {self.folder} is a file")
         if world.main:
             self.folder.mkdir(parents=True, exist_ok=True)
 

@@ -234,6 +234,11 @@ class TestDamage:
 
 
 class TestSafety:
+    def test_a_file_where_the_folder_shall_be(self, tmp_path):
+        (tmp_path / "run").write_text("")
+        with pytest.raises(NotADirectoryError, match="checkpoint_dir"):
+            run(tmp_path / "run", nb_epochs=1)
+
     def test_only_plain_values_are_written(self, tmp_path):
         class Clever(Callback):
             def state_dict(self):
