@@ -9,7 +9,9 @@ shares, each weighted with its part of the samples. Every process then takes the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any, TypeVar
@@ -107,9 +109,7 @@ class World:
         """
         if self.size == 1:
             return flag
-        count = torch.tensor(float(flag), device="cuda" if distributed.get_backend() == "nccl" else "cpu")
-        distributed.all_reduce(count)
-        return bool(count > 0)
+        return bool(self.sum(torch.tensor(float(flag))) > 0)
 
     def barrier(self) -> None:
         """Wait until every process is here."""
@@ -151,14 +151,46 @@ def world() -> World:
     return World()
 
 
+@contextmanager
+def process_group(device: torch.device) -> Iterator[torch.device]:
+    """
+    The process group of a program that torchrun has started, for as long as the context lasts: NCCL between GPUs, gloo
+    between CPUs. A program that was started by itself goes on by itself.
+
+    :param device: Where to compute: a CPU, or a GPU; with several processes each takes the GPU of its local rank.
+    :return: This process's device, which is CUDA's current one.
+    """
+    launched = "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    if device.type == "cuda":
+        index = int(os.environ.get("LOCAL_RANK", "0")) if launched else (device.index or 0)
+        device = torch.device("cuda", index)
+        torch.cuda.set_device(device)
+    if launched:
+        from torch.distributed.distributed_c10d import PrefixStore
+        from torch.distributed.rendezvous import rendezvous
+
+        store, rank, size = next(rendezvous("env://"))
+        if os.environ.get("LOCAL_WORLD_SIZE") == str(size):
+            # torchrun keeps its store when it starts the processes again, with the addresses of those that are gone.
+            store = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    try:
+        yield device
+    finally:
+        if launched:
+            distributed.destroy_process_group()
+
+
 class _Sum(torch.autograd.Function):
     """The sum over the processes. Each one's values are part of every one's sum, so its gradient is the sum as well."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        total = values.detach().clone(memory_format=torch.contiguous_format)
+        moved = values.device.type == "cpu" and distributed.get_backend() == "nccl"  # which takes tensors of GPUs only
+        total = values.detach().to("cuda" if moved else values.device, copy=True, memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
-        return total
+        return total.to(values.device)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
