@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import math
-from fractions import Fraction
 from pathlib import Path
 
-from art_levelset.cli import Verbs
+from art_levelset.cli import Verbs, number
 
 NORMS = {"Linf": math.inf, "L2": 2.0, "L1": 1.0}
 
@@ -83,8 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_place(arguments.output)
     if arguments.arch not in CLASSIFIERS:
         raise ValueError(f"--arch must be one of {', '.join(CLASSIFIERS)}, got {arguments.arch!r}")
-    eps, norm = _number("--eps", arguments.eps), NORMS[arguments.threat_model]
-    eps_step = None if arguments.eps_step is None else _number("--eps-step", arguments.eps_step)
+    eps, norm = number("--eps", arguments.eps), NORMS[arguments.threat_model]
+    eps_step = None if arguments.eps_step is None else number("--eps-step", arguments.eps_step)
     memo = Memo(arguments.resume)
     attacks = {
         name: attack_by_name(name, eps=eps, norm=norm, eps_step=eps_step, max_iter=arguments.max_iter, memo=memo)
@@ -123,10 +122,3 @@ def run(arguments: argparse.Namespace) -> int:
     print(assessment.text())
     print(f"wrote {arguments.output}")
     return 0
-
-
-def _number(option: str, text: str) -> float:
-    try:
-        return float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{option} must be a number such as 0.3 or 8/255, got {text!r}") from None

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from art_levelset import __version__
-from art_levelset.cli import demo, evaluate, leaderboard, recon
+from art_levelset.cli import demo, evaluate, leaderboard, recon, train
 
 PROGRAM = "art-levelset"
 
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=PROGRAM, description="Direct control over the level sets of neural networks.")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb in (demo, evaluate, leaderboard, recon):
+    for verb in (demo, train, evaluate, leaderboard, recon):
         verb.add_parser(verbs)
     return parser
 
@@ -54,10 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         status: int = arguments.run(arguments)
-    except KeyboardInterrupt:
-        print(f"{PROGRAM} {arguments.verb}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"{PROGRAM} {arguments.verb}: {'; '.join(['interrupted', *map(str, interrupt.args)])}", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         print(f"{PROGRAM} {arguments.verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return status

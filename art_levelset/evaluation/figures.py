@@ -1,4 +1,4 @@
-"""Figures as PNG files: margin curves, reliability diagrams and heat maps."""
+"""Figures as PNG files: margin curves, training curves, reliability diagrams and heat maps."""
 
 from __future__ import annotations
 
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
+
+_CURVES = {
+    "samples, %": {
+        "accuracy": "right, training",
+        "crossed": "crossed, training",
+        "validation_accuracy": "right, validation",
+        "validation_robust_accuracy": "right under attack, validation",
+    },
+    "margin": {"margin": "mean margin"},
+    "loss": {"loss": "loss"},
+}
+"""The curves of a training: the panels' labels, and their figures with the names of their lines."""
 
 
 def plot_margin_curves(
@@ -75,7 +87,40 @@ def plot_calibration(calibrations: Mapping[str, Calibration], path: str | PathLi
         lower.bar(starts, np.array(counts) / sum(counts), color="0.7", edgecolor="white", **bars)
         lower.set(xlim=(0, 1), xlabel="confidence")
     columns[0][0].set(ylim=(0, 1), ylabel="accuracy")
-    columns[0][1].set(ylim=(0, 1), ylabel="samples")
+    columns[0][1].set(yscale="log", ylim=(1e-4, 2), ylabel="samples")
+    save(figure, path)
+
+
+def plot_history(history: Sequence[Mapping[str, float]], path: str | PathLike[str], *, title: str = "") -> None:
+    """
+    Draw what the epochs of a training brought and write a PNG file: accuracies and the share of samples that crossed,
+    the mean margin, and the loss, as far as they were measured.
+
+    :param history: The figures of each epoch, at least one, with their `epoch`.
+    :param path: The file to write, in a folder that exists.
+    :param title: A line above the picture.
+    :raises ValueError: If there is no epoch.
+    :raises OSError: If the file cannot be written.
+    """
+    if not history:
+        raise ValueError("history must hold at least one epoch")
+    panels = {
+        label: {name: line for name, line in names.items() if any(name in figures for figures in history)}
+        for label, names in _CURVES.items()
+    }
+    panels = {label: names for label, names in panels.items() if names}
+    figure = _canvas(1 + 3.6 * len(panels), 3.6)
+    figure.suptitle(title)
+    for axes, (label, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for name, line in names.items():
+            epochs, values = zip(
+                *((figures["epoch"], figures[name]) for figures in history if name in figures), strict=True
+            )
+            axes.plot(epochs, 100 * np.array(values) if "%" in label else values, marker=".", linewidth=1.6, label=line)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(color="0.9")
+        axes.legend(frameon=False, fontsize=8)
     save(figure, path)
 
 

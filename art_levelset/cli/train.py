@@ -1,0 +1,252 @@
+"""`art-levelset train`: a robust classifier, on one process or, started by torchrun, on several."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import shlex
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from art_levelset.cli import Verbs, number
+
+if TYPE_CHECKING:
+    import torch
+
+    from art_levelset.evaluation.datasets import Dataset
+    from art_levelset.trainers._loop import LoopTrainer
+    from art_levelset.trainers.presets import Preset
+
+TRAINERS = ("levelset", "madry", "trades")
+AUGMENTATIONS = ("none", "crop", "crop-flip")
+
+VALIDATION_STEPS = 20
+"""Steps of the attack on validation images."""
+
+
+def add_parser(verbs: Verbs) -> None:
+    """
+    Declare the verb and its arguments.
+
+    :param verbs: The verbs of the command line.
+    """
+    parser = verbs.add_parser(
+        "train",
+        help="train a classifier that withstands attacks",
+        description="Trains a network, shows what each epoch brings, and writes its weights and a picture of the "
+        "curves. With torchrun --nproc-per-node N -m art_levelset train ... N processes share the work.",
+    )
+    parser.add_argument(
+        "--preset", metavar="NAME", help="settings of a known run, which other options change: mnist, ..."
+    )
+    parser.add_argument("--data", help="an .npz file with x_train and y_train; mnist, fashion_mnist, cifar10 or digits")
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder of torchvision's data sets")
+    parser.add_argument(
+        "--arch", metavar="NAME", help="the network: convnet2a, convnet2b, convnet4a, convnet4b, resnet18"
+    )
+    parser.add_argument("--eps", required=True, help="radius of the L_inf ball around an image in [0, 1]: 0.3 or 8/255")
+    parser.add_argument("--trainer", choices=TRAINERS, default=TRAINERS[0], help="how to train (default: %(default)s)")
+    parser.add_argument("--nb-epochs", type=int, metavar="N", help="passes over the data (default: 20)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images a step, of all processes (default: 128)")
+    parser.add_argument("--lr", type=float, help="Adam's learning rate, at its peak (default: 0.005)")
+    parser.add_argument("--ema", type=float, metavar="DECAY", help="average the weights with this decay, such as 0.999")
+    parser.add_argument(
+        "--augment",
+        choices=AUGMENTATIONS,
+        help="random changes of the images (default: crop-flip for cifar10, or none)",
+    )
+    parser.add_argument(
+        "--nb-validation",
+        type=int,
+        metavar="N",
+        help="training images to hold out and attack after each epoch (default: a tenth, at most 1000)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, cuda:1 (default: %(default)s)")
+    parser.add_argument(
+        "--checkpoint-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep the training's state here, and go on from it when run again",
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the epochs' figures as a table")
+    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write the epochs' figures for TensorBoard")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture (default: the weights' name with .png)")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("weights.pth"), help="the weights to write (default: %(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """
+    Train, write the weights and the picture, and print the command that evaluates them.
+
+    :param arguments: As :func:`add_parser` declares them.
+    :return: The exit status.
+    """
+    from art_levelset.evaluation.writing import check_place
+    from art_levelset.trainers.distributed import process_group
+
+    plot = arguments.plot or arguments.output.with_suffix(".png")
+    for path in (arguments.output, plot):
+        check_place(path)
+    if plot.resolve() == arguments.output.resolve():
+        raise ValueError(f"--plot must be another file than --output, got {plot}")
+    eps = number("--eps", arguments.eps)
+    settings = _settings(arguments, eps)
+    try:
+        with process_group(_device(arguments.device)) as device:
+            _train(arguments, settings, eps, device, plot)
+    except KeyboardInterrupt:
+        kept = arguments.checkpoint_dir
+        raise KeyboardInterrupt(
+            "nothing is kept without --checkpoint-dir"
+            if kept is None
+            else f"the same command goes on from the checkpoints in {kept}"
+        ) from None
+    return 0
+
+
+def _settings(arguments: argparse.Namespace, eps: float) -> Preset:
+    """The preset, or the defaults, with what the options change."""
+    from art_levelset.models import CLASSIFIERS
+    from art_levelset.trainers.augmentation import crop, crop_and_flip
+    from art_levelset.trainers.presets import PRESETS, Preset
+
+    given = {
+        "data": arguments.data,
+        "architecture": arguments.arch,
+        "learning_rate": arguments.lr,
+        "nb_epochs": arguments.nb_epochs,
+        "batch_size": arguments.batch_size,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    augmentations = dict(zip(AUGMENTATIONS, (None, crop, crop_and_flip), strict=True))
+    if arguments.augment is not None:
+        changes["augmentation"] = augmentations[arguments.augment]
+    if arguments.preset is None:
+        for option in ("data", "arch"):
+            if getattr(arguments, option) is None:
+                raise ValueError(f"--{option} must be given where there is no --preset")
+        augmentation = crop_and_flip if arguments.data == "cifar10" else None
+        defaults = {"options": {"eps": eps}, "learning_rate": 5e-3, "nb_epochs": 20, "augmentation": augmentation}
+        settings = Preset(**{**defaults, **changes})
+    elif arguments.preset not in PRESETS:
+        raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {arguments.preset!r}")
+    elif arguments.trainer != TRAINERS[0]:
+        raise ValueError(f"--preset is for --trainer {TRAINERS[0]}, got {arguments.trainer}")
+    else:
+        settings = dataclasses.replace(PRESETS[arguments.preset], **changes)
+    if settings.architecture not in CLASSIFIERS:
+        raise ValueError(f"--arch must be one of {', '.join(CLASSIFIERS)}, got {settings.architecture!r}")
+    if not (settings.learning_rate > 0 and math.isfinite(settings.learning_rate)):
+        raise ValueError(f"--lr must be positive and finite, got {settings.learning_rate}")
+    return settings
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"--device must be cpu, cuda or cuda:N, got {name!r}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"--device must be cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
+        raise ValueError(f"--device: there is no {name}, only {torch.cuda.device_count()} GPUs")
+    return device
+
+
+def _train(arguments: argparse.Namespace, settings: Preset, eps: float, device: torch.device, plot: Path) -> None:
+    from art_levelset.cli.epochs import EpochTable
+    from art_levelset.evaluation.datasets import load
+    from art_levelset.evaluation.figures import plot_history
+    from art_levelset.evaluation.pgd import decaying_steps, pgd
+    from art_levelset.trainers.checkpoints import pack, write_file
+    from art_levelset.trainers.distributed import world
+
+    data = load(settings.data, data_root=arguments.data_root, train=True)
+    rows, held_out = _split(len(data.x), arguments.nb_validation, arguments.seed)
+    trainer = _trainer(arguments, settings, device, data)
+    scheduler, callbacks = settings.schedule(trainer.classifier.optimizer)
+    trainer.fit(
+        data.x[rows],
+        data.y[rows],
+        validation_data=(data.x[held_out], data.y[held_out]),
+        batch_size=settings.batch_size,
+        nb_epochs=settings.nb_epochs,
+        scheduler=scheduler,
+        augmentation=settings.augmentation,
+        validation_attack=partial(
+            pgd, eps=eps, eps_step=decaying_steps(eps, VALIDATION_STEPS), max_iter=VALIDATION_STEPS, loss="margin"
+        ),
+        callbacks=[*callbacks, EpochTable()],
+        checkpoint_dir=arguments.checkpoint_dir,
+        csv_file=arguments.csv,
+        tensorboard_dir=arguments.tensorboard,
+    )
+    if world().main:
+        weights = {name: value.cpu() for name, value in trainer.classifier.model.state_dict().items()}
+        title = f"{arguments.preset or arguments.trainer}: {data.name}, {settings.architecture}, ε = {arguments.eps}"
+        plot_history(trainer.history, plot, title=title)
+        write_file(arguments.output, pack(weights))
+        print(f"wrote {arguments.output} and {plot}; to see what the network withstands:")
+        print(_evaluation(arguments, settings))
+
+
+def _split(count: int, nb_validation: int | None, seed: int) -> tuple[Any, Any]:
+    """The rows to train on and those to hold out, at random."""
+    import numpy as np
+
+    held_out = min(count // 10, 1000) if nb_validation is None else nb_validation
+    if not 1 <= held_out < count:
+        raise ValueError(f"--nb-validation must be in [1, {count - 1}], got {held_out}")
+    if seed < 0:
+        raise ValueError(f"--seed must be >= 0, got {seed}")
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _trainer(arguments: argparse.Namespace, settings: Preset, device: torch.device, data: Dataset) -> LoopTrainer:
+    import torch
+    from art.estimators.classification import PyTorchClassifier
+
+    from art_levelset.models import CLASSIFIERS
+    from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
+    from art_levelset.trainers.margin import LevelSetMarginTrainer
+
+    torch.manual_seed(arguments.seed)
+    shape = data.x.shape[1:]
+    model = CLASSIFIERS[settings.architecture](nb_classes=data.classes, input_shape=shape)
+    classifier = PyTorchClassifier(
+        model,
+        loss=torch.nn.CrossEntropyLoss(),
+        optimizer=settings.optimizer(model.parameters()),
+        input_shape=shape,
+        nb_classes=data.classes,
+        clip_values=(0.0, 1.0),
+        device_type="gpu" if device.type == "cuda" else "cpu",
+    )
+    kinds: tuple[Callable[..., LoopTrainer], ...] = (LevelSetMarginTrainer, MadryTrainer, TRADESTrainer)
+    make = kinds[TRAINERS.index(arguments.trainer)]
+    return make(classifier, seed=arguments.seed, ema_decay=arguments.ema, **settings.options)
+
+
+def _evaluation(arguments: argparse.Namespace, settings: Preset) -> str:
+    """The command that evaluates the weights."""
+    options: dict[str, Any] = {
+        "--model": arguments.output,
+        "--arch": settings.architecture,
+        "--data": settings.data,
+        "--data-root": arguments.data_root,
+        "--eps": arguments.eps,
+        "--device": arguments.device,
+        "--output": arguments.output.with_suffix(".json"),
+    }
+    given = [str(part) for option, value in options.items() if value is not None for part in (option, value)]
+    return shlex.join(["art-levelset", "evaluate", *given, "--masking"])

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from art_levelset.cli.main import main
+from art_levelset.evaluation.record import read_record
+
+RUN = ["train", "--data", "digits", "--arch", "convnet2a", "--eps", "0.15", "--batch-size", "64"]
+
+
+def train(*options: str) -> int:
+    return main([*RUN, *options])
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+    return found
+
+
+def epochs(printed: str) -> list[list[str]]:
+    """The rows of the table, without the seconds."""
+    return [line.split()[:-1] for line in printed.splitlines() if line.split()[:1] and line.split()[0].isdigit()]
+
+
+def test_training_ends_with_the_command_that_evaluates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train("--nb-epochs", "6", "-o", "my weights.pth", "--csv", "epochs.csv", "--ema", "0.9") == 0
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert lines[0].split()[:4] == ["epoch", "loss", "accuracy", "crossed"]
+    assert [row[0] for row in epochs(printed)] == ["1", "2", "3", "4", "5", "6"]
+    assert len((tmp_path / "epochs.csv").read_text().splitlines()) == 7
+    assert (tmp_path / "my weights.png").read_bytes().startswith(b"\x89PNG")
+    program, *evaluation = shlex.split(lines[-1])
+    assert program == "art-levelset"
+    assert main([*evaluation, "--nb-examples", "100", "--max-iter", "10"]) == 0
+    record = read_record(tmp_path / "my weights.json")
+    assert (record.dataset, record.eps, record.architecture) == ("digits", "0.15", "convnet2a")
+    assert record.clean > 0.8
+    assert record.worst_case.accuracy > 0.25, "plain training leaves next to nothing"
+
+
+def test_training_goes_on_from_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def options(name: str) -> list[str]:
+        return ["--checkpoint-dir", str(tmp_path / name), "-o", str(tmp_path / f"{name}.pth"), "--trainer", "madry"]
+
+    assert train("--nb-epochs", "1", *options("parts")) == 0
+    capsys.readouterr()
+    assert train("--nb-epochs", "1", *options("parts")) == 0
+    again = epochs(capsys.readouterr().out)
+    assert [row[0] for row in again] == ["1"], "a finished run is not made again; its table is shown"
+    assert train("--nb-epochs", "1", "--seed", "3", *options("parts")) == 2
+    assert "other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--arch", "convnet9"], "--arch must be one of convnet2a"),
+        (["--data", "letters"], "must be an .npz file or one of digits, mnist"),
+        (["--data", "mnist"], "data_root must name the folder"),
+        (["--eps", "a third"], "--eps must be a number such as 0.3 or 8/255"),
+        (["--eps", "-1"], "eps must be"),
+        (["--lr", "0"], "--lr must be positive"),
+        (["--nb-epochs", "0"], "nb_epochs must be"),
+        (["--batch-size", "0"], "batch_size must be"),
+        (["--nb-validation", "1297"], "--nb-validation must be in [1, 1296]"),
+        (["--seed", "-1"], "--seed must be >= 0"),
+        (["--ema", "1"], "ema_decay must be in [0, 1)"),
+        (["--device", "abacus"], "--device must be cpu, cuda or cuda:N, got 'abacus'"),
+        (["--device", "cuda:99"], "--device: there is no cuda:99"),
+        (["--preset", "mine"], "--preset must be one of paper-mnist"),
+        (["--preset", "mnist", "--trainer", "trades"], "--preset is for --trainer levelset"),
+        (["--output", "missing/weights.pth"], "the folder missing does not exist"),
+        (["--plot", "weights.pth"], "--plot must be another file than --output"),
+    ],
+)
+def test_bad_input_is_one_line_and_no_file(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train(*options) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = [line for line in printed.err.splitlines() if line.startswith("art-levelset")]
+    assert line.startswith("art-levelset train: error: ")
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preset_names_data_and_network(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--eps", "0.3", "--preset", "mnist"]) == 2
+    assert "to load 'mnist'" in capsys.readouterr().err
+    assert main(["train", "--eps", "0.3", "--arch", "convnet2a"]) == 2
+    assert "--data must be given where there is no --preset" in capsys.readouterr().err
+
+
+def test_an_interrupt_names_the_checkpoints(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    command = [sys.executable, "-m", "art_levelset", *RUN, "--nb-epochs", "1000", "--checkpoint-dir", str(folder)]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(folder.glob("epoch-000001-*.pt")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    line = f"art-levelset train: interrupted; the same command goes on from the checkpoints in {folder}"
+    assert errors.splitlines()[-1].endswith(line)
+    assert "Traceback" not in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def torchrun(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*command, *options],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def check_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--nb-epochs", "2", "-o", str(tmp_path / "one.pth")) == 0
+    one = epochs(capsys.readouterr().out)
+    done = torchrun(tmp_path, "-m", "art_levelset", *RUN, "--nb-epochs", "2", "-o", "two.pth")
+    assert done.returncode == 0, done.stderr
+    two = epochs(done.stdout)
+    assert [row[:-1] for row in two] == [row[:-1] for row in one], "but for the attack's random starts"
+    check_same(weights(tmp_path / "two.pth"), weights(tmp_path / "one.pth"))
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_started_again_and_nothing_is_lost(tmp_path: Path) -> None:
+    program = Path(__file__).with_name("killed_once.py")
+    settings = [*RUN, "--nb-epochs", "4"]
+    whole = torchrun(tmp_path, "-m", "art_levelset", *settings, "-o", "whole.pth")
+    assert whole.returncode == 0, whole.stderr
+    kept = [*settings, "--checkpoint-dir", "kept", "-o", "resumed.pth"]
+    resumed = torchrun(tmp_path, "--max-restarts", "1", str(program), *kept, KILLED_AFTER="2")
+    assert resumed.returncode == 0, resumed.stderr
+    assert (tmp_path / "killed").exists(), "a process was killed"
+    found, expected = weights(tmp_path / "resumed.pth"), weights(tmp_path / "whole.pth")
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
