@@ -31,9 +31,9 @@ from torch.nn import functional
 
 from art_levelset.adapters._bridge import clip_box
 from art_levelset.adapters.inputs import check_count
-from art_levelset.core.balls import check_norm, column, random_in_ball, steepest, to_ball
+from art_levelset.core.ascent import ascend
+from art_levelset.core.balls import check_norm, column, random_in_ball
 from art_levelset.core.modes import evaluating
-from art_levelset.core.projection import walls
 from art_levelset.trainers._loop import LoopTrainer
 from art_levelset.trainers.execution import Execution
 
@@ -107,21 +107,16 @@ class PGDTrainer(LoopTrainer, abc.ABC):
 
     def _ascend(self, x: Tensor, losses: Losses) -> Tensor:
         eps = x.new_full((len(x),), self.eps)
-        low, high = walls(self._box, x)
-        if self.norm == math.inf:  # the walls of ball and box at once
-            low, high = torch.maximum(x - self.eps, low), torch.minimum(x + self.eps, high)
-        points = x
-        if self.num_random_init:
-            points = torch.clamp(x + self._drawn(lambda count: self._offsets(x, count)), low, high)
-        for _ in range(self.max_iter):
-            leaves = points.detach().requires_grad_()
-            # With respect to the points only: the gradients of the parameters are not computed.
-            (gradients,) = torch.autograd.grad(losses(self._searched(leaves)).sum(), leaves)
-            points = torch.add(points, steepest(gradients, self.norm), alpha=self.eps_step)
-            if self.norm != math.inf:
-                points = to_ball(points, x, eps, self.norm)
-            points = torch.clamp(points, low, high)
-        return points
+        return ascend(
+            lambda points: losses(self._searched(points)),
+            x,
+            eps=eps,
+            step=torch.full_like(eps, self.eps_step),
+            max_iter=self.max_iter,
+            norm=self.norm,
+            box=self._box,
+            start=x + self._drawn(lambda count: self._offsets(x, count)) if self.num_random_init else None,
+        )
 
     def _offsets(self, x: Tensor, count: int) -> Tensor:
         """Random points of the balls around zero, (count, ...)."""
@@ -139,7 +134,7 @@ class MadryTrainer(PGDTrainer):
     def _batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
         points = self._search(x, lambda logits: functional.cross_entropy(logits, y, reduction="none"))
         with _training(self._network):
-            logits = self._network(points)
+            logits = self._trained(points)
         return functional.cross_entropy(logits, y), {"robust_accuracy": _accuracy(logits, y)}
 
 
@@ -176,7 +171,7 @@ class TRADESTrainer(PGDTrainer):
             target = self._network(x).log_softmax(dim=1)
         points = self._search(x, lambda logits: divergences(target, logits.log_softmax(dim=1)))
         with _training(self._network):
-            logits, near = self._network(x), self._network(points)
+            logits, near = self._trained(x), self._trained(points)
         divergence = divergences(logits.log_softmax(dim=1), near.log_softmax(dim=1)).mean()
         loss = functional.cross_entropy(logits, y) + self.beta * divergence
         return loss, {"accuracy": _accuracy(logits, y), "robust_accuracy": _accuracy(near, y)}
