@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from art_levelset import LevelSetMarginTrainer
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
+from art_levelset.trainers.execution import Execution
+from art_levelset.trainers.presets import PRESETS
 
 
 class Whole(nn.Module):
@@ -43,11 +45,13 @@ class Contender:
     :param network: The network.
     :param optimizer: Of its parameters.
     :param trainer: Anything with ART's `fit`.
+    :param options: What else its `fit` takes.
     """
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
     trainer: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def restore(self, weights: Mapping[str, Tensor]) -> None:
         """Go back to given weights, with an optimizer that has made no step."""
@@ -57,46 +61,64 @@ class Contender:
     def fit(self, x: NDArray[np.float32], y: NDArray[np.int64], batch_size: int, nb_epochs: int = 1) -> None:
         """Train, without the progress bars of the trainers that always have one."""
         with contextlib.redirect_stderr(io.StringIO()):
-            self.trainer.fit(x, y, batch_size=batch_size, nb_epochs=nb_epochs)
+            self.trainer.fit(x, y, batch_size=batch_size, nb_epochs=nb_epochs, **self.options)
 
 
 def contenders(
-    model: nn.Module, input_shape: tuple[int, ...], nb_classes: int, eps: float, steps: int, lr: float = 1e-3
+    model: nn.Module,
+    input_shape: tuple[int, ...],
+    nb_classes: int,
+    eps: float,
+    steps: int,
+    names: Collection[str] | None = None,
+    grown: bool = False,
 ) -> dict[str, Contender]:
     """
-    Every contender, those of this package first.
+    The contenders, those of this package first, each with Adam at a learning rate of 0.001; but our default ("level
+    sets") has the schedule of its preset for MNIST.
 
     :param model: The network, of images in [0, 1]; each gets a copy of it.
     :param input_shape: The shape of one image.
     :param nb_classes: The number of classes.
-    :param eps: The radius to defend against. Level sets are kept as far out as the paper does on MNIST: 4/3 of it, and
-           5/3 for wrongly classified samples where the paper's settings count.
-    :param steps: The search steps of a sample; the paper's settings have 40 of eps / 30.
-    :param lr: Adam's learning rate.
+    :param eps: The radius to defend against. The paper's settings are those of its MNIST runs, scaled from 0.3 to it.
+    :param steps: The search steps of a sample; our own default makes one, the paper's settings have 40.
+    :param names: Which contenders; None for all.
+    :param grown: Whether our trainer leaves out its burn-in and warm-up, as it does in later epochs.
     :return: By name.
     """
     attack = {"eps": eps, "eps_step": 2.5 * eps / steps, "max_iter": steps}
-    correct, wrong, small = eps * 4 / 3, eps * 5 / 3, eps / 30
+    paper = dict(PRESETS["paper-mnist"].options)
+    for radius in ("eps", "eps_incorrect", "eps_step", "eps_step_incorrect"):
+        paper[radius] *= eps / 0.3
 
-    def art_trades(classifier: PyTorchClassifier) -> AdversarialTrainerTRADESPyTorch:
-        search = ProjectedGradientDescent(classifier, **attack, num_random_init=1, batch_size=128, verbose=False)
-        return AdversarialTrainerTRADESPyTorch(classifier, search, beta=6.0)
+    def authors(own: PyTorchClassifier) -> AuthorsProcedure:
+        return AuthorsProcedure(
+            own.model, own.optimizer, paper["eps"], paper["eps_incorrect"], paper["eps_step_incorrect"]
+        )
 
+    def art_trades(own: PyTorchClassifier) -> AdversarialTrainerTRADESPyTorch:
+        search = ProjectedGradientDescent(own, **attack, num_random_init=1, batch_size=128, verbose=False)
+        return AdversarialTrainerTRADESPyTorch(own, search, beta=6.0)
+
+    fast = Execution(bf16=True, channels_last=True)
+    start: dict[str, Any] = {"warmup": 0.0, "burn_in": 0.0} if grown else {}
     makers: dict[str, Callable[[PyTorchClassifier], Any]] = {
-        "level sets": lambda own: LevelSetMarginTrainer(own, correct, max_iter=steps),
-        "level sets, paper": lambda own: LevelSetMarginTrainer(
-            own, correct, eps_incorrect=wrong, eps_step=small * 4 / 3, max_iter=40
-        ),
+        "level sets": lambda own: LevelSetMarginTrainer(own, eps, **start),
+        "level sets, steps": lambda own: LevelSetMarginTrainer(own, eps, max_iter=steps, **start),
+        "level sets, steps, bf16": lambda own: LevelSetMarginTrainer(own, eps, max_iter=steps, execution=fast, **start),
+        "level sets, paper": lambda own: LevelSetMarginTrainer(own, **paper),
         "Madry": lambda own: MadryTrainer(own, **attack),
         "TRADES": lambda own: TRADESTrainer(own, **attack),
-        "authors": lambda own: AuthorsProcedure(own.model, own.optimizer, correct, wrong, small),
+        "authors": authors,
         "ART Madry": lambda own: AdversarialTrainerMadryPGD(own, **attack),
         "ART TRADES": art_trades,
     }
     found = {}
     for name, make in makers.items():
+        if names is not None and name not in names:
+            continue
         network = copy.deepcopy(model)
-        optimizer = torch.optim.Adam(network.parameters(), lr)
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
         classifier = PyTorchClassifier(
             Whole(network),
             nn.CrossEntropyLoss(),
@@ -106,5 +128,7 @@ def contenders(
             clip_values=(0.0, 1.0),
             device_type="cpu",
         )
-        found[name] = Contender(network, optimizer, make(classifier))
+        _, schedule = PRESETS["mnist"].schedule(optimizer)
+        options = {"callbacks": schedule} if name == "level sets" else {}
+        found[name] = Contender(network, optimizer, make(classifier), options)
     return found

@@ -8,8 +8,9 @@ One run, the contenders alternating on the same samples, ratios of their time to
 
 Timed is `fit` on a few batches, the whole of it: search, loss, gradient, optimizer. The time of a search that stops at
 a sign change depends on the weights, so it starts from given ones: those after a few steps without defence, and robust
-ones, of --weights or of a short adversarial training. All search with --steps steps, but for the authors' procedure
-and our trainer with the paper's settings, which make 40.
+ones, of --weights or of a short adversarial training. The contenders search with --steps steps, but for our default
+("level sets"), which goes on from the last epoch's points with one, and for the authors' procedure and our trainer
+with the paper's settings, which make 40.
 
 Without --data the images are scikit-learn's digits, enlarged to 28 x 28, and the radius is 0.15. The peak is that of
 the best of several large float32 matrix products, in operations a CPU second.
@@ -34,13 +35,11 @@ from art_levelset.evaluation import accuracy, datasets, pgd
 from art_levelset.models import CLASSIFIERS, load_weights
 
 EPOCH = 60_000
+LEVEL_SETS = ("level sets", "level sets, steps", "level sets, steps, bf16")
 PAIRS = [
-    ("level sets", "authors"),
-    ("level sets, paper", "authors"),
-    ("level sets", "ART Madry"),
-    ("level sets", "ART TRADES"),
-    ("Madry", "ART Madry"),
-    ("TRADES", "ART TRADES"),
+    *((ours, "authors") for ours in ("level sets", "level sets, paper")),
+    *((ours, f"ART {name}") for ours in LEVEL_SETS for name in ("Madry", "TRADES")),
+    *((name, f"ART {name}") for name in ("Madry", "TRADES")),
 ]
 
 Images = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -50,30 +49,43 @@ Weights = Mapping[str, Tensor]
 def training_images(path: Path | None) -> tuple[Images, int]:
     """The training images of a file, or the digits as large as MNIST's, and the number of classes."""
     data = datasets.load(path or "digits", train=True)
+    return _large(data, path), data.classes
+
+
+def test_images(path: Path | None) -> Images:
+    """The test images that belong to them."""
+    return _large(datasets.load(path or "digits"), path)
+
+
+def _large(data: datasets.Dataset, path: Path | None) -> Images:
     if path is not None:
-        return (data.x, data.y), data.classes
+        return data.x, data.y
     large = functional.interpolate(torch.from_numpy(data.x), size=28, mode="bilinear", align_corners=False)
-    return (large.numpy(), data.y), data.classes
+    return large.numpy(), data.y
+
+
+def plain_training(model: nn.Module, images: Images, steps: int = 20) -> None:
+    """Train a network for a few steps without defence."""
+    optimizer, random = torch.optim.Adam(model.parameters()), np.random.default_rng(0)
+    for _ in range(steps):
+        rows = random.integers(len(images[0]), size=128)
+        x, y = (torch.from_numpy(part[rows]) for part in images)
+        optimizer.zero_grad()
+        functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
 
 
 def weights_to_time(
     model: nn.Module, trainer: Contender, images: Images, robust: Path | None
 ) -> dict[str, dict[str, Tensor]]:
     """The weights that are trained from, by what they are."""
-    optimizer = torch.optim.Adam(model.parameters())
-    for _ in range(20):
-        rows = np.random.default_rng(0).integers(len(images[0]), size=128)
-        optimizer.zero_grad()
-        x, y = (torch.from_numpy(part[rows]) for part in images)
-        functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
+    plain_training(model, images)
     found = {"after 20 steps without defence": copied(model)}
     if robust is not None:
         found["that are robust"] = copied(load_weights(model, robust))
     else:
         trainer.restore(model.state_dict())
-        x, y = (part[:2560] for part in images)
-        trainer.fit(x, y, 128, nb_epochs=10)
+        trainer.fit(*(part[:2560] for part in images), 128, nb_epochs=10)
         found["that are robust"] = copied(trainer.network)
     return found
 
@@ -85,20 +97,20 @@ def copied(model: nn.Module) -> dict[str, Tensor]:
 
 def print_table(found: Mapping[str, list[Seconds]], operations: Mapping[str, int], samples: int, peak: float) -> None:
     """The ratios of the pairs, and of each contender the seconds of an epoch and what it computes."""
-    print(f"{'time of / time of':36} {'wall: min':>10} {'median':>7} {'max':>7} {'CPU: median':>12}")
+    print(f"{'time of / time of':40} {'wall: min':>10} {'median':>7} {'max':>7} {'CPU: median':>12}")
     for ours, theirs in PAIRS:
         wall, cpu = (
             [getattr(b, clock) / getattr(a, clock) for a, b in zip(found[ours], found[theirs], strict=True)]
             for clock in ("wall", "cpu")
         )
         row = f"{min(wall):10.2f} {statistics.median(wall):7.2f} {max(wall):7.2f} {statistics.median(cpu):12.2f}"
-        print(f"{theirs + ' / ' + ours:36} {row}")
-    print(f"{'':20} {'s an epoch':>10} {'CPU s':>8} {'MFLOP a sample':>15} {'of the peak':>12}")
+        print(f"{theirs + ' / ' + ours:40} {row}")
+    print(f"{'':24} {'s an epoch':>10} {'CPU s':>8} {'MFLOP a sample':>15} {'of the peak':>12}")
     for name, seconds in found.items():
         wall, cpu = (statistics.median(getattr(one, clock) for one in seconds) for clock in ("wall", "cpu"))
         share = operations[name] / cpu / peak
         row = f"{wall * EPOCH / samples:10.0f} {cpu * EPOCH / samples:8.0f} {operations[name] / samples / 1e6:15.1f}"
-        print(f"{name:20} {row} {share:12.0%}")
+        print(f"{name:24} {row} {share:12.0%}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -119,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     images, classes = training_images(args.data)
     shape, eps = images[0].shape[1:], 0.15 if args.data is None else 0.3
     model = CLASSIFIERS[args.arch](nb_classes=classes, input_shape=shape)
-    found = contenders(model, shape, classes, eps, args.steps)
+    found = contenders(model, shape, classes, eps, args.steps, grown=True)
     x, y = (part[: args.samples] for part in images)
     peak = matmul_peak()
     print(f"{machine()}; matrix product {peak / 1e9:.1f} GFLOP a CPU second")
@@ -131,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"\nfrom weights {name}: {accuracy(model, points, labels):.1%} clean, {left:.1%} under PGD-20")
         operations = {}
         for contender_name, contender in found.items():
+            contender.fit(x, y, args.batch_size)  # so that a search has points to go on from
             contender.restore(weights)
             with Operations() as counted:
                 contender.fit(x, y, args.batch_size)

@@ -108,3 +108,17 @@ def test_the_tables(load, tmp_path, capsys):
     assert printed.count("authors / level sets") == 4
     assert printed.count("ART TRADES / TRADES") == 2
     assert "MFLOP a sample" in printed
+
+
+def test_memory_counts_the_activations_of_an_image(load):
+    memory = load("train_memory")
+    case = memory.Case("convnet2a", 28, 4)
+    convolutions, linear = 2 * (16 * 14 * 14 + 32 * 7 * 7), 32 * 7 * 7 + 2 * 100 + 10
+    assert memory.activations(memory.network(case), case) == convolutions + linear
+
+
+def test_costs_of_a_step(load):
+    operations, passes, parameters = load("train_cost").step_costs("convnet2a", 2, 4, "Madry", rounds=1)[0]
+    assert passes == 2 + 1
+    assert parameters == sum(part.numel() for part in convnet_2a().parameters())
+    assert operations > passes * 2 * 4 * parameters
