@@ -36,6 +36,7 @@ from art_levelset.adapters._bridge import AttackedNetwork, check_classifier
 from art_levelset.adapters.base import Attack
 from art_levelset.adapters.inputs import check_seed
 from art_levelset.core.modes import refresh_statistics
+from art_levelset.core.statistics import batch_statistics
 from art_levelset.trainers._arrays import check_inputs, integer_labels
 from art_levelset.trainers._batches import ArrayBatches, Batch, Batches, GeneratedBatches
 from art_levelset.trainers._options import Augmentation, Data, Options
@@ -375,7 +376,7 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
 
     def _step(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[bool, dict[str, float]]:
         """Whether the optimizer took a step, and the batch's figures."""
-        refresh_statistics(self._network, x)
+        self._follow(x)
         loss, figures = self._batch_loss(x, y, rows) if len(x) else (None, {})
         if not self._world.any(loss is not None):
             return False, figures
@@ -401,6 +402,14 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         if self._average is not None:
             self._average.update()
         return True, {"loss": value, **figures, "gradient_norm": norm}
+
+    def _follow(self, x: Tensor) -> None:
+        """Let BatchNorm's running statistics follow the batch, of all processes together."""
+        if self._world.size == 1:
+            refresh_statistics(self._network, x)
+        else:
+            with torch.no_grad():
+                batch_statistics(self._network, x, self._world.sum)
 
     def _deployed(self) -> AbstractContextManager[None]:
         """The classifier with the weights that `fit` would leave behind."""
