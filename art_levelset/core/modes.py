@@ -1,9 +1,10 @@
 """
 Mode safety: what a level-set computation does to a network is undone, even when an exception passes through.
 
-Every pass of the core runs in evaluation mode, where a sample's value depends on that sample alone: BatchNorm uses
-(and leaves unchanged) its running statistics, dropout is off. Gradients are taken by :func:`torch.autograd.grad`,
-which writes to no `.grad` field, so `requires_grad` need not be touched at all.
+Every pass of the core runs in evaluation mode, where a sample's value depends on that sample alone: dropout is off, and
+BatchNorm uses (and leaves unchanged) its running statistics, or what :mod:`art_levelset.core.statistics` puts in their
+place. Gradients are taken by :func:`torch.autograd.grad`, which writes to no `.grad` field, so `requires_grad` need not
+be touched at all.
 """
 
 from __future__ import annotations
@@ -11,9 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import nn
 
 
 @contextmanager
@@ -34,19 +33,3 @@ def evaluating(module: nn.Module | None) -> Iterator[None]:
     finally:
         for part, training in flags:
             part.training = training
-
-
-def refresh_statistics(module: nn.Module, points: Tensor) -> None:
-    """
-    Let BatchNorm's running statistics follow a batch, as a forward pass in training mode does; all else stays in
-    evaluation mode. Nothing happens in a network without BatchNorm, or with fewer than two points.
-
-    :param module: The network.
-    :param points: The batch, (batch, ...).
-    """
-    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
-    if norms and len(points) > 1:
-        with evaluating(module), torch.no_grad():
-            for norm in norms:
-                norm.training = True
-            module(points)

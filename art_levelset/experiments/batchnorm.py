@@ -36,6 +36,7 @@ from art_levelset.evaluation.datasets import Dataset, load
 from art_levelset.evaluation.writing import write_text
 from art_levelset.models.convnets import ImageShape, convnet_2a
 from art_levelset.trainers.margin import LevelSetMarginTrainer
+from art_levelset.trainers.presets import EQ_12
 
 EPS = 0.1
 """The radius of the attacks; training asks for a quarter more."""
@@ -232,16 +233,7 @@ class _Trainer(LevelSetMarginTrainer):
     """Eq. 12 with another treatment of BatchNorm."""
 
     def __init__(self, classifier: PyTorchClassifier, treatment: Treatment, seed: int) -> None:
-        super().__init__(
-            classifier,
-            1.25 * EPS,
-            distance="rho",
-            max_iter=5,
-            warmup=0.0,
-            burn_in=0.0,
-            max_grad_norm=None,
-            seed=seed,
-        )
+        super().__init__(classifier, 1.25 * EPS, max_iter=5, seed=seed, **EQ_12)
         self.treatment = treatment
         self.seconds = 0.0
 

@@ -40,6 +40,7 @@ from art_levelset.models import CLASSIFIERS
 from art_levelset.trainers._loop import LoopTrainer
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
 from art_levelset.trainers.callbacks import Callback, StopTraining
+from art_levelset.trainers.execution import Execution
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.presets import PRESETS
 from art_levelset.trainers.schedules import Trapezoid
@@ -50,6 +51,9 @@ FARTHER = 1.15
 BATCH_SIZE = 128
 ATTACK_STEPS = 10
 EVALUATION_STEPS = 40
+EXECUTION = Execution(bf16=True, channels_last=True)
+"""Of every trainer of this package; ART's have no such options."""
+
 CHUNK = 20 * BATCH_SIZE
 """Samples that ART's trainers are given at a time."""
 
@@ -153,7 +157,7 @@ def rows(data: str) -> dict[str, Fit]:
         )
 
     def level_sets(classifier: PyTorchClassifier, seed: int, **options: Any) -> LevelSetMarginTrainer:
-        return LevelSetMarginTrainer(classifier, seed=seed, **{"eps": FARTHER * eps, **options})
+        return LevelSetMarginTrainer(classifier, seed=seed, execution=EXECUTION, **{"eps": FARTHER * eps, **options})
 
     return {
         "standard": _chunks(lambda classifier: classifier),
@@ -163,8 +167,8 @@ def rows(data: str) -> dict[str, Fit]:
             )
         ),
         "TRADES (ART)": _chunks(art_trades),
-        "Madry": _loop(lambda classifier, seed: MadryTrainer(classifier, seed=seed, **attack)),
-        "TRADES": _loop(lambda classifier, seed: TRADESTrainer(classifier, seed=seed, **attack)),
+        "Madry": _loop(lambda classifier, seed: MadryTrainer(classifier, seed=seed, execution=EXECUTION, **attack)),
+        "TRADES": _loop(lambda classifier, seed: TRADESTrainer(classifier, seed=seed, execution=EXECUTION, **attack)),
         "level sets, paper": _loop(partial(level_sets, **paper)),
         "level sets": _loop(level_sets),
         "level sets, not tracked": _loop(partial(level_sets, tracked=False)),

@@ -148,9 +148,9 @@ _TRAINING: dict[str, tuple[str, float, Fit]] = {
     "c": (
         f"eq. 12, L₂, ε = {EPS}",
         3e-3,
-        lambda classifier, seed: LevelSetMarginTrainer(
-            classifier, EPS, seed=seed, **{**EQ_12, "norm": 2, "distance": "lp"}
-        ).fit,
+        lambda classifier, seed: (
+            LevelSetMarginTrainer(classifier, EPS, seed=seed, **{**EQ_12, "norm": 2, "distance": "lp"}).fit
+        ),
     ),
     "d": (
         "geometric SVM, eq. 11",

@@ -2,7 +2,8 @@
 The training loop that all trainers share: epochs of batches, a progress bar, schedules, validation and the history.
 
 A trainer adds one thing, the loss of a batch. The network stays in the mode it was in: every pass of a level-set loss
-runs in evaluation mode, and BatchNorm's running statistics, which those passes use, follow the clean batches.
+runs in evaluation mode. There BatchNorm normalises by the statistics of the clean batch, as functions of the
+parameters, and the running statistics, by which the trained network normalises, follow them.
 
 All that is random in a step (augmentation, random starts) comes from one generator whose state is a function of the
 seed, the epoch and the step, and the order of the samples is one of the seed and the epoch: where training starts from
@@ -35,8 +36,7 @@ from tqdm.auto import tqdm
 from art_levelset.adapters._bridge import AttackedNetwork, check_classifier
 from art_levelset.adapters.base import Attack
 from art_levelset.adapters.inputs import check_seed
-from art_levelset.core.modes import refresh_statistics
-from art_levelset.core.statistics import batch_statistics
+from art_levelset.core.statistics import Statistics, batch_statistics, normalising
 from art_levelset.trainers._arrays import check_inputs, integer_labels
 from art_levelset.trainers._batches import ArrayBatches, Batch, Batches, GeneratedBatches
 from art_levelset.trainers._options import Augmentation, Data, Options
@@ -376,18 +376,20 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
 
     def _step(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[bool, dict[str, float]]:
         """Whether the optimizer took a step, and the batch's figures."""
-        self._follow(x)
-        loss, figures = self._batch_loss(x, y, rows) if len(x) else (None, {})
+        statistics = self._statistics(x)
+        with normalising(statistics):
+            loss, figures = self._batch_loss(x, y, rows) if len(x) else (None, {})
         if not self._world.any(loss is not None):
             return False, figures
         optimizer = self.classifier.optimizer
         optimizer.zero_grad()
-        value = 0.0
+        value = 0.0 if loss is None else loss.item()
+        if loss is None and statistics:  # they are everyone's: each process takes part in their gradient
+            loss = 0.0 * torch.cat([torch.cat(moments) for moments in statistics.values()]).sum()
         if loss is not None:
-            value = loss.item()
-            loss.backward()  # type: ignore[no-untyped-call]
+            (loss * (len(x) / self._union)).backward()  # type: ignore[no-untyped-call]
         parameters = list(self._network.parameters())
-        self._world.sum_gradients(parameters, len(x) / self._union)
+        self._world.sum_gradients(parameters, 1.0)
         gradients = [part.grad for part in parameters if part.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in gradients])).item()
         if self._world.any(not (math.isfinite(value) and math.isfinite(norm))):
@@ -403,13 +405,14 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
             self._average.update()
         return True, {"loss": value, **figures, "gradient_norm": norm}
 
-    def _follow(self, x: Tensor) -> None:
-        """Let BatchNorm's running statistics follow the batch, of all processes together."""
-        if self._world.size == 1:
-            refresh_statistics(self._network, x)
-        else:
-            with torch.no_grad():
-                batch_statistics(self._network, x, self._world.sum)
+    def _statistics(self, x: Tensor) -> Statistics:
+        """
+        What BatchNorm layers normalise by while :meth:`_batch_loss` computes the loss, in passes in evaluation mode.
+
+        :param x: The batch, or this process's share of it.
+        :return: The statistics of the clean batch, differentiable in the parameters, which the running ones follow.
+        """
+        return batch_statistics(self._network, x, self._world.sum if self._world.size > 1 else None)
 
     def _deployed(self) -> AbstractContextManager[None]:
         """The classifier with the weights that `fit` would leave behind."""

@@ -13,7 +13,7 @@ from art_levelset.adapters.base import Attack
 from art_levelset.core.modes import evaluating
 from art_levelset.trainers.distributed import World
 
-_BATCH_SIZE = 500
+_BATCH_SIZE = 100
 
 
 def validate(
@@ -25,7 +25,7 @@ def validate(
     device: torch.device,
 ) -> dict[str, float]:
     """
-    Measure accuracies, each process on its share of the data.
+    Measure accuracies, in chunks that the processes share.
 
     :param network: A network of raw inputs.
     :param x: Raw inputs, (n, ...).
@@ -36,26 +36,27 @@ def validate(
     :return: `validation_accuracy`, and with an attack `validation_robust_accuracy`: the share of samples that are
              classified right both as they are and attacked.
     """
-    share = world.share(len(x))
-    inputs, labels = torch.tensor(x[share], dtype=torch.float32), torch.tensor(y[share])
-    if not len(inputs):
-        return world.mean({}, 0)
-    right = _right(network, inputs, labels, device)
-    figures = {"validation_accuracy": right.float().mean().item()}
+    right, robust, count = 0, 0, 0
+    chunks = range(0, len(x), _BATCH_SIZE)
+    for first in chunks[world.share(len(chunks))]:  # whole chunks: what is random in one is the same in any process
+        part = slice(first, first + _BATCH_SIZE)
+        inputs, labels = torch.tensor(x[part], dtype=torch.float32), torch.tensor(y[part])
+        stands = _right(network, inputs, labels, device)
+        right, count = right + int(stands.sum()), count + len(inputs)
+        if attack is not None:
+            with evaluating(network):
+                examples = attack(network, inputs, labels)
+            robust += int((stands & _right(network, examples, labels, device)).sum())
+    figures = {"validation_accuracy": right / max(count, 1)}
     if attack is not None:
-        with evaluating(network):
-            examples = attack(network, inputs, labels)
-        right = right & _right(network, examples, labels, device)
-        figures["validation_robust_accuracy"] = right.float().mean().item()
-    return world.mean(figures, len(inputs))
+        figures["validation_robust_accuracy"] = robust / max(count, 1)
+    return world.mean(figures, count)
 
 
 def _right(network: nn.Module, x: Tensor, y: Tensor, device: torch.device) -> Tensor:
     """Which samples are classified right, (n,); a single logit is positive for class 1."""
-    found = []
     with torch.no_grad(), evaluating(network):
-        for first in range(0, len(x), _BATCH_SIZE):
-            outputs = network(x[first : first + _BATCH_SIZE].to(device)).cpu()
-            single = outputs.dim() == 1 or outputs.shape[1] == 1
-            found.append(outputs.reshape(-1).gt(0).long() if single else outputs.argmax(dim=1))
-    return torch.cat(found) == y
+        outputs = network(x.to(device)).cpu()
+    single = outputs.dim() == 1 or outputs.shape[1] == 1
+    found: Tensor = outputs.reshape(-1).gt(0).long() if single else outputs.argmax(dim=1)
+    return found.eq(y)

@@ -34,6 +34,7 @@ from art_levelset.adapters.inputs import check_count
 from art_levelset.core.ascent import ascend
 from art_levelset.core.balls import check_norm, column, random_in_ball
 from art_levelset.core.modes import evaluating
+from art_levelset.core.statistics import Statistics
 from art_levelset.trainers._loop import LoopTrainer
 from art_levelset.trainers.execution import Execution
 
@@ -90,6 +91,9 @@ class PGDTrainer(LoopTrainer, abc.ABC):
         self.norm = norm
         self.num_random_init = num_random_init
         self._box = clip_box(classifier)
+
+    def _statistics(self, x: Tensor) -> Statistics:
+        return {}  # the loss is computed in training mode, which has its own
 
     def _search(self, x: Tensor, losses: Losses) -> Tensor:
         """Where projected gradient ascent on the losses ends, in the balls around x, (batch, ...)."""

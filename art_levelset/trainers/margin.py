@@ -242,7 +242,7 @@ class LevelSetMarginTrainer(LoopTrainer):
 
     def _cross_entropy(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, float]]:
         with evaluating(self._network):
-            logits = self._network(x)
+            logits = self._trained(x)
         return functional.cross_entropy(logits, y), {"accuracy": (logits.argmax(dim=1) == y).float().mean().item()}
 
     def _sides_differ(self) -> bool:
@@ -308,7 +308,7 @@ class LevelSetMarginTrainer(LoopTrainer):
                         x, rows, ends.detach() + column(step, x) * steepest(gradients, self.norm), eps
                     )
                 )
-            values = self._field(self._network, y)(ends).squeeze(1)
+            values = self._field(self._trained, y)(ends).squeeze(1)
         stands = (values.detach() > 0).float().mean().item()
         figures = {"accuracy": stands, "crossed": 1.0 - stands, "margin": values.detach().mean().item()}
         return logistic_margin_loss(values, weights), figures

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from art_levelset import Field, SampleNetwork, descend, false_position, margin, project, sample_network
 from art_levelset.core.crossing import seek_crossing
 from art_levelset.core.fields import values_and_jacobians
-from art_levelset.core.modes import evaluating, refresh_statistics
+from art_levelset.core.modes import evaluating
 from art_levelset.core.sample_network import attach
 
 DOUBLE = torch.float64
@@ -140,42 +140,3 @@ def test_a_module_used_twice_is_restored_once() -> None:
         assert not module.training
     assert [part.training for part in module] == [False, True, False]
     assert module.training
-
-
-# The one thing that is meant to change a network
-
-
-def test_refreshing_moves_the_statistics_as_training_does_and_nothing_else() -> None:
-    module, twin = Guarded("train"), Guarded("train")
-    twin.load_state_dict(module.state_dict())
-    for each in (module, twin):
-        each.layers[3].p = 0.0  # without dropout both see the same numbers
-    x = torch.randn(8, 1, 5, 5, dtype=DOUBLE)
-    before = module.snapshot()
-    refresh_statistics(module, x)
-    twin(x)
-    torch.testing.assert_close(module.state_dict(), twin.state_dict())
-    after = module.snapshot()
-    changed = {key for key in before if after[key] != before[key]}
-    assert changed == {
-        f"state layers.{layer}.{name}"
-        for layer in (1, 6)
-        for name in ("running_mean", "running_var", "num_batches_tracked")
-    }
-
-
-def test_refreshing_leaves_dropout_off() -> None:
-    module = nn.Sequential(nn.Dropout(0.9), nn.BatchNorm1d(3, momentum=1.0))
-    x = torch.randn(50, 3)
-    refresh_statistics(module, x)
-    torch.testing.assert_close(module[1].running_mean, x.mean(0))
-    assert all(part.training for part in module.modules())
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_too_few_points_refresh_nothing(count: int) -> None:
-    module = Guarded("train")
-    before = module.snapshot()
-    refresh_statistics(module, torch.randn(count, 1, 5, 5, dtype=DOUBLE))
-    refresh_statistics(nn.Linear(3, 2), torch.randn(4, 3))
-    assert module.snapshot() == before
