@@ -54,6 +54,13 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--lr", type=float, help="Adam's learning rate, at its peak (default: 0.005)")
     parser.add_argument("--ema", type=float, metavar="DECAY", help="average the weights with this decay, such as 0.999")
     parser.add_argument(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="stop when the validation accuracy under attack has not grown for N epochs; keep the best epoch's weights",
+    )
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where precision allows, channels last")
+    parser.add_argument(
         "--augment",
         choices=AUGMENTATIONS,
         help="random changes of the images (default: crop-flip for cifar10, or none)",
@@ -167,6 +174,7 @@ def _train(arguments: argparse.Namespace, settings: Preset, eps: float, device: 
     from art_levelset.evaluation.datasets import load
     from art_levelset.evaluation.figures import plot_history
     from art_levelset.evaluation.pgd import decaying_steps, pgd
+    from art_levelset.trainers.callbacks import EarlyStopping
     from art_levelset.trainers.checkpoints import pack, write_file
     from art_levelset.trainers.distributed import world
 
@@ -174,6 +182,7 @@ def _train(arguments: argparse.Namespace, settings: Preset, eps: float, device: 
     rows, held_out = _split(len(data.x), arguments.nb_validation, arguments.seed)
     trainer = _trainer(arguments, settings, device, data)
     scheduler, callbacks = settings.schedule(trainer.classifier.optimizer)
+    stopping = [] if arguments.patience is None else [EarlyStopping(patience=arguments.patience)]
     trainer.fit(
         data.x[rows],
         data.y[rows],
@@ -185,7 +194,7 @@ def _train(arguments: argparse.Namespace, settings: Preset, eps: float, device: 
         validation_attack=partial(
             pgd, eps=eps, eps_step=decaying_steps(eps, VALIDATION_STEPS), max_iter=VALIDATION_STEPS, loss="margin"
         ),
-        callbacks=[*callbacks, EpochTable()],
+        callbacks=[*callbacks, *stopping, EpochTable()],
         checkpoint_dir=arguments.checkpoint_dir,
         csv_file=arguments.csv,
         tensorboard_dir=arguments.tensorboard,
@@ -218,6 +227,7 @@ def _trainer(arguments: argparse.Namespace, settings: Preset, device: torch.devi
 
     from art_levelset.models import CLASSIFIERS
     from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
+    from art_levelset.trainers.execution import Execution
     from art_levelset.trainers.margin import LevelSetMarginTrainer
 
     torch.manual_seed(arguments.seed)
@@ -234,7 +244,8 @@ def _trainer(arguments: argparse.Namespace, settings: Preset, device: torch.devi
     )
     kinds: tuple[Callable[..., LoopTrainer], ...] = (LevelSetMarginTrainer, MadryTrainer, TRADESTrainer)
     make = kinds[TRAINERS.index(arguments.trainer)]
-    return make(classifier, seed=arguments.seed, ema_decay=arguments.ema, **settings.options)
+    execution = Execution(bf16=arguments.bf16, channels_last=arguments.bf16)
+    return make(classifier, seed=arguments.seed, ema_decay=arguments.ema, execution=execution, **settings.options)
 
 
 def _evaluation(arguments: argparse.Namespace, settings: Preset) -> str:

@@ -234,7 +234,8 @@ def run(arguments: argparse.Namespace) -> str:
     arguments.work_dir.mkdir(parents=True, exist_ok=True)
     for seed in arguments.seeds:
         for name in arguments.rows:
-            key = f"{arguments.data} {arguments.arch} {arguments.seconds:g} {name} {seed}"
+            split = "validation " if arguments.validation else ""
+            key = f"{arguments.data} {arguments.arch} {arguments.seconds:g} {split}{name} {seed}"
             model, about = _trained(known[name], x, y, key, seed, arguments)
             result = _attacked(model, attacked, arguments)
             _add({"name": name, "seed": seed, **about, **result}, arguments)

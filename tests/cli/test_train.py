@@ -65,6 +65,11 @@ def test_training_goes_on_from_checkpoints(tmp_path: Path, capsys: pytest.Captur
     assert "other settings" in capsys.readouterr().err
 
 
+def test_it_stops_where_nothing_is_gained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--nb-epochs", "20", "--patience", "2", "--bf16", "--lr", "1e-9", "-o", str(tmp_path / "w.pth")) == 0
+    assert [row[0] for row in epochs(capsys.readouterr().out)] == ["1", "2", "3"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -78,6 +83,7 @@ def test_training_goes_on_from_checkpoints(tmp_path: Path, capsys: pytest.Captur
         (["--batch-size", "0"], "batch_size must be"),
         (["--nb-validation", "1297"], "--nb-validation must be in [1, 1296]"),
         (["--seed", "-1"], "--seed must be >= 0"),
+        (["--patience", "0"], "patience must be"),
         (["--ema", "1"], "ema_decay must be in [0, 1)"),
         (["--device", "abacus"], "--device must be cpu, cuda or cuda:N, got 'abacus'"),
         (["--device", "cuda:99"], "--device: there is no cuda:99"),
