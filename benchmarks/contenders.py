@@ -19,22 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from art_levelset import LevelSetMarginTrainer
+from art_levelset.experiments.equal_budget import Whole
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
 from art_levelset.trainers.execution import Execution
 from art_levelset.trainers.presets import PRESETS
-
-
-class Whole(nn.Module):
-    """A network whose layers are not seen: ART's TRADES trainer fails on an nn.Sequential, whose layers ART returns."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The network's outputs."""
-        outputs: Tensor = self.network(x)
-        return outputs
 
 
 @dataclass(frozen=True)

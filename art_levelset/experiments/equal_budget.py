@@ -277,7 +277,7 @@ def _trained(
     paper = "paper" in key
     rate = PRESETS["paper-mnist"].learning_rate if paper else LEARNING_RATE[arguments.data]
     classifier = PyTorchClassifier(
-        _Whole(model),
+        Whole(model),
         nn.CrossEntropyLoss(),
         tuple(x.shape[1:]),
         10,
@@ -294,7 +294,7 @@ def _trained(
     return model.eval(), about
 
 
-class _Whole(nn.Module):
+class Whole(nn.Module):
     """A network whose layers are not seen: ART's TRADES trainer fails on an nn.Sequential, whose layers ART returns."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -302,6 +302,12 @@ class _Whole(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
+        """
+        The network's outputs.
+
+        :param x: Inputs.
+        :return: Outputs.
+        """
         outputs: Tensor = self.network(x)
         return outputs
 
