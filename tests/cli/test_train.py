@@ -120,7 +120,14 @@ def test_a_preset_names_data_and_network(capsys: pytest.CaptureFixture[str]) -> 
 def test_an_interrupt_names_the_checkpoints(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     command = [sys.executable, "-m", "art_levelset", *RUN, "--nb-epochs", "1000", "--checkpoint-dir", str(folder)]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a background job ignores
+    )
     while process.poll() is None and not list(folder.glob("epoch-000001-*.pt")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
