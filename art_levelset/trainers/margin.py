@@ -117,7 +117,7 @@ class LevelSetMarginTrainer(LoopTrainer):
         :param boundary: The field: "hard", the paper's, or "soft"; None for soft with "logit" and hard with distances.
         :param projection: How a distance's boundary point is found: on the segment from the sample to the sign change,
                or by generalized Newton steps from the sign change. Not used with "logit".
-        :param eps_step: The length of a search step, > 0; None for eps / 4 with tracked searches and 2.5 eps / max_iter
+        :param eps_step: The length of a search step, > 0; None for eps / 3 with tracked searches and 2.5 eps / max_iter
                otherwise.
         :param eps_step_incorrect: That for wrongly classified samples; None for the same part of their eps.
         :param max_iter: The largest number of search steps a sample, >= 1; None for 1 with tracked searches and 10
@@ -259,7 +259,7 @@ class LevelSetMarginTrainer(LoopTrainer):
     def _steps(self, x: Tensor, correct: Tensor | None, eps: Tensor, growth: float) -> Tensor:
         """Lengths of a search step, (batch,)."""
         if self.eps_step is None:
-            steps = eps * (0.25 if self._offsets is not None else 2.5 / self._max_iter)
+            steps = eps * (1 / 3 if self._offsets is not None else 2.5 / self._max_iter)
         else:
             part = value_at(self.eps_step, self.progress.epochs) / value_at(self.eps, self.progress.epochs)
             steps = eps * part
