@@ -128,10 +128,14 @@ def test_an_interrupt_names_the_checkpoints(tmp_path: Path) -> None:
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a background job ignores
     )
-    while process.poll() is None and not list(folder.glob("epoch-000001-*.pt")):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        while process.poll() is None and not list(folder.glob("epoch-000001-*.pt")):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode == 130, errors
     line = f"art-levelset train: interrupted; the same command goes on from the checkpoints in {folder}"
     assert errors.splitlines()[-1].endswith(line)
