@@ -11,6 +11,7 @@ from art_levelset.trainers.distributed import world
 COLUMNS = {
     "loss": "loss",
     "accuracy": "accuracy",
+    "robust_accuracy": "robust",
     "crossed": "crossed",
     "margin": "margin",
     "validation_accuracy": "val. clean",
@@ -19,7 +20,7 @@ COLUMNS = {
 }
 """The figures that are shown, and their headings."""
 
-_PERCENT = ("accuracy", "crossed", "validation_accuracy", "validation_robust_accuracy")
+_PERCENT = ("accuracy", "robust_accuracy", "crossed", "validation_accuracy", "validation_robust_accuracy")
 _WIDTH = 12
 
 

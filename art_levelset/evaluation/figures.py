@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _CURVES = {
     "samples, %": {
         "accuracy": "right, training",
+        "robust_accuracy": "right under search, training",
         "crossed": "crossed, training",
         "validation_accuracy": "right, validation",
         "validation_robust_accuracy": "right under attack, validation",

@@ -127,7 +127,7 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         :param y: Integer labels, (batch,).
         :param rows: The samples' numbers in the data set, (batch,); None for generators.
         :return: The loss, a mean over the samples, or None where no sample has a gradient, and figures of the batch,
-                 means over its samples, `accuracy` among them.
+                 means over its samples, `accuracy` among them where there may be no gradient.
         """
 
     def _default_validation_attack(self) -> Attack | None:
@@ -329,7 +329,8 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
     ) -> dict[str, float]:
         epoch, nb_batches = len(self.history), batches.nb_batches
         learning_rate = float(self.classifier.optimizer.param_groups[0]["lr"])
-        started, sums, count, without_gradient = time.perf_counter(), {"loss": 0.0}, 0, 0
+        started, count, without_gradient = time.perf_counter(), 0, 0
+        sums: dict[str, tuple[float, int]] = {}  # of each figure, with the samples that had it
         for number, batch in enumerate(batches.epoch(self.seed, epoch)):
             done = epoch + number / nb_batches
             self.progress = Progress(epoch, done, (done - first) / options.nb_epochs)
@@ -339,14 +340,15 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
             x, y, rows = self._share(batch, options.augmentation)
             stepped, figures = self._step(x, y, rows)
             without_gradient += not stepped
-            for key, value in figures.items():
-                sums[key] = sums.get(key, 0.0) + value * len(x)
+            for key, value in {"loss": 0.0, **figures}.items():
+                total, samples = sums.get(key, (0.0, 0))
+                sums[key] = total + value * len(x), samples + len(x)
             count += len(x)
-            bar.set_postfix(self._postfix(sums, count), refresh=False)
+            bar.set_postfix(self._postfix(_means(sums)), refresh=False)
             bar.update()
         self._end_epoch()
         self.progress = Progress(epoch + 1, epoch + 1, (epoch + 1 - first) / options.nb_epochs)
-        means = self._world.mean({key: value / max(count, 1) for key, value in sums.items()}, count)
+        means = self._world.mean(_means(sums), count)
         if without_gradient == nb_batches and means["accuracy"] < 1.0 and not self._warned:
             self._warned = True
             logger.warning(
@@ -431,11 +433,10 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
     def _name(self) -> str:
         return type(self).__name__.removesuffix("Trainer")
 
-    def _postfix(self, sums: dict[str, float], count: int) -> dict[str, str]:
+    def _postfix(self, means: dict[str, float]) -> dict[str, str]:
         last = self.history[-1] if self.history else {}
         validation = {key.replace("validation", "val"): value for key, value in last.items() if "validation" in key}
-        shown = {key: value / max(count, 1) for key, value in sums.items()} | validation
-        return {key: f"{value:.3f}" for key, value in shown.items()}
+        return {key: f"{value:.3f}" for key, value in (means | validation).items()}
 
     def _checked(self, x: Any, y: Any, x_name: str, y_name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
         inputs = check_inputs(x, self.classifier.input_shape, x_name)
@@ -456,6 +457,10 @@ def _asked(calls: Sequence[Callable[[], None]]) -> bool:
 def _number(value: Any) -> float:
     """A figure as a plain number, whatever a callback has measured it with."""
     return value if type(value) in (int, float) else float(value)
+
+
+def _means(sums: Mapping[str, tuple[float, int]]) -> dict[str, float]:
+    return {key: total / max(samples, 1) for key, (total, samples) in sums.items()}
 
 
 def _step_seed(seed: int, epoch: int, number: int) -> int:

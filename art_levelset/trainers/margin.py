@@ -243,7 +243,7 @@ class LevelSetMarginTrainer(LoopTrainer):
     def _cross_entropy(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, float]]:
         with evaluating(self._network):
             logits = self._trained(x)
-        return functional.cross_entropy(logits, y), {"accuracy": (logits.argmax(dim=1) == y).float().mean().item()}
+        return functional.cross_entropy(logits, y), {}
 
     def _sides_differ(self) -> bool:
         """Whether correctly and wrongly classified samples have other numbers."""
@@ -310,7 +310,7 @@ class LevelSetMarginTrainer(LoopTrainer):
                 )
             values = self._field(self._trained, y)(ends).squeeze(1)
         stands = (values.detach() > 0).float().mean().item()
-        figures = {"accuracy": stands, "crossed": 1.0 - stands, "margin": values.detach().mean().item()}
+        figures = {"robust_accuracy": stands, "crossed": 1.0 - stands, "margin": values.detach().mean().item()}
         return logistic_margin_loss(values, weights), figures
 
     def _distance_loss(

@@ -39,7 +39,7 @@ def test_training_ends_with_the_command_that_evaluates(
     assert train("--nb-epochs", "6", "-o", "my weights.pth", "--csv", "epochs.csv", "--ema", "0.9") == 0
     printed = capsys.readouterr().out
     lines = printed.splitlines()
-    assert lines[0].split()[:4] == ["epoch", "loss", "accuracy", "crossed"]
+    assert lines[0].split()[:4] == ["epoch", "loss", "robust", "crossed"]
     assert [row[0] for row in epochs(printed)] == ["1", "2", "3", "4", "5", "6"]
     assert len((tmp_path / "epochs.csv").read_text().splitlines()) == 7
     assert (tmp_path / "my weights.png").read_bytes().startswith(b"\x89PNG")

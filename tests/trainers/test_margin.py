@@ -166,7 +166,7 @@ class TestLevels:
             built = classifier(built.model)
             trainer = LevelSetMarginTrainer(built, 0.15, seed=0, max_iter=1, eps_step=0.15 / 4, tracked=tracked)
             trainer.fit(x, y, nb_epochs=8, batch_size=32, verbose=False)
-            robust[tracked] = trainer.history[-1]["accuracy"]
+            robust[tracked] = trainer.history[-1]["robust_accuracy"]
         assert robust[True] < robust[False] - 0.05, "what tracked searches find is harder"
 
     def test_without_order_or_with_augmentation_searches_start_at_random(self, classifier, digits):
@@ -186,6 +186,8 @@ class TestLevels:
         trainer._growth = lambda: seen.append(growth()) or seen[-1]
         trainer.fit(digits[0][:128], digits[1][:128], nb_epochs=2, batch_size=16, verbose=False)
         assert seen[:4] == [0.0] * 4
+        first = trainer.history[0]
+        assert first["robust_accuracy"] + first["crossed"] == pytest.approx(1.0), "means over the samples searched"
         np.testing.assert_allclose(seen[4:12], [0.01, *(np.arange(1, 8) / 8)])
         assert seen[12:] == [1.0] * 4
         trainer.fit(digits[0][:128], digits[1][:128], nb_epochs=1, batch_size=16, verbose=False)
@@ -316,7 +318,7 @@ class TestInsideART:
             trainer.fit(x, y, (x, y), nb_epochs=1, verbose=False)
             assert all(part.training == training for part in module.modules())
             assert not torch.equal(before, module[2].running_mean), "BatchNorm must follow the clean batches"
-            assert set(trainer.history[0]) >= {"loss", "accuracy", "crossed", "seconds", "validation_accuracy"}
+            assert set(trainer.history[0]) >= {"loss", "robust_accuracy", "crossed", "seconds", "validation_accuracy"}
 
     def test_generator(self, classifier, digits):
         x, y = digits[0][:96], np.eye(10)[digits[1][:96]]
