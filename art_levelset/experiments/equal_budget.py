@@ -314,6 +314,7 @@ class Whole(nn.Module):
 
 def _attacked(model: nn.Module, data: Split, arguments: argparse.Namespace) -> dict[str, Any]:
     memo, eps = Memo(arguments.work_dir / "attacks"), EPS[arguments.data]
+    model = model.to(memory_format=torch.channels_last)  # the same in float32, and on a CPU faster
     count = arguments.nb_examples
     native = partial(pgd, eps=eps, eps_step=eps / 30, max_iter=EVALUATION_STEPS)
     attacks: dict[str, Attack] = {"cross_entropy": native, "margin": partial(native, loss="margin")}
