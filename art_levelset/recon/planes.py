@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from art_levelset.recon.clouds import Points, neighbours, thin
+from art_levelset.recon.quadrics import fit_surface
 
 MOST_PLANES = 60_000
 FINEST_SPACING = 0.006
@@ -51,7 +52,7 @@ class Planes:
 
 def fit_planes(cloud: Points) -> Planes:
     """
-    Fit a plane to the neighbourhood of each point of a thinned cloud, by weighted principal components.
+    The tangent planes of the surface behind a cloud, at each point of the thinned cloud.
 
     :param cloud: (n, 3) in the unit frame, n >= 3.
     :return: At most about :data:`MOST_PLANES` planes; where the cloud is much thinner than usual there are none.
@@ -59,17 +60,10 @@ def fit_planes(cloud: Points) -> Planes:
     area = len(thin(cloud, COARSEST_SPACING)) * COARSEST_SPACING**2
     spacing = float(np.clip(np.sqrt(area / MOST_PLANES), FINEST_SPACING, COARSEST_SPACING))
     middles = thin(cloud, spacing)
-    reach, found = neighbours(cKDTree(cloud), middles, min(NEIGHBOURS, len(cloud)))
-    dense = reach[:, -1] <= 3 * np.median(reach[:, -1])
-    reach, found = reach[dense], found[dense]
-    weights = np.exp(-2 * (reach / reach[:, -1:]) ** 2)
-    weights /= weights.sum(axis=1, keepdims=True)
-    members = cloud[found]
-    centres = np.einsum("nk,nki->ni", weights, members)
-    offsets = members - centres[:, None]
-    covariances = np.einsum("nk,nki,nkj->nij", weights, offsets, offsets)
-    normals = np.linalg.eigh(covariances)[1][:, :, 0]
-    return Planes(centres, normals, max(float(np.median(reach[:, -1])), 2 * spacing))
+    reach = neighbours(cKDTree(cloud), middles, min(NEIGHBOURS, len(cloud)))[0][:, -1]
+    dense = reach <= 3 * np.median(reach)
+    fits = fit_surface(cloud, middles[dense])
+    return Planes(fits.centres, fits.normals, max(float(np.median(reach[dense])), 2 * spacing))
 
 
 class PlaneDistance:

@@ -1,0 +1,155 @@
+"""
+Points and normals of the surface behind a noisy cloud: local quadrics over neighbourhoods as large as the data allow.
+
+Around a place, the neighbours' heights over their principal plane are fitted by a quadratic polynomial h(u, v), by
+weighted least squares and then, so that points of another sheet or strays do not count, by two more rounds with the
+weights divided by 1 + (residual / sigma)^2. h at the place is a point of the surface, with a standard error s that
+falls with the number of neighbours, and a bias that grows with it.
+
+How many neighbours is decided place by place by Lepski's rule: the largest number k, of a few, such that the heights
+with fewer neighbours, j < k, differ from that with k by no more than noise explains, |h_k - h_j| <= 3 sqrt(s_j^2 -
+s_k^2), and such that the residuals do not grow suddenly, as they do when a neighbourhood reaches over a sharp edge.
+
+| Paper link: https://doi.org/10.1137/1135065 (Lepski, 1991)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from art_levelset.recon.clouds import Points, neighbours
+
+Floats = NDArray[np.float64]
+
+COUNTS = 24, 48, 96, 192
+"""Sizes of the neighbourhoods that are tried."""
+
+NOISE = 3.0
+GROWTH = 1.6
+"""The residuals may grow by this factor from one size to the next."""
+
+REWEIGHTINGS = 2
+RIDGE = 1e-6
+CHUNK = 1 << 12
+
+
+@dataclass(frozen=True, eq=False)
+class LocalFits:
+    """
+    Quadrics fitted around places.
+
+    :param centres: The quadric's point above each place, (n, 3).
+    :param normals: Its unit normal there, of arbitrary sign, (n, 3).
+    :param errors: Standard error of the centres along the normals, (n,).
+    :param residuals: Standard deviation of the neighbours from the quadric, (n,).
+    """
+
+    centres: Points
+    normals: Points
+    errors: Floats
+    residuals: Floats
+
+    def __getitem__(self, rows: NDArray[np.bool_]) -> LocalFits:
+        return LocalFits(self.centres[rows], self.normals[rows], self.errors[rows], self.residuals[rows])
+
+
+def fit_surface(cloud: Points, places: Points) -> LocalFits:
+    """
+    Fit a quadric around each place, to as many neighbours as noise and shape suggest.
+
+    :param cloud: (n, 3), n >= 7.
+    :param places: (m, 3), near the cloud. Each is first moved to the mean of its nearest neighbours.
+    :return: The fits, m of them.
+    """
+    tree = cKDTree(cloud)
+    counts = [count for count in COUNTS if count <= len(cloud)] or [len(cloud)]
+    parts = []
+    for some in np.array_split(places, len(places) // CHUNK + 1):
+        reach, found = neighbours(tree, some, counts[-1])
+        middles = _middles(cloud[found[:, : counts[0]]], _nearness(reach[:, : counts[0]]))
+        fits = [fit_quadrics(middles, cloud[found[:, :count]], reach[:, :count]) for count in counts]
+        parts.append(_largest_faithful(middles, fits))
+    return LocalFits(*(np.concatenate(column) for column in zip(*map(_columns, parts), strict=True)))
+
+
+def fit_quadrics(places: Points, members: Points, reach: Floats) -> LocalFits:
+    """
+    Fit one quadric to the neighbours of each place.
+
+    :param places: (m, 3).
+    :param members: The neighbours of each, (m, k, 3), k >= 7.
+    :param reach: Their distances, (m, k), ascending.
+    :return: The fits.
+    """
+    radius = np.maximum(reach[:, -1:], 1e-300)
+    near = _nearness(reach)
+    middles = _middles(members, near)
+    offsets = members - middles[:, None]
+    covariances = np.matmul((near[:, :, None] * offsets).transpose(0, 2, 1), offsets)
+    axes = np.linalg.eigh(covariances)[1]
+    heights, u, v = np.moveaxis(np.matmul(offsets, axes) / radius[:, :, None], 2, 0)
+    here = np.matmul((places - middles)[:, None], axes)[:, 0] / radius
+    design = _monomials(u, v)
+    weights = near
+    for round_ in range(1 + REWEIGHTINGS):
+        weighted = weights[:, :, None] * design
+        moments = np.matmul(weighted.transpose(0, 2, 1), design) + RIDGE * np.eye(6)
+        solution = np.linalg.solve(moments, np.matmul(weighted.transpose(0, 2, 1), heights[:, :, None]))
+        errors = heights - np.matmul(design, solution)[:, :, 0]
+        if round_ == 0:
+            effective = weights.sum(axis=1) ** 2 / (weights**2).sum(axis=1)
+            freedom = effective / np.maximum(effective - 6, 1)
+            sigma = np.sqrt((weights * errors**2).sum(axis=1) / weights.sum(axis=1) * freedom)[:, None]
+        if round_ < REWEIGHTINGS:
+            weights = near / (1 + (errors / np.maximum(sigma, 1e-12)) ** 2)
+    at = _monomials(here[:, 1:2], here[:, 2:3])[:, 0]
+    lever = np.linalg.solve(moments, at[:, :, None])
+    spread = np.sqrt((np.matmul(weighted, lever)[:, :, 0] ** 2).sum(axis=1))
+    a, b, c, d, e, f = np.moveaxis(solution[:, :, 0], 1, 0)
+    height = np.einsum("mi,mi->m", at, solution[:, :, 0])
+    slope_u, slope_v = b + 2 * d * here[:, 1] + e * here[:, 2], c + e * here[:, 1] + 2 * f * here[:, 2]
+    local = np.stack([height, here[:, 1], here[:, 2]], axis=1) * radius
+    upward = np.stack([np.ones_like(a), -slope_u, -slope_v], axis=1)
+    upward /= np.linalg.norm(upward, axis=1, keepdims=True)
+    return LocalFits(
+        middles + np.matmul(axes, local[:, :, None])[:, :, 0],
+        np.matmul(axes, upward[:, :, None])[:, :, 0],
+        spread * (sigma * radius)[:, 0],
+        (sigma * radius)[:, 0],
+    )
+
+
+def _nearness(reach: Floats) -> Floats:
+    return np.exp(-2 * (reach / np.maximum(reach[:, -1:], 1e-300)) ** 2)
+
+
+def _middles(members: Points, weights: Floats) -> Points:
+    return np.einsum("mk,mki->mi", weights / weights.sum(axis=1, keepdims=True), members)
+
+
+def _monomials(u: Floats, v: Floats) -> Floats:
+    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=2)
+
+
+def _largest_faithful(places: Points, fits: list[LocalFits]) -> LocalFits:
+    """Lepski's rule."""
+    normals = fits[min(1, len(fits) - 1)].normals
+    heights = [np.einsum("mi,mi->m", fit.centres - places, normals) for fit in fits]
+    columns = [column.copy() for column in _columns(fits[0])]
+    faithful = np.ones(len(places), dtype=bool)
+    for k in range(1, len(fits)):
+        faithful &= fits[k].residuals <= GROWTH * fits[k - 1].residuals
+        for j in range(k):
+            noise = np.sqrt(np.maximum(fits[j].errors ** 2 - fits[k].errors ** 2, 0))
+            faithful &= np.abs(heights[k] - heights[j]) <= NOISE * noise
+        for column, new in zip(columns, _columns(fits[k]), strict=True):
+            column[faithful] = new[faithful]
+    return LocalFits(*columns)
+
+
+def _columns(fits: LocalFits) -> tuple[NDArray[np.float64], ...]:
+    return fits.centres, fits.normals, fits.errors, fits.residuals
