@@ -1,99 +1,118 @@
 """
-Marching cubes, coarse to fine: the triangle mesh of the zero level set of a function on a box.
+Marching cubes, brick by brick: the triangle mesh of the zero level set of a function on a box.
 
-Most of a grid is far from the surface. The nodes of every eighth layer are evaluated first; of the bricks between them
-only those are filled in that the zero level set can meet: their corners differ in sign, or one of them is, for a
-function of slope 1.5 at most, near enough to it. In the others every node is given the value of a corner.
+Only the crossed cells are meshed, and memory grows with the surface (:mod:`art_levelset.recon.bricks`). The bricks are
+welded by the grid's edges, not by positions: every vertex knows the edge on which it lies, and the edge has one vertex
+whichever brick finds it. So the mesh has the vertices and triangles that marching cubes on the full grid has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
-from tqdm.auto import tqdm
 
-from art_levelset.recon.clouds import Points, neighbours
+from art_levelset.recon.bricks import SIDE, Brick, Function, Grid, Integers, Values, crossed_bricks
+from art_levelset.recon.clouds import Points
 
-BRICK = 8
+COARSEST = 8
+"""The smallest resolution."""
+
 STEEPEST = 1.5
-CHUNK = 1 << 16
+"""The slope up to which nothing is missed: that of a signed distance is 1."""
 
-Function = Callable[[Points], NDArray[np.float32]]
+TINY = 1e-5
+"""Values below this part of the largest one count as this, while triangles are chosen. A vertex is then further than
+float32's rounding from the ends of its edge, so that the edge can be told from the vertex."""
+
+
+class Piece(NamedTuple):
+    """
+    The mesh of one brick.
+
+    :param keys: A number for each vertex that tells where on the grid it belongs, (n,).
+    :param local: The vertices, (n, 3), in cells from the brick's first node.
+    :param faces: The triangles, (m, 3).
+    :param origin: The brick's first node, (3,).
+    """
+
+    keys: Integers
+    local: Values
+    faces: NDArray[np.int32]
+    origin: Integers
 
 
 def zero_set(
-    function: Function, low: Points, high: Points, resolution: int, *, verbose: bool = True
-) -> tuple[Points, NDArray[np.int64]]:
+    function: Function,
+    low: Points,
+    high: Points,
+    resolution: int,
+    *,
+    slope: float = STEEPEST,
+    verbose: bool = True,
+) -> tuple[Points, Integers]:
     """
     The zero level set of a function, as triangles that are oriented towards its positive side.
+
+    It is what marching cubes (Lewiner's, of scikit-image) makes of all values on the grid if F is nowhere steeper than
+    `slope`; of a steeper F every connected part that is found is complete. It is closed but for where it leaves the
+    box. A value zero counts as negative.
 
     :param function: F, (n, 3) -> (n,), approximately a signed distance.
     :param low: One corner of the box, (3,).
     :param high: The opposite corner, (3,).
     :param resolution: Number of grid cells along the longest side of the box, >= 8.
+    :param slope: The largest slope |D_xF| to allow for, > 0.
     :param verbose: Whether to show a progress bar.
-    :return: The vertices, (n, 3), and the triangles, (m, 3), indices of vertices.
-    :raises ValueError: If the resolution is too small, or the level set does not meet the box.
+    :return: The vertices, (n, 3), in the order of the grid's edges, and the triangles, (m, 3), indices of vertices.
+    :raises ValueError: If a number is out of range, F is not finite, or its level set does not meet the box.
     """
-    if resolution < BRICK:
-        raise ValueError(f"resolution must be at least {BRICK}, got {resolution}")
+    if resolution < COARSEST:
+        raise ValueError(f"resolution must be at least {COARSEST}, got {resolution}")
+    if not slope > 0:
+        raise ValueError(f"slope must be positive, got {slope}")
+    step = float((high - low).max()) / resolution
+    # A side that is a whole number of cells but for rounding does not need another cell.
+    shape = np.maximum(np.ceil((high - low) / step - 1e-6).astype(np.int64), 1)
+    grid = Grid(low, step, shape)
+    bricks = crossed_bricks(function, grid, slope, verbose=verbose)
+    if not bricks:
+        raise ValueError("the reconstruction is empty: the network's zero level set does not meet the box of the cloud")
+    tiny = TINY * max(float(np.abs(brick.known).max()) for brick in bricks)
+    return _welded([_brick_mesh(bricks.pop(), grid, tiny) for _ in range(len(bricks))], grid)
+
+
+def _welded(pieces: list[Piece], grid: Grid) -> tuple[Points, Integers]:
+    """One mesh from those of the bricks: vertices with the same key are the same vertex."""
+    keys, vertex = np.unique(np.concatenate([piece.keys for piece in pieces]), return_inverse=True)
+    vertices = np.empty((len(keys), 3))
+    faces = np.empty((sum(len(piece.faces) for piece in pieces), 3), dtype=np.int64)
+    known = filled = 0
+    for piece in pieces:
+        own = vertex[known : known + len(piece.keys)]
+        vertices[own] = grid.positions(piece.local + piece.origin)
+        faces[filled : filled + len(piece.faces)] = own[piece.faces]
+        known, filled = known + len(piece.keys), filled + len(piece.faces)
+    return vertices, faces
+
+
+def _brick_mesh(brick: Brick, grid: Grid, tiny: float) -> Piece:
+    """Mesh the crossed cells of a brick."""
     from skimage.measure import marching_cubes
 
-    step = float((high - low).max()) / resolution
-    bricks = np.maximum(np.ceil((high - low) / (step * BRICK)).astype(np.int64), 1)
-    values = _grid_values(function, low, step, bricks, verbose)
-    if not (values.min() < 0 < values.max()):
-        raise ValueError("the reconstruction is empty: the network's zero level set does not meet the box of the cloud")
-    vertices, faces, _, _ = marching_cubes(values, 0.0)
-    return vertices.astype(np.float64) * step + low, faces.astype(np.int64)
-
-
-def supported_parts(vertices: Points, faces: NDArray[np.int64], centres: Points, share: float) -> NDArray[np.bool_]:
-    """
-    Tell the connected parts of a mesh that data speak for from the spurious ones.
-
-    :param vertices: (n, 3).
-    :param faces: (m, 3).
-    :param centres: Places that the surface should pass, (k, 3).
-    :param share: A part is spurious that is the nearest one to a smaller share of the places.
-    :return: Which faces belong to the other parts, (m,).
-    """
-    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
-    ones = np.ones(len(edges), dtype=bool)
-    graph = coo_matrix((ones, (edges[:, 0], edges[:, 1])), shape=(len(vertices), len(vertices)))
-    count, part = connected_components(graph, directed=False)
-    nearest = part[neighbours(cKDTree(vertices), centres, 1)[1][:, 0]]
-    speakers = np.bincount(nearest, minlength=count)
-    return speakers[part[faces[:, 0]]] >= share * len(centres)
-
-
-def _grid_values(
-    function: Function, low: Points, step: float, bricks: NDArray[np.int64], verbose: bool
-) -> NDArray[np.float32]:
-    coarse_nodes = np.indices(tuple(bricks + 1)).reshape(3, -1).T * BRICK
-    coarse = np.concatenate(
-        [function(part * step + low) for part in np.array_split(coarse_nodes, len(coarse_nodes) // CHUNK + 1)]
-    ).reshape(tuple(bricks + 1))
-    corners = np.stack([_shifted(coarse, bits, bricks) for bits in range(8)])
-    reach = STEEPEST * step * BRICK * np.sqrt(3) / 2  # no point of a brick is further from its nearest corner
-    near = (np.abs(corners).min(axis=0) <= reach) | (corners.min(axis=0) * corners.max(axis=0) <= 0)
-    values: NDArray[np.float32] = np.repeat(np.repeat(np.repeat(coarse, BRICK, 0), BRICK, 1), BRICK, 2)
-    values = np.ascontiguousarray(values[tuple(slice(0, n * BRICK + 1) for n in bricks)])
-    local = np.indices((BRICK + 1,) * 3).reshape(3, -1).T
-    todo = np.argwhere(near)
-    per_chunk = max(CHUNK // len(local), 1)
-    parts = np.array_split(todo, max(-(-len(todo) // per_chunk), 1)) if len(todo) else []
-    for part in tqdm(parts, desc="mesh", unit="chunk", disable=not verbose):
-        nodes = (part[:, None] * BRICK + local).reshape(-1, 3)
-        values[tuple(nodes.T)] = function(nodes * step + low)
-    return values
-
-
-def _shifted(coarse: NDArray[np.float32], bits: int, bricks: NDArray[np.int64]) -> NDArray[np.float32]:
-    start = (bits >> 2 & 1, bits >> 1 & 1, bits & 1)
-    return coarse[tuple(slice(first, first + n) for first, n in zip(start, bricks, strict=True))]
+    values = brick.values()
+    mask = np.zeros(values.shape, dtype=bool)
+    mask[1:, 1:, 1:] = brick.cells()  # scikit-image counts a cell by its last corner
+    apart = np.where(values > 0, np.maximum(values, tiny), np.minimum(values, -tiny))
+    local, faces, _, _ = marching_cubes(apart, 0.0, mask=mask)
+    nodes = np.floor(local).astype(np.int64)
+    between = local != nodes
+    on_edge = between.sum(axis=1) == 1
+    axis = between.argmax(axis=1)
+    start = nodes[on_edge]
+    end = np.minimum(start + np.eye(3, dtype=np.int64)[axis[on_edge]], SIDE)
+    at_start, at_end = (values[tuple(node.T)].astype(np.float64) for node in (start, end))
+    local[on_edge, axis[on_edge]] = start[np.arange(len(start)), axis[on_edge]] + at_start / (at_start - at_end)
+    keys = grid.keys(nodes + brick.origin) * 4 + np.where(on_edge, axis, 3)  # 3: the one vertex inside of a cell
+    return Piece(keys, local, faces, brick.origin)

@@ -12,7 +12,8 @@ from torch import nn
 
 from art_levelset.core.modes import evaluating
 from art_levelset.recon.clouds import Frame, Points
-from art_levelset.recon.extract import supported_parts, zero_set
+from art_levelset.recon.extract import zero_set
+from art_levelset.recon.parts import supported_parts
 from art_levelset.recon.planes import Planes
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import trimesh
 from numpy.typing import NDArray
 
 from art_levelset.recon.clouds import Points
-from art_levelset.recon.extract import supported_parts, zero_set
+from art_levelset.recon.extract import zero_set
+from art_levelset.recon.parts import supported_parts
 
 LOW, HIGH = np.array([-1.0, -1.2, -0.9]), np.array([1.1, 1.0, 1.3])
 
@@ -27,35 +28,15 @@ def test_a_torus(resolution: int) -> None:
     assert mesh.volume == pytest.approx(2 * np.pi**2 * 0.6 * 0.2**2, rel=0.1)
 
 
-def test_only_the_neighbourhood_of_the_surface_is_evaluated() -> None:
-    evaluated = 0
-
-    def counting(points: Points) -> NDArray[np.float32]:
-        nonlocal evaluated
-        evaluated += len(points)
-        return torus(points)
-
-    vertices, faces = zero_set(counting, LOW, HIGH, 160, verbose=False)
-    assert evaluated < 0.35 * 160**3
-    mesh = trimesh.Trimesh(vertices, faces, process=False)
-    assert mesh.body_count == 1
-    assert mesh.euler_number == 0
-
-
-def test_the_bricks_give_the_same_mesh_as_the_whole_grid() -> None:
-    from skimage.measure import marching_cubes
-
-    vertices, faces = zero_set(torus, np.full(3, -1.0), np.full(3, 1.0), 40, verbose=False)
-    axes = np.linspace(-1, 1, 41)
-    nodes = np.stack(np.meshgrid(axes, axes, axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    expected, triangles, _, _ = marching_cubes(torus(nodes).reshape(41, 41, 41), 0.0)
-    np.testing.assert_allclose(vertices, expected * 0.05 - 1, atol=1e-5)
-    np.testing.assert_array_equal(faces, triangles)
-
-
 def test_a_level_set_outside_the_box() -> None:
     with pytest.raises(ValueError, match="the reconstruction is empty"):
         zero_set(lambda points: torus(points) + 2, LOW, HIGH, 32, verbose=False)
+
+
+@pytest.mark.parametrize("slope", [0.0, -1.0, float("nan")])
+def test_a_bad_slope(slope: float) -> None:
+    with pytest.raises(ValueError, match="slope must be positive, got"):
+        zero_set(torus, LOW, HIGH, 32, slope=slope, verbose=False)
 
 
 def test_parts_without_data_are_told_from_the_others() -> None:

@@ -1,0 +1,84 @@
+"""Which triangles of a mesh to keep: the parts that data speak for, the largest ones, those near the data."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from art_levelset.recon.clouds import Points, neighbours
+
+Faces = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+def connected_parts(faces: Faces) -> tuple[int, NDArray[np.int64]]:
+    """
+    The connected parts of a mesh.
+
+    :param faces: (m, 3), indices of vertices.
+    :return: The number of parts that have faces, and the part of each face, (m,), counted from 0.
+    """
+    _, short = np.unique(faces, return_inverse=True)
+    short = short.reshape(-1, 3).astype(np.int32)
+    edges = np.concatenate([short[:, :2], short[:, 1:]])
+    size = int(short.max(initial=-1)) + 1
+    graph = coo_matrix((np.ones(len(edges), dtype=bool), (edges[:, 0], edges[:, 1])), shape=(size, size))
+    count, part = connected_components(graph, directed=False)
+    return int(count), part[short[:, 0]].astype(np.int64)
+
+
+def supported_parts(vertices: Points, faces: Faces, centres: Points, share: float) -> Mask:
+    """
+    Tell the connected parts of a mesh that data speak for from the spurious ones.
+
+    :param vertices: (n, 3).
+    :param faces: (m, 3).
+    :param centres: Places that the surface should pass, (k, 3).
+    :param share: A part is spurious that is the nearest one to a smaller share of the places.
+    :return: Which faces belong to the other parts, (m,).
+    """
+    count, part = connected_parts(faces)
+    if count <= 1:
+        return np.ones(len(faces), dtype=bool)
+    used, first = np.unique(faces[:, 0], return_index=True)
+    nearest = part[first][neighbours(cKDTree(vertices[used]), centres, 1)[1][:, 0]]
+    speakers = np.bincount(nearest, minlength=count)
+    supported: Mask = speakers >= share * len(centres)
+    return supported[part]
+
+
+def largest_parts(vertices: Points, faces: Faces, count: int) -> Mask:
+    """
+    The connected parts of a mesh that have the largest areas.
+
+    :param vertices: (n, 3).
+    :param faces: (m, 3).
+    :param count: How many parts to keep, >= 1; all, if the mesh has no more.
+    :return: Which faces belong to them, (m,).
+    :raises ValueError: If the count is out of range.
+    """
+    if count < 1:
+        raise ValueError(f"parts must be at least 1, got {count}")
+    parts, part = connected_parts(faces)
+    corners = vertices[faces]
+    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    order = np.argsort(-np.bincount(part, weights=areas, minlength=parts), kind="stable")
+    return np.isin(part, order[:count])
+
+
+def near_data(vertices: Points, faces: Faces, data: Points, distance: float) -> Mask:
+    """
+    The triangles that data support: those with no corner further from the data than a distance.
+
+    :param vertices: (n, 3).
+    :param faces: (m, 3).
+    :param data: (k, 3).
+    :param distance: > 0, in the same units.
+    :return: Which faces these are, (m,).
+    """
+    reach, _ = cKDTree(data).query(vertices, distance_upper_bound=distance)
+    kept: Mask = np.isfinite(reach)[faces].all(axis=1)
+    return kept
