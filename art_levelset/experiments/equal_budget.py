@@ -272,7 +272,7 @@ def _trained(
     path = arguments.work_dir / f"{key.replace(' ', '_').replace(',', '').replace('(', '').replace(')', '')}.pt"
     if path.exists():
         state = torch.load(path, weights_only=True)
-        model.load_state_dict(state["weights"])
+        model.load_state_dict(state["state_dict"])
         return model.eval(), state["about"]
     paper = "paper" in key
     rate = PRESETS["paper-mnist"].learning_rate if paper else LEARNING_RATE[arguments.data]
@@ -289,7 +289,7 @@ def _trained(
     steps = fit(classifier, x, y, deadline, seed)
     about = {"steps": steps, "epochs": steps * BATCH_SIZE / len(x), "learning_rate": rate}
     partial_path = path.with_suffix(".part")
-    torch.save({"weights": model.state_dict(), "about": about}, partial_path)
+    torch.save({"state_dict": model.state_dict(), "about": about}, partial_path)
     partial_path.rename(path)
     return model.eval(), about
 
