@@ -21,7 +21,7 @@ ALLOWED = {
     "core": set(),
     "models": {"core"},
     "trainers": {"core", "adapters._bridge", "adapters.base", "adapters.inputs", "evaluation.pgd"},
-    "recon": {"core"},
+    "recon": {"core", "models.mlps"},
     "adapters": {"core", "evaluation"},
     "adapters.base": {"core", "adapters.effort", "adapters.inputs"},
     "adapters.effort": set(),

@@ -22,9 +22,7 @@ def fit_one_size(cloud, places, count):
 
 
 @settings(max_examples=20, deadline=None)
-@given(
-    st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.integers(0, 2**31), st.floats(-10, 10)
-)
+@given(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.integers(0, 2**31), st.floats(-10, 10))
 def test_a_quadric_that_the_points_lie_on_is_found(a, b, c, seed, shift):
     generator = np.random.default_rng(seed)
     u, v = generator.uniform(-0.2, 0.2, size=(2, 400))
