@@ -1,0 +1,198 @@
+"""
+Fitting a network F: R^3 -> R^2 whose zero level set is the curve, by eq. 13 with T = {0}:
+
+    loss(theta) = mean_{x in S_0} d(x, X) + lambda/N sum_j |F(x_j)|,
+
+with the samples x = p(theta) of the zero set attached to the parameters by the sample network (eq. 9, with the 2 x 2
+inverse of D_xF D_xF^T).
+
+A network that does not wind once around the curve cannot vanish on all of it, and eq. 13 does not teach it to. So the
+cloud is ordered first, and the network learns the field that winds around the ordered curve by its solid angle
+(:mod:`art_levelset.recon.curves.solid_angle`); eq. 13 goes on from there. Away from the curve it stays with that field,
+so no further parts of the zero set appear.
+
+The distance to the nearest point follows the noise. d(x, X) is measured to averaged targets instead: to the tangent of
+the cloud's principal curve at its nearest point (:mod:`art_levelset.recon.curves.spline`).
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from art_levelset.core.fields import as_field
+from art_levelset.core.losses import reconstruction_loss
+from art_levelset.core.modes import evaluating
+from art_levelset.core.projection import project
+from art_levelset.core.sample_network import sample_network
+from art_levelset.recon.clouds import Points, check_cloud, unit_frame, without_strays
+from art_levelset.recon.curves.closing import WALL, close
+from art_levelset.recon.curves.lines import linear_radius
+from art_levelset.recon.curves.network import CurveNetwork
+from art_levelset.recon.curves.order import order
+from art_levelset.recon.curves.polylines import Polyline
+from art_levelset.recon.curves.result import CurveReconstruction
+from art_levelset.recon.curves.samples import Samples
+from art_levelset.recon.curves.spline import Smoothed, principal_curve
+from art_levelset.recon.curves.trace import trace
+from art_levelset.recon.curves.trim import holds, trim
+
+logger = logging.getLogger(__name__)
+
+BATCH = 1024
+LAMBDA = 0.1
+SPACE_WEIGHT = 0.1
+BELONGS = 3.0
+"""Points further than this many radii from every piece are left to themselves."""
+
+SPACING = 0.01
+"""Distance of the vertices of the traced curve, in the unit frame."""
+
+PRETRAINING = 0.8
+WIDTHS = (64, 128)
+"""Of the networks that are tried, one after the other until the zero set is that of the ordered cloud."""
+
+SEEDS = 500
+"""Number of points of space from which further parts of the zero set are looked for."""
+
+
+def reconstruct_curve(
+    points: object,
+    *,
+    network: nn.Module | None = None,
+    steps: int = 1000,
+    learning_rate: float = 2e-3,
+    closed: bool | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    verbose: bool = True,
+) -> CurveReconstruction:
+    """
+    Reconstruct the curves that a raw cloud samples, as the zero level set of a network with two outputs (eq. 13).
+
+    | Paper link: https://arxiv.org/abs/1905.11911
+
+    :param points: The cloud, (n, 3), unordered, in any units, n >= 10; noise and gaps are expected, stray points are
+           left out.
+    :param network: The network to fit in place, (batch, 3) -> (batch, 2), in the unit frame [-1, 1]^3. None for a
+           :class:`CurveNetwork`, a larger one where the first does not hold the curve; FC-1 of the paper is
+           `art_levelset.models.fc_1(3, 2)`.
+    :param steps: Number of optimisation steps, >= 3: four fifths learn the winding field, the others minimise eq. 13.
+    :param learning_rate: The highest learning rate of Adam, > 0.
+    :param closed: True: all pieces are closed, over gaps of any width. False: all are open. None: a piece is closed if
+           its ends look at each other and the gap is not too wide.
+    :param seed: Seed of the initialisation and of the samples, >= 0. On a CPU it determines the result.
+    :param device: Where to compute; None for the network's device, or the CPU.
+    :param verbose: Whether to show a progress bar.
+    :return: The reconstruction, whose lines are in the coordinates of the points.
+    :raises ValueError: If the points cannot be a curve (see :func:`check_cloud`) or a number is out of range.
+    """
+    if steps < 3:
+        raise ValueError(f"steps must be at least 3, got {steps}")
+    if not (np.isfinite(learning_rate) and learning_rate > 0):
+        raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+    if seed < 0:
+        raise ValueError(f"seed must be >= 0, got {seed}")
+    if closed not in (True, False, None):
+        raise ValueError(f"closed must be True, False or None, got {closed!r}")
+    if network is not None:
+        _check_network(network)
+    cloud = without_strays(check_cloud(points))
+    frame = unit_frame(cloud)
+    cloud = frame.to_unit(cloud)
+    generator = np.random.default_rng(seed)
+    radius = linear_radius(cloud, generator)
+    cloud, curves = _principal_curves(cloud, order(cloud, radius, closed, generator), radius)
+    loops = close([curve.line for curve in curves], radius)
+    noise = max(curve.noise for curve in curves)
+    tries = [network] if network is not None else [CurveNetwork(width, generator=_torch(seed)) for width in WIDTHS]
+    for attempt, candidate in enumerate(tries):
+        place = next(candidate.parameters()).device if device is None else torch.device(device)
+        candidate = candidate.to(place)
+        samples = Samples(cloud, loops, 4 * noise, _torch(seed), place)
+        _fit(candidate, samples, (1 + attempt) * steps, learning_rate, verbose)
+        seeds = np.concatenate([*(loop.line.resampled(SPACING).points for loop in loops), samples.anywhere(SEEDS)])
+        traced = trace(candidate, torch.as_tensor(seeds, dtype=torch.float32, device=place), step=SPACING, wall=WALL)
+        pieces, spare = trim(traced.lines, loops, cloud, radius)
+        if found := holds(pieces, loops, radius):
+            break
+        logger.info("%d pieces were expected, the zero level set has %d", len(loops), len(pieces))
+    if not found:
+        logger.warning("the zero level set is not that of the ordered cloud: try more steps or another network")
+    lines = [Polyline(frame.from_unit(piece.points), piece.closed) for piece in pieces]
+    junctions = frame.from_unit(traced.junctions)
+    return CurveReconstruction(candidate, frame, lines, junctions, spare, noise * frame.scale)
+
+
+def _check_network(network: nn.Module) -> None:
+    like = next(network.parameters(), None)
+    if like is None:
+        raise ValueError("network: has no parameters")
+    try:
+        with torch.no_grad(), evaluating(network):
+            shape = tuple(network(like.new_zeros(2, 3)).shape)
+    except RuntimeError as error:
+        raise ValueError(f"network: must map (batch, 3) to (batch, 2), but {str(error).splitlines()[0]}") from error
+    if shape != (2, 2):
+        raise ValueError(f"network: must map (batch, 3) to (batch, 2), two points gave {shape}")
+
+
+def _torch(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _principal_curves(cloud: Points, lines: list[Polyline], radius: float) -> tuple[Points, list[Smoothed]]:
+    """The points that belong to a piece, and the principal curve of each."""
+    distances = np.stack([line.project(cloud)[1] for line in lines])
+    owner = np.where(distances.min(axis=0) <= BELONGS * radius, distances.argmin(axis=0), -1)
+    curves = [principal_curve(cloud[owner == index], line, radius) for index, line in enumerate(lines)]
+    for curve in curves:
+        logger.info("a %s curve, noise %.5f", "closed" if curve.line.closed else "open", curve.noise)
+    return cloud[owner >= 0], curves
+
+
+def _fit(network: nn.Module, samples: Samples, steps: int, learning_rate: float, verbose: bool) -> None:
+    """Learn the winding field, then minimise eq. 13."""
+    imitated = int(PRETRAINING * steps)
+    with tqdm(total=steps, desc="fit", unit="step", disable=not verbose) as progress:
+        for count, rate, loss in (
+            (imitated, learning_rate, _imitation),
+            (steps - imitated, learning_rate / 2, _reconstruction),
+        ):
+            optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=(0.9, 0.99), fused=True)
+            for step in range(count):
+                optimizer.param_groups[0]["lr"] = rate * _rate((step + 1) / count)
+                optimizer.zero_grad(set_to_none=True)
+                value = loss(network, samples)
+                torch.autograd.backward(value)
+                optimizer.step()
+                progress.update()
+                progress.set_postfix(loss=f"{float(value.detach()):.4f}", refresh=False)
+
+
+def _imitation(network: nn.Module, samples: Samples) -> Tensor:
+    """How far F is from the winding field, relative to the distance to the curves."""
+    places, values, weights = samples.winding(BATCH, far=False)
+    errors: Tensor = (network(places) - values).abs() * weights
+    return errors.mean()
+
+
+def _reconstruction(network: nn.Module, samples: Samples) -> Tensor:
+    """Eq. 13 with T = {0}, and the winding field away from the curves."""
+    half = BATCH // 2
+    found = project(as_field(network), samples.around_curve(half), max_iter=2, box=(-WALL, WALL))
+    positions = sample_network(network, found.points, found.jacobians)
+    places, wanted, weights = samples.winding(half, far=True)
+    values = network(torch.cat([samples.of_cloud(half), places]))
+    errors: Tensor = (values[half:] - wanted).abs() * weights
+    eq13 = reconstruction_loss([samples.distances(positions)], [0.0], values[:half], LAMBDA)
+    return eq13 + SPACE_WEIGHT * errors.mean()
+
+
+def _rate(time: float) -> float:
+    """The learning rate's factor after a part of the steps: a short rise, then a cosine to nearly zero."""
+    return min(1.0, 10 * time) * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * time))))

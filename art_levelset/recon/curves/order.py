@@ -1,0 +1,212 @@
+"""
+From an unordered cloud to ordered polylines: the classical way, which the network is initialised with.
+
+The cloud is moved onto its moving least squares lines and thinned; a minimal spanning tree whose edges cost more across
+the lines than along them orders what is left. The longest path of the tree is a piece of the curve, and so are its
+branches that are long enough. Ends that look at each other over a gap are joined.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
+from scipy.spatial import cKDTree
+
+from art_levelset.recon.clouds import Points
+from art_levelset.recon.curves.lines import fit_lines, onto_lines
+from art_levelset.recon.curves.polylines import Polyline, spread
+
+logger = logging.getLogger(__name__)
+
+MOST_POINTS = 6000
+"""Of larger clouds a random part is ordered: more points would not change the order."""
+
+REPEATS = 3
+SPACING = 0.4
+"""Distance of the nodes of the tree, in radii of the neighbourhoods."""
+
+REACH = 1.6
+"""The longest edge of the tree, in radii."""
+
+ACROSS = 4.0
+SHORTEST = 2.5
+"""A branch or part shorter than this, in radii, is noise."""
+
+NEAR = 4.0
+"""Ends within this many radii are joined if they do not turn back; further ones must look at each other."""
+
+TURN_BACK = np.deg2rad(100.0)
+TURN = np.deg2rad(60.0)
+WIDEST = 0.5
+"""The widest gap that is closed unasked, as a part of the length of the pieces beside it."""
+
+
+def order(cloud: Points, radius: float, closed: bool | None, generator: np.random.Generator) -> list[Polyline]:
+    """
+    Order a cloud.
+
+    :param cloud: (n, 3), n >= 10.
+    :param radius: Radius of the neighbourhoods in which it looks like a line (:func:`linear_radius`).
+    :param closed: Whether the pieces are closed: True closes every one over whatever gap, False leaves every one open,
+           None closes those whose ends look at each other over a gap that is not too wide.
+    :param generator: Source of randomness.
+    :return: The pieces.
+    :raises ValueError: If nothing in the cloud looks like a curve.
+    """
+    cloud = cloud[generator.permutation(len(cloud))[:MOST_POINTS]]
+    moved, lines = onto_lines(cloud, cloud, radius, REPEATS)
+    typical = np.median(lines.counts)
+    moved = moved[lines.counts >= typical / 8]
+    nodes = moved[spread(moved, SPACING * radius)]
+    pieces = _pieces(nodes, fit_lines(nodes, cloud, radius).directions, radius)
+    if not pieces:
+        raise ValueError("points: no curve can be seen in them, there are too few or they have no direction")
+    logger.info("neighbourhoods of radius %.4f, %d nodes in %d pieces", radius, len(nodes), len(pieces))
+    return join(pieces, radius, closed)
+
+
+def _pieces(nodes: Points, directions: Points, radius: float) -> list[Points]:
+    """The longest paths of the spanning forest."""
+    pairs = cKDTree(nodes).query_pairs(REACH * radius, output_type="ndarray")
+    edges = nodes[pairs[:, 1]] - nodes[pairs[:, 0]]
+    lengths = np.linalg.norm(edges, axis=1)
+    across = np.zeros(len(pairs))
+    for end in range(2):
+        along = np.abs((edges * directions[pairs[:, end]]).sum(axis=1)) / lengths
+        across += 1 - np.minimum(along, 1.0) ** 2
+    costs = lengths * (1 + ACROSS * across)
+    size = (len(nodes), len(nodes))
+    tree = minimum_spanning_tree(coo_matrix((costs, pairs.T), shape=size)).tocoo()
+    lengths = np.linalg.norm(nodes[tree.row] - nodes[tree.col], axis=1)
+    forest = coo_matrix((lengths, (tree.row, tree.col)), shape=size).tocsr()
+    paths = []
+    while (path := _longest_path(forest))[1] >= SHORTEST * radius:
+        paths.append(nodes[path[0]])
+        kept = np.ones(len(nodes))
+        kept[path[0]] = 0.0
+        mask = coo_matrix((kept, (np.arange(len(nodes)), np.arange(len(nodes)))), shape=size).tocsr()
+        forest = mask @ forest @ mask
+        forest.eliminate_zeros()
+    return paths
+
+
+def _longest_path(forest: csr_matrix) -> tuple[list[int], float]:
+    """The longest path of a forest, and its length."""
+    best: tuple[list[int], float] = ([], 0.0)
+    count, part = connected_components(forest, directed=False)
+    sizes = np.bincount(part, minlength=count)
+    firsts = np.unique(part, return_index=True)[1]
+    for first in firsts[sizes > 1]:
+        there = dijkstra(forest, directed=False, indices=np.array(first))
+        end = int(np.argmax(np.where(np.isfinite(there), there, -1.0)))
+        distances, before = dijkstra(forest, directed=False, indices=np.array(end), return_predecessors=True)
+        distances = np.where(np.isfinite(distances), distances, -1.0)
+        other = int(np.argmax(distances))
+        if distances[other] > best[1]:
+            path = [other]
+            while path[-1] != end:
+                path.append(int(before[path[-1]]))
+            best = (path, float(distances[other]))
+    return best
+
+
+def join(pieces: list[Points], radius: float, closed: bool | None) -> list[Polyline]:
+    """
+    Join the ends of pieces over gaps, the nearest and straightest first.
+
+    :param pieces: Ordered points, (m_i, 3) each.
+    :param radius: The radius of the neighbourhoods; gaps of a few radii are no gaps.
+    :param closed: As for :func:`order`.
+    :return: The longer pieces.
+    """
+    ends = _Ends(pieces, radius)
+    for first, second in ends.by_cost():
+        if closed is False and ends.same_piece(first, second):
+            continue
+        if ends.free(first, second) and ends.see(first, second):
+            ends.connect(first, second)
+    if closed:
+        for first, second in ends.by_cost():
+            if ends.free(first, second):
+                ends.connect(first, second)
+    return ends.chains()
+
+
+class _Ends:
+    """The two ends of each piece: number 2 i is the first point of piece i, 2 i + 1 its last."""
+
+    def __init__(self, pieces: list[Points], radius: float) -> None:
+        self._pieces = pieces
+        self._radius = radius
+        self._partner = np.full(2 * len(pieces), -1)
+        lines = [Polyline(piece, False) for piece in pieces]
+        self._lengths = np.array([line.length for line in lines])
+        back = np.minimum(2 * radius, self._lengths / 2)
+        self._places = np.array([piece[end] for piece in pieces for end in (0, -1)])
+        inner = [line.at(np.array([d, line.length - d])) for line, d in zip(lines, back, strict=True)]
+        outward = self._places - np.concatenate(inner)
+        self._outward = outward / np.linalg.norm(outward, axis=1, keepdims=True)
+
+    def by_cost(self) -> list[tuple[int, int]]:
+        """All pairs of ends, the cheapest first."""
+        count = len(self._partner)
+        pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
+        return sorted(pairs, key=lambda pair: self._gap(*pair)[0] * (1 + sum(self._gap(*pair)[1:])))
+
+    def same_piece(self, first: int, second: int) -> bool:
+        """Whether joining two ends would close a line."""
+        piece = first
+        while True:
+            other = piece ^ 1
+            if second in (other, piece):
+                return True
+            if self._partner[other] < 0:
+                return False
+            piece = int(self._partner[other])
+
+    def free(self, first: int, second: int) -> bool:
+        """Whether neither end is joined yet."""
+        return bool(self._partner[first] < 0 and self._partner[second] < 0)
+
+    def see(self, first: int, second: int) -> bool:
+        """Whether two ends are close, or look at each other."""
+        gap, *turns = self._gap(first, second)
+        if gap <= NEAR * self._radius:
+            return gap <= self._radius / 2 or max(turns) <= TURN_BACK
+        beside = self._lengths[[*{first // 2, second // 2}]].sum()
+        return bool(max(turns) <= TURN and gap <= WIDEST * beside)
+
+    def connect(self, first: int, second: int) -> None:
+        """Join two ends."""
+        self._partner[first], self._partner[second] = second, first
+
+    def chains(self) -> list[Polyline]:
+        """The pieces, joined."""
+        left = set(range(len(self._pieces)))
+        # Chains that have a free end are followed from there; what is left then is closed.
+        starts = [end for end in range(len(self._partner)) if self._partner[end] < 0]
+        found = []
+        for start in [*starts, *range(0, len(self._partner), 2)]:
+            if start // 2 not in left:
+                continue
+            parts = []
+            end = start
+            while end >= 0 and end // 2 in left:
+                left.remove(end // 2)
+                piece = self._pieces[end // 2]
+                parts.append(piece if end % 2 == 0 else piece[::-1])
+                end = int(self._partner[end ^ 1])
+            found.append(Polyline(np.concatenate(parts), closed=end >= 0))
+        return found
+
+    def _gap(self, first: int, second: int) -> tuple[float, float, float]:
+        """The distance of two ends, and how much the line turns at each of them."""
+        across = self._places[second] - self._places[first]
+        gap = float(np.linalg.norm(across))
+        direction = across / max(gap, 1e-300)
+        cosines = direction @ self._outward[first], -direction @ self._outward[second]
+        turn_there, turn_back = (float(np.arccos(np.clip(cosine, -1, 1))) for cosine in cosines)
+        return gap, turn_there, turn_back

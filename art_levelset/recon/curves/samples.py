@@ -1,0 +1,111 @@
+"""Where the loss is evaluated: on the zero set, at the cloud, and where F should be the winding field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from art_levelset.recon.clouds import Points, neighbours
+from art_levelset.recon.curves.closing import WALL, Loop
+from art_levelset.recon.curves.solid_angle import distance_to, winding_field
+
+STOCK = 16_000
+"""Number of points around the curves, and half as many anywhere, at which the winding field is known."""
+
+NEAREST, FARTHEST = 0.005, 0.4
+"""Distances of the points around the curves, log-uniform, in the unit frame."""
+
+SATURATION = 0.25
+EDGE = 0.04
+"""Edges of the polygons whose solid angle is taken."""
+
+FLOOR = 0.03
+"""Errors of F count relative to the distance to the curve plus this."""
+
+SPACING = 0.01
+"""Distance of the targets in the unit frame."""
+
+
+class Samples:
+    """
+    Where the loss is evaluated.
+
+    :param cloud: X, (n, 3), in the unit frame.
+    :param loops: The closed curves.
+    :param reach: How close to the curves the field is left to eq. 13.
+    :param generator: Source of randomness, on the CPU.
+    :param device: Where the tensors are.
+    """
+
+    def __init__(
+        self, cloud: Points, loops: Sequence[Loop], reach: float, generator: torch.Generator, device: torch.device
+    ) -> None:
+        self._generator = generator
+        self._device = device
+        pieces = [loop.piece.resampled(SPACING) for loop in loops]
+        targets = np.concatenate([piece.points for piece in pieces])
+        self._tree = cKDTree(targets)
+        self._targets = self._tensor(targets)
+        self._tangents = self._tensor(np.concatenate([piece.tangents for piece in pieces]))
+        self._jitter = min(reach / 4, SPACING)
+        self._cloud = self._tensor(cloud)
+
+        lines = [loop.line.resampled(SPACING) for loop in loops]
+        on_lines = np.concatenate([line.points for line in lines])
+        near = on_lines[self._rows(len(on_lines), STOCK).numpy()]
+        directions = torch.randn(STOCK, 3, generator=generator).double().numpy()
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        radii = np.exp(self._uniform(STOCK, np.log(NEAREST), np.log(FARTHEST)))
+        places = np.concatenate([near + radii[:, None] * directions, self.anywhere(STOCK // 2)])
+        distances = distance_to(places, lines)
+        values = winding_field(places, [line.resampled(EDGE) for line in lines], SATURATION)
+        self._places, self._values = self._tensor(places), self._tensor(values)
+        self._weights = self._tensor(1 / (distances + FLOOR))
+        self._far = torch.as_tensor(np.flatnonzero(distances > max(reach, EDGE)))
+
+    def anywhere(self, count: int) -> Points:
+        """Points of the box, (count, 3)."""
+        return self._uniform(3 * count, -WALL, WALL).reshape(-1, 3)
+
+    def winding(self, count: int, *, far: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Where F should be the winding field.
+
+        :param count: Number of points, n.
+        :param far: Whether to leave out the neighbourhood of the curves.
+        :return: The points, (n, 3), the field there, (n, 2), and the weights of its errors, (n, 1).
+        """
+        rows = self._far[self._rows(len(self._far), count)] if far else self._rows(len(self._places), count)
+        rows = rows.to(self._device)
+        return self._places[rows], self._values[rows], self._weights[rows].unsqueeze(1)
+
+    def around_curve(self, count: int) -> Tensor:
+        """Where the projection to the zero set starts, (count, 3)."""
+        centres = self._targets[self._rows(len(self._targets), count).to(self._device)]
+        return centres + self._jitter * torch.randn(count, 3, generator=self._generator).to(self._device)
+
+    def of_cloud(self, count: int) -> Tensor:
+        """Points of the cloud, (count, 3)."""
+        return self._cloud[self._rows(len(self._cloud), count).to(self._device)]
+
+    def distances(self, points: Tensor) -> Tensor:
+        """d(x, X), (n,), to the tangents of the principal curves, differentiable in x."""
+        nearest = neighbours(self._tree, points.detach().cpu().double().numpy(), 1)[1][:, 0]
+        rows = torch.as_tensor(nearest, device=self._device)
+        offsets, tangents = points - self._targets[rows], self._tangents[rows]
+        across = offsets - (offsets * tangents).sum(dim=1, keepdim=True) * tangents
+        lengths: Tensor = torch.linalg.vector_norm(across, dim=1)
+        return lengths
+
+    def _rows(self, size: int, count: int) -> Tensor:
+        return torch.randint(size, (count,), generator=self._generator)
+
+    def _uniform(self, count: int, low: float, high: float) -> Points:
+        return low + (high - low) * torch.rand(count, generator=self._generator).double().numpy()
+
+    def _tensor(self, array: Points) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.float32, device=self._device)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from art_levelset.models import fc_1
+from art_levelset.recon.clouds import Points
+from art_levelset.recon.curves import CurveReconstruction, reconstruct_curve
+
+
+def test_a_gap_of_a_ring_far_away_is_closed(ring: CurveReconstruction, far_away: Points) -> None:
+    (piece,) = ring.pieces
+    assert piece.closed
+    assert ring.length == pytest.approx(10 * np.pi, rel=0.02)
+    offsets = piece.points - far_away
+    errors = np.hypot(np.linalg.norm(offsets[:, :2], axis=1) - 5, offsets[:, 2])
+    assert errors.mean() < 0.05
+    assert errors.max() < 0.5  # in the gap
+    assert len(ring.junctions) == 0
+
+
+def test_the_noise_is_found(ring: CurveReconstruction, known: Any) -> None:
+    assert ring.noise == pytest.approx(0.01 * 5 * known.diagonal(known.circle()), rel=0.15)
+
+
+def test_the_vertices_are_on_the_zero_set(ring: CurveReconstruction) -> None:
+    vertices = torch.as_tensor(ring.frame.to_unit(ring.pieces[0].points), dtype=torch.float32)
+    with torch.no_grad():
+        assert ring.network(vertices).abs().max() < 1e-4
+
+
+def test_the_two_gradients_are_independent_on_the_curve(ring: CurveReconstruction) -> None:
+    places = torch.as_tensor(ring.frame.to_unit(ring.pieces[0].points), dtype=torch.float32).requires_grad_()
+    values = ring.network(places)
+    rows = [torch.autograd.grad(values[:, i].sum(), places, retain_graph=True)[0] for i in range(2)]
+    area = torch.linalg.vector_norm(torch.linalg.cross(rows[0], rows[1]), dim=1)
+    assert area.min() > 0.3  # the field wound around the curve has two unit gradients at right angles
+
+
+def test_the_seed_determines_the_result(ring_cloud: Points) -> None:
+    def lengths(seed: int) -> float:
+        torch.rand(1)  # the global generator has no say
+        return reconstruct_curve(ring_cloud, steps=30, seed=seed, verbose=False).length
+
+    assert lengths(1) == lengths(1)
+
+
+def test_a_network_of_ones_own(ring_cloud: Points, caplog: pytest.LogCaptureFixture) -> None:
+    network = fc_1(3, 2, width=16)
+    result = reconstruct_curve(ring_cloud, network=network, steps=5, verbose=False)
+    assert result.network is network
+    assert "try more steps or another network" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (np.full((20, 3), np.nan), "points: 20 of 20 have NaN"),
+        (np.eye(3), "points: need at least 10, got 3"),
+        (np.ones((20, 2)), "points must have the shape"),
+    ],
+)
+def test_bad_clouds(points: Points, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        reconstruct_curve(points, verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 2}, "steps must be at least 3, got 2"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"learning_rate": np.nan}, "learning_rate must be positive"),
+        ({"seed": -1}, "seed must be >= 0, got -1"),
+        ({"network": torch.nn.Linear(3, 1)}, r"network: must map \(batch, 3\) to \(batch, 2\)"),
+        ({"network": torch.nn.Linear(2, 2)}, r"network: must map \(batch, 3\) to \(batch, 2\)"),
+        ({"network": torch.nn.Identity()}, "network: has no parameters"),
+        ({"closed": "no"}, "closed must be True, False or None, got 'no'"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str, ring_cloud: Points) -> None:
+    with pytest.raises(ValueError, match=message):
+        reconstruct_curve(ring_cloud, verbose=False, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["trefoil", "figure_eight", "torus_knot", "through_points", "protein"])
+def test_known_curves(name: str, known: Any) -> None:
+    arguments: tuple[int, ...] = {"torus_knot": (2, 5), "through_points": (0,)}.get(name, ())
+    truth = getattr(known, name)(*arguments)
+    cloud = known.sample(truth, 2000, 0.003, np.random.default_rng(0))
+    result = reconstruct_curve(cloud, verbose=False)
+    assert [piece.closed for piece in result.pieces] == [truth.closed]
+    found = known.errors(result.pieces, truth)
+    assert found.chamfer < 0.002
+    assert found.hausdorff < 0.01
+    assert found.length == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.slow
+def test_a_link_of_two_rings(known: Any) -> None:
+    generator = np.random.default_rng(0)
+    ring = known.sample(known.circle(), 800, 0.005, generator)
+    other = known.sample(known.circle(), 800, 0.005, generator)[:, [0, 2, 1]] + [1, 0, 0]
+    result = reconstruct_curve(np.concatenate([ring, other]), verbose=False)
+    assert [piece.closed for piece in result.pieces] == [True, True]
+    for piece in result.pieces:
+        assert piece.length == pytest.approx(2 * np.pi, rel=0.01)
