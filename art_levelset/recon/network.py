@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
@@ -32,6 +33,9 @@ class GridNetwork(nn.Module):
     :param generator: Source of the random initial weights; None for torch's default one.
     """
 
+    settings: dict[str, Any]
+    """What it takes to build an equal network, for a file."""
+
     def __init__(
         self,
         resolutions: Sequence[int] = (16, 32, 64, 128),
@@ -41,6 +45,12 @@ class GridNetwork(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        self.settings = {
+            "resolutions": list(resolutions),
+            "channels": list(channels),
+            "width": width,
+            "radius": float(radius),
+        }
         self.grids = nn.ParameterList(
             nn.Parameter(torch.zeros(1, c, n, n, n)) for n, c in zip(resolutions, channels, strict=True)
         )

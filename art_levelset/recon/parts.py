@@ -1,4 +1,4 @@
-"""Which triangles of a mesh to keep: the parts that data speak for, the largest ones, those near the data."""
+"""Which triangles of a mesh to keep: those of the parts that data speak for, the largest ones, those near the data."""
 
 from __future__ import annotations
 
@@ -80,5 +80,16 @@ def near_data(vertices: Points, faces: Faces, data: Points, distance: float) -> 
     :return: Which faces these are, (m,).
     """
     reach, _ = cKDTree(data).query(vertices, distance_upper_bound=distance)
-    kept: Mask = np.isfinite(reach)[faces].all(axis=1)
-    return kept
+    return np.asarray(np.isfinite(reach)[faces].all(axis=1))
+
+
+def compact(vertices: Points, faces: Faces) -> tuple[Points, Faces]:
+    """
+    Leave out the vertices that no triangle has.
+
+    :param vertices: (n, 3).
+    :param faces: (m, 3).
+    :return: The vertices, (k, 3), in the same order, and the triangles, (m, 3).
+    """
+    used, short = np.unique(faces, return_inverse=True)
+    return vertices[used], short.reshape(-1, 3)

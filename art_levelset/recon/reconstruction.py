@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,9 @@ from torch import nn
 from art_levelset.core.modes import evaluating
 from art_levelset.recon.clouds import Frame, Points
 from art_levelset.recon.extract import zero_set
-from art_levelset.recon.parts import supported_parts
+from art_levelset.recon.parts import compact, largest_parts, near_data, supported_parts
 from art_levelset.recon.planes import Planes
+from art_levelset.recon.refine import nearest_points, normals, polished, simplified
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -48,30 +50,96 @@ class Reconstruction:
         :return: F in the scan's units, negative inside, (n,).
         :raises ValueError: If the shape is wrong.
         """
-        places = np.asarray(points, dtype=np.float64)
-        if places.ndim != 2 or places.shape[1] != 3:
-            raise ValueError(f"points must have the shape (n, 3), got {places.shape}")
-        return self._values(self.frame.to_unit(places)).astype(np.float64) * self.frame.scale
+        return self._values(self.frame.to_unit(_checked(points))).astype(np.float64) * self.frame.scale
 
-    def mesh(self, resolution: int = 256, *, verbose: bool = False) -> Trimesh:
+    def project(self, points: object) -> Points:
+        """
+        The nearest points of the surface, by our projection (:func:`art_levelset.recon.refine.nearest_points`).
+
+        :param points: (n, 3) in the scan's coordinates.
+        :return: (n, 3) in the scan's coordinates; NaN where the projection does not arrive at the surface.
+        :raises ValueError: If the shape is wrong.
+        """
+        return self.frame.from_unit(nearest_points(self.network, self.frame.to_unit(_checked(points))))
+
+    def mesh(
+        self,
+        resolution: int = 256,
+        *,
+        faces: int | None = None,
+        parts: int | None = None,
+        trim: float | None = None,
+        polish: bool = True,
+        verbose: bool = False,
+    ) -> Trimesh:
         """
         The surface as triangles, with the normals outwards, in the scan's coordinates.
 
-        Connected parts that are the nearest one to less than 0.2% of the data are left out: pockets and crumbs.
+        Connected parts that are the nearest one to less than 0.2% of the data are left out: pockets and crumbs. The
+        mesh is watertight unless the surface leaves the box of the cloud (8% larger than that on each side), `trim`
+        opens it or `faces` is given.
 
         :param resolution: Number of grid cells along the longest side of the cloud's bounding box, >= 8.
+        :param faces: Simplify to about so many triangles, >= 4. Needs the extra `mesh`.
+        :param parts: Keep so many connected parts, those of the largest areas, >= 1. None for all that data support.
+        :param trim: Cut away what is further from the data than this, in the scan's units: triangles that close holes
+               of the scan. At least the radius of the local planes, with which the data are resolved.
+        :param polish: Whether to move the vertices onto the zero set (see :func:`art_levelset.recon.refine.polished`)
+               and give them the normals D_xF / |D_xF| as vertex normals.
         :param verbose: Whether to show a progress bar.
         :return: The mesh.
-        :raises ValueError: If the resolution is too small, or the network has no zero level set there.
+        :raises ValueError: If a number is out of range, the network has no zero level set there, or nothing is left.
+        :raises ImportError: If `faces` is given and fast-simplification is missing.
         """
         from trimesh import Trimesh
 
+        reach = self.planes.reach * self.frame.scale
+        if trim is not None and not trim >= reach:
+            raise ValueError(f"trim must be at least {reach:.4g}, with which the data are resolved, got {trim}")
         low = self.planes.centres.min(axis=0) - MARGIN
         high = self.planes.centres.max(axis=0) + MARGIN
-        vertices, faces = zero_set(self._values, low, high, resolution, verbose=verbose)
-        faces = faces[supported_parts(vertices, faces, self.planes.centres, SUPPORT)]
-        used, faces = np.unique(faces, return_inverse=True)
-        return Trimesh(self.frame.from_unit(vertices[used]), faces.reshape(-1, 3), process=False)
+        vertices, triangles = zero_set(self._values, low, high, resolution, verbose=verbose)
+        triangles = triangles[supported_parts(vertices, triangles, self.planes.centres, SUPPORT)]
+        if parts is not None:
+            triangles = triangles[largest_parts(vertices, triangles, parts)]
+        vertices, triangles = compact(vertices, triangles)
+        if polish:
+            vertices = polished(self.network, vertices, float((high - low).max()) / resolution)
+        if trim is not None:
+            kept = near_data(vertices, triangles, self.planes.centres, trim / self.frame.scale)
+            vertices, triangles = compact(vertices, triangles[kept])
+            if not len(triangles):
+                raise ValueError(f"trim: no part of the surface is within {trim} of the data")
+        if faces is not None:
+            vertices, triangles = simplified(vertices, triangles, faces)
+        directions = normals(self.network, vertices) if polish else None
+        return Trimesh(self.frame.from_unit(vertices), triangles, vertex_normals=directions, process=False)
+
+    def save(self, path: str | Path) -> None:
+        """
+        Write the reconstruction to a file, from which :meth:`load` makes it again.
+
+        :param path: The file; it appears when it is complete.
+        :raises OSError: If it cannot be written.
+        """
+        from art_levelset.recon.saving import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path, network: nn.Module | None = None) -> Reconstruction:
+        """
+        Read a reconstruction that :meth:`save` wrote. No code that the file brings is run.
+
+        :param path: The file.
+        :param network: The network to fill with the weights, if it was one of your own.
+        :return: The reconstruction, on the CPU or where the given network is.
+        :raises OSError: If the file cannot be read.
+        :raises ValueError: If it is no reconstruction, or its network is another one.
+        """
+        from art_levelset.recon.saving import load
+
+        return cls(*load(path, network))
 
     def _values(self, places: Points) -> NDArray[np.float32]:
         """F at points of the unit frame, in chunks."""
@@ -82,3 +150,10 @@ class Reconstruction:
                 part = torch.as_tensor(places[start : start + CHUNK], dtype=torch.float32, device=device)
                 values.append(self.network(part).squeeze(1).cpu().numpy())
         return np.concatenate(values)
+
+
+def _checked(points: object) -> Points:
+    places = np.asarray(points, dtype=np.float64)
+    if places.ndim != 2 or places.shape[1] != 3:
+        raise ValueError(f"points must have the shape (n, 3), got {places.shape}")
+    return places

@@ -1,12 +1,19 @@
-"""Writing meshes without losing detail: far from the origin, float32 coordinates are too coarse for a small scan."""
+"""
+Writing files: whole or not at all, and meshes without losing detail: far from the origin, float32 coordinates are too
+coarse for a small scan.
+"""
 
 from __future__ import annotations
 
 import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -17,6 +24,21 @@ FINEST = 1e-6
 """Coordinates may be rounded by this part of the mesh's diagonal."""
 
 _SINGLE_PRECISION = {".stl", ".glb"}
+_PLY_TYPES = {"<f8": "double", "<f4": "float", "u1": "uchar"}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """
+    Write a file under a temporary name beside it, and give it its name when it is complete.
+
+    :param path: The file; its directory exists.
+    :return: Where to write. The file is not touched if the block fails.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        temporary.replace(path)
 
 
 def write_mesh(mesh: Trimesh, path: str | Path) -> None:
@@ -44,12 +66,23 @@ def write_mesh(mesh: Trimesh, path: str | Path) -> None:
 
 
 def _double_precision_ply(mesh: Trimesh) -> bytes:
-    header = (
-        "ply\nformat binary_little_endian 1.0\n"
-        f"element vertex {len(mesh.vertices)}\nproperty double x\nproperty double y\nproperty double z\n"
-        f"element face {len(mesh.faces)}\nproperty list uchar int vertex_indices\nend_header\n"
-    )
+    from trimesh.visual import ColorVisuals
+
+    columns: list[tuple[str, str, NDArray[Any]]] = [(axis, "<f8", mesh.vertices[:, i]) for i, axis in enumerate("xyz")]
+    if "vertex_normals" in mesh._cache:  # given to the mesh, not computed from its faces: trimesh's own rule
+        columns += [(f"n{axis}", "<f4", mesh.vertex_normals[:, i]) for i, axis in enumerate("xyz")]
+    if isinstance(mesh.visual, ColorVisuals) and mesh.visual.kind == "vertex":
+        colours = np.asarray(mesh.visual.vertex_colors)
+        columns += [(name, "u1", colours[:, i]) for i, name in enumerate(("red", "green", "blue", "alpha"))]
+    vertices = np.empty(len(mesh.vertices), dtype=[(name, kind) for name, kind, _ in columns])
+    for name, _, column in columns:
+        vertices[name] = column
     faces = np.empty(len(mesh.faces), dtype=[("count", "u1"), ("indices", "<i4", 3)])
     faces["count"] = 3
     faces["indices"] = mesh.faces
-    return header.encode("ascii") + mesh.vertices.astype("<f8").tobytes() + faces.tobytes()
+    header = (
+        f"ply\nformat binary_little_endian 1.0\nelement vertex {len(vertices)}\n"
+        + "".join(f"property {_PLY_TYPES[kind]} {name}\n" for name, kind, _ in columns)
+        + f"element face {len(faces)}\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    return header.encode("ascii") + vertices.tobytes() + faces.tobytes()

@@ -1,0 +1,125 @@
+"""From the vertices of marching cubes to points of the surface itself: our projection, normals, fewer triangles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from art_levelset.core.fields import values_and_jacobians
+from art_levelset.core.projection import project
+from art_levelset.recon.clouds import Points
+
+STEPS = 3
+"""Newton steps (and halvings) of a vertex: it starts within a fraction of a cell."""
+
+FINE = 1e-4
+"""Vertices are on the surface within this part of a cell."""
+
+CLOSE = 1e-6
+"""Points are on the surface within this distance, in the unit frame: what float32 resolves."""
+
+ROUNDS = 10
+"""How often the search for the nearest point slides along the surface."""
+
+CHUNK = 1 << 16
+
+
+def polished(network: nn.Module, vertices: Points, cell: float) -> Points:
+    """
+    Move the vertices of a mesh onto the zero level set, by Newton steps that decrease |F| (eqs. 4, 5).
+
+    Marching cubes puts vertices where F would be zero if it were linear along an edge of its grid. The triangles stay
+    the same, and a vertex that would leave its neighbourhood stays where it is.
+
+    :param network: F, (batch, 3) -> (batch, 1).
+    :param vertices: (n, 3) in F's coordinates.
+    :param cell: The edge of a grid cell, > 0; no vertex moves further than half of it.
+    :return: (n, 3).
+    """
+    moved = [np.zeros((0, 3))]
+    for part in _chunks(network, vertices):
+        found = project(network, part, max_iter=STEPS, tol=FINE * cell, backtracking=True)
+        near = torch.linalg.vector_norm(found.points - part, dim=1) <= cell / 2
+        moved.append(torch.where(near[:, None], found.points, part).cpu().double().numpy())
+    return np.concatenate(moved)
+
+
+def normals(network: nn.Module, vertices: Points) -> Points:
+    """
+    The surface's unit normals D_xF / |D_xF|.
+
+    :param network: F, (batch, 3) -> (batch, 1).
+    :param vertices: Points of its zero level set, (n, 3).
+    :return: (n, 3), towards F's positive side; zero where D_xF is.
+    """
+    directions = [np.zeros((0, 3))]
+    for part in _chunks(network, vertices):
+        gradients = values_and_jacobians(network, part)[1].squeeze(1)
+        directions.append(torch.nn.functional.normalize(gradients, dim=1).cpu().double().numpy())
+    return np.concatenate(directions)
+
+
+def nearest_points(network: nn.Module, points: Points) -> Points:
+    """
+    The nearest points of the zero level set: x is projected to p on it; then p is moved by the tangential part of x - p
+    and projected again, by half as much as before where that would bring it too little nearer to x. At a nearest point
+    the tangential part is zero.
+
+    The nearest point in a neighbourhood of the first projection is found; elsewhere there may be one nearer still.
+
+    :param network: F, (batch, 3) -> (batch, 1), approximately a signed distance.
+    :param points: x, (n, 3).
+    :return: (n, 3); NaN where the projection does not reach the zero level set.
+    """
+    places = [np.zeros((0, 3))]
+    for part in _chunks(network, points):
+        best = project(network, part, tol=CLOSE, backtracking=True)
+        place, jacobians, lost = best.points, best.jacobians, ~best.converged
+        scale = torch.ones_like(part[:, :1])
+        for _ in range(ROUNDS):
+            normal = torch.nn.functional.normalize(jacobians.squeeze(1), dim=1)
+            offset = part - place
+            tangential = offset - (offset * normal).sum(dim=1, keepdim=True) * normal
+            trial = project(network, place + scale * tangential, tol=CLOSE, backtracking=True)
+            # Half of the decrease that a plane promises: a longer step would overshoot the nearest point.
+            promised = scale[:, 0] * (tangential**2).sum(dim=1)
+            shorter = (offset**2).sum(dim=1) - ((part - trial.points) ** 2).sum(dim=1)
+            nearer = trial.converged & (shorter >= promised) & (shorter > 0)
+            scale = torch.where(nearer[:, None], scale, scale / 2)
+            place = torch.where(nearer[:, None], trial.points, place)
+            jacobians = torch.where(nearer[:, None, None], trial.jacobians, jacobians)
+        places.append(torch.where(lost[:, None], torch.nan, place).cpu().double().numpy())
+    return np.concatenate(places)
+
+
+def simplified(vertices: Points, faces: NDArray[np.int64], count: int) -> tuple[Points, NDArray[np.int64]]:
+    """
+    A mesh of fewer triangles, by collapsing the edges that cost the least quadric error.
+
+    :param vertices: (n, 3).
+    :param faces: (m, 3).
+    :param count: About how many triangles to leave, >= 4; nothing is done to a mesh that has no more.
+    :return: The vertices, (k, 3), and the triangles, (l, 3).
+    :raises ValueError: If the count is out of range.
+    :raises ImportError: If the library is missing.
+    """
+    if count < 4:
+        raise ValueError(f"faces must be at least 4, got {count}")
+    if len(faces) <= count:
+        return vertices, faces
+    try:
+        from fast_simplification import simplify
+    except ImportError as error:
+        raise ImportError("fewer faces need fast-simplification: pip install 'art-levelset[mesh]'") from error
+    places, triangles = simplify(vertices, faces.astype(np.int32), target_count=count)
+    return np.asarray(places, dtype=np.float64), np.asarray(triangles, dtype=np.int64)
+
+
+def _chunks(network: nn.Module, points: Points) -> Iterator[Tensor]:
+    device = next(network.parameters()).device
+    for start in range(0, len(points), CHUNK):
+        yield torch.as_tensor(points[start : start + CHUNK], dtype=torch.float32, device=device)

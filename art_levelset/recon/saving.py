@@ -1,0 +1,93 @@
+"""A reconstruction as one file, which holds numbers only: loading it runs no code that the file brings."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from art_levelset.recon import network as networks
+from art_levelset.recon.clouds import Frame
+from art_levelset.recon.planes import Planes
+from art_levelset.recon.writing import replacing
+
+if TYPE_CHECKING:
+    from art_levelset.recon.reconstruction import Reconstruction
+
+FORMAT = "art-levelset reconstruction 1"
+
+
+def save(reconstruction: Reconstruction, path: str | Path) -> None:
+    """
+    Write a reconstruction to a file, which appears when it is complete.
+
+    :param reconstruction: The reconstruction. The network's weights are written, and, for the networks of
+           :mod:`art_levelset.recon.network`, what it takes to build it again.
+    :param path: The file.
+    :raises OSError: If it cannot be written.
+    """
+    module = reconstruction.network
+    own = _class_named(type(module).__name__) is type(module)
+    contents = {
+        "format": FORMAT,
+        "network": type(module).__name__ if own else None,
+        "settings": module.settings if own else {},
+        "weights": {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()},
+        "frame": _fields(reconstruction.frame),
+        "planes": _fields(reconstruction.planes),
+    }
+    with replacing(Path(path)) as temporary:
+        torch.save(contents, temporary)
+
+
+def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, Frame, Planes]:
+    """
+    Read a reconstruction.
+
+    :param path: The file.
+    :param network: The network to fill with the weights, for one that is none of this package's.
+    :return: The network, on the CPU, the frame and the planes.
+    :raises OSError: If the file cannot be read.
+    :raises ValueError: If it is no reconstruction, or needs a network.
+    """
+    path = Path(path)
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # corrupt files raise anything
+        raise ValueError(f"{path}: is not a reconstruction ({type(error).__name__})") from error
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+        raise ValueError(f"{path}: is not a reconstruction of this version")
+    name = contents["network"]
+    if network is None:
+        kind = _class_named(name)
+        if kind is None:
+            raise ValueError(f"network: {path} has the weights of a network of your own, give the network")
+        network = kind(**contents["settings"])
+    try:
+        network.load_state_dict(contents["weights"])
+    except RuntimeError as error:
+        raise ValueError(f"network: the weights in {path} are those of another network") from error
+    return network, Frame(**_arrays(contents["frame"])), Planes(**_arrays(contents["planes"]))
+
+
+def _class_named(name: str | None) -> type[nn.Module] | None:
+    """A network of this package that keeps its settings, to be built again from them."""
+    kind = vars(networks).get(name or "")
+    if isinstance(kind, type) and issubclass(kind, nn.Module) and "settings" in getattr(kind, "__annotations__", {}):
+        return kind
+    return None
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {name: torch.as_tensor(value) if isinstance(value, np.ndarray) else value for name, value in values.items()}
+
+
+def _arrays(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.numpy() if isinstance(value, torch.Tensor) else value for name, value in values.items()}
