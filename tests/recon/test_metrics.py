@@ -5,7 +5,7 @@ import pytest
 import trimesh
 
 from art_levelset.recon import compare
-from art_levelset.recon.metrics import distances_to_surface, sample_surface
+from art_levelset.recon.metrics import distances_to_surface, nearest_on_surface, sample_surface
 
 
 def square(height: float, side: float = 1.0) -> trimesh.Trimesh:
@@ -67,6 +67,34 @@ def test_report() -> None:
     lines = compare(square(0.0), square(0.25), samples=100).report().splitlines()
     assert lines[0].startswith("nearest sample x 10^3: Chamfer ")
     assert lines[1] == "to the surface x 10^3: Chamfer 250, Hausdorff 250"
+    numbers = "Chamfer L1 176.8, L2 176.8, 95% 176.8, Hausdorff 176.8"  # 0.25 / sqrt(2)
+    assert lines[2] == f"to the surface / reference's diagonal x 10^3: {numbers}"
+    assert lines[3] == "normal consistency 1.0000, F-score 0.0000 (within 1% of the diagonal)"
+
+
+def test_squares_weigh_large_errors_more() -> None:
+    half = trimesh.util.concatenate([square(0.0), square(0.0).apply_translation([5, 0, 0])])
+    moved = trimesh.util.concatenate([square(0.0), square(0.5).apply_translation([5, 0, 0])])
+    found = compare(half, moved, samples=4000)
+    assert found.chamfer_to_surface == pytest.approx(0.25, abs=0.01)
+    assert found.chamfer_l2_to_surface == pytest.approx(np.sqrt(0.5 * 0.5**2), abs=0.01)
+    assert found.within_95 == pytest.approx(0.5, abs=1e-9)
+    assert found.diagonal == pytest.approx(np.sqrt(6**2 + 1 + 0.5**2))
+    assert found.f_score == pytest.approx(0.5, abs=0.02)
+    assert found.relative()["chamfer_to_surface"] == pytest.approx(1e3 * found.chamfer_to_surface / found.diagonal)
+
+
+def test_normals_of_surfaces_that_cross() -> None:
+    tilted = square(0.0).apply_transform(trimesh.transformations.rotation_matrix(np.pi / 3, [1, 0, 0]))
+    assert compare(square(0.0), tilted, samples=500).normal_consistency == pytest.approx(0.5)
+    tilted.invert()  # which side is outside does not matter
+    assert compare(square(0.0), tilted, samples=500).normal_consistency == pytest.approx(0.5)
+
+
+def test_the_nearest_triangle_is_one_of_the_mesh() -> None:
+    mesh = square(0.0, side=40.0)  # divided for the search
+    _, faces = nearest_on_surface(np.array([[30.0, 10.0, 1.0], [10.0, 30.0, 1.0]]), mesh)
+    assert faces.tolist() == [0, 1]
 
 
 def test_bad_input() -> None:
