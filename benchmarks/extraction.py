@@ -13,7 +13,6 @@ that of a child process that does nothing else, its libraries included.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -138,13 +137,22 @@ def child(name: str, resolution: int) -> None:
     :param name: The function.
     :param resolution: Cells along each axis.
     """
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    before = peak_memory()
     seconds, count = cpu_seconds(lambda: by_bricks(FUNCTIONS[name](), resolution))
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
         f"{name} at {resolution}: {count:,} triangles, {seconds:.1f} CPU s, "
-        f"peak {after:.2f} GiB ({before:.2f} GiB after the imports)"
+        f"peak {peak_memory():.2f} GB ({before:.2f} GB after the imports)"
     )
+
+
+def peak_memory() -> float:
+    """
+    The largest resident memory of this process so far, on Linux: getrusage would count the parent's as well.
+
+    :return: GB.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e9
 
 
 def main() -> None:

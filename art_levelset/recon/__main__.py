@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -37,6 +36,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", type=Path, help="the mesh, in any format of trimesh (default: SCAN.mesh.ply)")
     parser.add_argument("--preview", type=Path, metavar="PNG", help="also draw the cloud and the mesh")
     parser.add_argument("--reference", type=Path, metavar="MESH", help="also report the distances to this surface")
+    parser.add_argument(
+        "--heat-map", type=Path, metavar="PLY", help="the mesh in the colours of its distances to the reference"
+    )
+    parser.add_argument("--json", type=Path, help="settings, seconds and figures as a file")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="the fitted network, for Reconstruction.load")
+    parser.add_argument(
+        "--trim", type=float, metavar="DISTANCE", help="cut away what is further from the data, in the scan's units"
+    )
+    parser.add_argument("--faces", type=int, help="simplify to about so many triangles")
+    parser.add_argument("--parts", type=int, help="keep so many connected parts, the largest (default: all supported)")
     parser.add_argument(
         "--resolution", type=int, default=RESOLUTION, help="grid cells along the longest side (default: %(default)s)"
     )
@@ -76,57 +85,90 @@ def run(arguments: argparse.Namespace) -> list[str]:
     :raises ValueError: If an argument or the contents of a file are bad.
     :raises OSError: If a file cannot be read or written.
     """
-    started = time.perf_counter()
     scan: Path = arguments.scan
-    output: Path = arguments.output or scan.with_name(f"{scan.stem}.mesh.ply")
-    _check_outputs(scan, output, arguments.preview)
-    if arguments.resolution < 8:
-        raise ValueError(f"--resolution must be at least 8, got {arguments.resolution}")
+    arguments.output = arguments.output or scan.with_name(f"{scan.stem}.mesh.ply")
+    _check(arguments)
 
     from art_levelset.recon.clouds import read_points
     from art_levelset.recon.fit import reconstruct
-    from art_levelset.recon.metrics import compare
+    from art_levelset.recon.heat_map import heat_map
     from art_levelset.recon.preview import draw
-    from art_levelset.recon.writing import write_mesh
+    from art_levelset.recon.report import Report, Seconds
+    from art_levelset.recon.writing import replacing, write_mesh
 
-    points = read_points(scan)
-    reference = None if arguments.reference is None else _read_mesh(arguments.reference)
-    reconstruction = reconstruct(
-        points,
-        steps=arguments.steps,
-        seed=arguments.seed,
-        device=_device(arguments.device),
-        verbose=not arguments.quiet,
-    )
-    mesh = reconstruction.mesh(arguments.resolution, verbose=not arguments.quiet)
-    lines = []
-    if reference is not None:
-        lines += compare(mesh, reference).report().splitlines()
-    files = [output]
-    _write(output, lambda path: write_mesh(mesh, path))
-    if arguments.preview is not None:
-        files.append(arguments.preview)
-        title = f"{scan.name}: {len(points):,} points, {len(mesh.faces):,} triangles"
-        _write(arguments.preview, lambda path: draw(path, mesh, points, title=title))
-    return [*lines, f"Wrote in {time.perf_counter() - started:.0f} s:", *(f"  {file}" for file in files)]
+    seconds = Seconds()
+    with seconds.of("read"):
+        points = read_points(scan)
+        reference = None if arguments.reference is None else _read_mesh(arguments.reference)
+    with seconds.of("fit"):
+        reconstruction = reconstruct(
+            points,
+            steps=arguments.steps,
+            seed=arguments.seed,
+            device=_device(arguments.device),
+            verbose=not arguments.quiet,
+        )
+    with seconds.of("mesh"):
+        mesh = reconstruction.mesh(
+            arguments.resolution,
+            faces=arguments.faces,
+            parts=arguments.parts,
+            trim=arguments.trim,
+            verbose=not arguments.quiet,
+        )
+    with seconds.of("compare"):
+        report = Report.of(mesh, reference)
+    shown, title = mesh, f"{scan.name}: {len(points):,} points, {len(mesh.faces):,} triangles"
+    if arguments.heat_map is not None and reference is not None:
+        with seconds.of("heat map"):
+            shown, largest = heat_map(mesh, reference)
+        title += f"; dark red: {largest:.3g} or more from the reference"
+    writers: dict[str, Callable[[Path], object]] = {
+        "output": lambda path: write_mesh(mesh, path),
+        "preview": lambda path: draw(path, shown, points, title=title),
+        "heat_map": lambda path: write_mesh(shown, path),
+        "save": reconstruction.save,
+        "json": lambda path: path.write_text(report.json(vars(arguments), len(points), seconds), encoding="utf-8"),
+    }
+    files = [(path, write) for name, write in writers.items() if (path := getattr(arguments, name)) is not None]
+    for path, write in files:
+        with replacing(path) as temporary:
+            write(temporary)
+    return [*report.lines(), f"Wrote in {seconds.total():.0f} s:", *(f"  {path}" for path, _ in files)]
 
 
-def _check_outputs(scan: Path, output: Path, preview: Path | None) -> None:
-    """Before the work: whether the files can be written afterwards."""
-    _check_format(output)
-    if output.resolve() == scan.resolve():
-        raise ValueError(f"--output: {output} is the scan itself")
-    if preview is not None and preview.suffix.lower() != ".png":
-        raise ValueError(f"--preview: must be a .png file, got {preview}")
-    for name, path in (("--output", output), ("--preview", preview)):
+def _check(arguments: argparse.Namespace) -> None:
+    """Before the work: whether the numbers make sense and the files can be written afterwards."""
+    for name, least in (("resolution", 8), ("faces", 4), ("parts", 1)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name} must be at least {least}, got {value}")
+    if arguments.trim is not None and not arguments.trim > 0:
+        raise ValueError(f"--trim must be positive, got {arguments.trim}")
+    if arguments.heat_map is not None and arguments.reference is None:
+        raise ValueError("--heat-map needs a --reference")
+    if arguments.faces is not None and find_spec("fast_simplification") is None:
+        raise ValueError("--faces needs fast-simplification: pip install 'art-levelset[mesh]'")
+    _check_format(arguments.output)
+    if arguments.output.resolve() == arguments.scan.resolve():
+        raise ValueError(f"--output: {arguments.output} is the scan itself")
+    written: dict[Path, str] = {}
+    for name, suffix in (("output", None), ("preview", ".png"), ("heat_map", ".ply"), ("json", None), ("save", None)):
+        option, path = f"--{name.replace('_', '-')}", getattr(arguments, name)
         if path is None:
             continue
+        if suffix and path.suffix.lower() != suffix:
+            raise ValueError(f"{option}: must be a {suffix} file, got {path}")
         if path.is_dir():
-            raise ValueError(f"{name}: {path} is a directory")
+            raise ValueError(f"{option}: {path} is a directory")
         if not path.parent.is_dir():
-            raise ValueError(f"{name}: there is no directory {path.parent}")
+            raise ValueError(f"{option}: there is no directory {path.parent}")
         if not os.access(path.parent, os.W_OK):
-            raise ValueError(f"{name}: cannot write in {path.parent}")
+            raise ValueError(f"{option}: cannot write in {path.parent}")
+        if path.resolve() in (arguments.scan.resolve(), *written):
+            other = written.get(path.resolve(), "the scan itself")
+            raise ValueError(f"{option}: {path} is also {other}")
+        written[path.resolve()] = option
 
 
 def _check_format(output: Path) -> None:
@@ -139,14 +181,6 @@ def _check_format(output: Path) -> None:
         single = False
     if not single:
         raise ValueError(f"--output: cannot write a mesh as {output.suffix!r}, use .ply, .obj, .stl, .off or .glb")
-
-
-def _write(path: Path, write: Callable[[str], object]) -> None:
-    """Write a file under a temporary name beside it, and give it its name when it is complete."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-        temporary = Path(folder) / path.name
-        write(str(temporary))
-        temporary.replace(path)
 
 
 def _read_mesh(path: Path) -> Trimesh:

@@ -28,7 +28,7 @@ def draw(path: str | Path, mesh: Trimesh, cloud: Points, *, title: str = "") -> 
     """
     Draw the cloud (above) and the mesh (below) from three sides and write a PNG file.
 
-    Faces seen from behind, as through a hole, are red.
+    Faces seen from behind, as through a hole, are red. A mesh that has vertex colours is drawn in them.
 
     :param path: The file to write.
     :param mesh: The mesh.
@@ -44,13 +44,14 @@ def draw(path: str | Path, mesh: Trimesh, cloud: Points, *, title: str = "") -> 
     vertices = (np.asarray(mesh.vertices) - centre) / scale
     shown = cloud[np.random.default_rng(0).permutation(len(cloud))[:MOST_POINTS]]
     shown = (shown - centre) / scale
+    base = _face_colours(mesh)
     upright = 1 + int(np.argmax((high - low)[1:]))
     figure = Figure(figsize=(len(VIEWS) * 4, 8.2), dpi=100)
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     for column, (azimuth, elevation) in enumerate(VIEWS):
         turn = _rotation(azimuth, elevation, upright)
-        pictures = (_points_picture(shown @ turn.T), _mesh_picture(vertices @ turn.T, np.asarray(mesh.faces)))
+        pictures = (_points_picture(shown @ turn.T), _mesh_picture(vertices @ turn.T, np.asarray(mesh.faces), base))
         for row, picture in enumerate(pictures):
             axes = figure.add_subplot(2, len(VIEWS), row * len(VIEWS) + column + 1)
             axes.imshow(picture, origin="lower")
@@ -72,14 +73,24 @@ def _rotation(azimuth: float, elevation: float, upright: int) -> Points:
     return np.stack([np.cross(up, toward), up, toward])
 
 
-def _mesh_picture(vertices: Points, faces: NDArray[np.int64]) -> NDArray[np.float64]:
+def _face_colours(mesh: Trimesh) -> Points | None:
+    """The means of the vertex colours, (m, 3), if there are any."""
+    from trimesh.visual import ColorVisuals
+
+    if not isinstance(mesh.visual, ColorVisuals) or mesh.visual.kind != "vertex":
+        return None
+    colours = np.asarray(mesh.visual.vertex_colors)[:, :3] / 255
+    return np.asarray(colours[mesh.faces].mean(axis=1))
+
+
+def _mesh_picture(vertices: Points, faces: NDArray[np.int64], base: Points | None = None) -> NDArray[np.float64]:
     """Every triangle is covered by points, a pixel apart or closer, and the nearest to the viewer is kept."""
     corners = vertices[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
     light = np.array([0.35, 0.45, 0.82])
     shade = 0.25 + 0.75 * np.abs(normals @ light)
-    colours = np.where(normals[:, 2:] >= 0, SURFACE, BACK) * shade[:, None]
+    colours = (np.where(normals[:, 2:] >= 0, SURFACE, BACK) if base is None else base) * shade[:, None]
     longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
     divisions = np.clip(np.ceil(longest * PIXELS / 2).astype(int), 1, PIXELS)
     places, owners = [], []

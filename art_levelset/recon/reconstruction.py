@@ -83,7 +83,7 @@ class Reconstruction:
         :param faces: Simplify to about so many triangles, >= 4. Needs the extra `mesh`.
         :param parts: Keep so many connected parts, those of the largest areas, >= 1. None for all that data support.
         :param trim: Cut away what is further from the data than this, in the scan's units: triangles that close holes
-               of the scan. At least the radius of the local planes, with which the data are resolved.
+               of the scan, > 0. The data are the local planes, counted as discs of half their reach.
         :param polish: Whether to move the vertices onto the zero set (see :func:`art_levelset.recon.refine.polished`)
                and give them the normals D_xF / |D_xF| as vertex normals.
         :param verbose: Whether to show a progress bar.
@@ -93,9 +93,8 @@ class Reconstruction:
         """
         from trimesh import Trimesh
 
-        reach = self.planes.reach * self.frame.scale
-        if trim is not None and not trim >= reach:
-            raise ValueError(f"trim must be at least {reach:.4g}, with which the data are resolved, got {trim}")
+        if trim is not None and not trim > 0:
+            raise ValueError(f"trim must be positive, got {trim}")
         low = self.planes.centres.min(axis=0) - MARGIN
         high = self.planes.centres.max(axis=0) + MARGIN
         vertices, triangles = zero_set(self._values, low, high, resolution, verbose=verbose)
@@ -106,7 +105,8 @@ class Reconstruction:
         if polish:
             vertices = polished(self.network, vertices, float((high - low).max()) / resolution)
         if trim is not None:
-            kept = near_data(vertices, triangles, self.planes.centres, trim / self.frame.scale)
+            gap = self.planes.reach / 2  # between the centres of the planes that stand for the data
+            kept = near_data(vertices, triangles, self.planes.centres, trim / self.frame.scale + gap)
             vertices, triangles = compact(vertices, triangles[kept])
             if not len(triangles):
                 raise ValueError(f"trim: no part of the surface is within {trim} of the data")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 import trimesh
 
+from art_levelset.recon import Reconstruction, demo_scan_path
 from art_levelset.recon import __main__ as recon
-from art_levelset.recon import demo_scan_path
 from art_levelset.recon.__main__ import main
 from art_levelset.recon.clouds import Points
 
@@ -46,8 +47,11 @@ def test_a_scan_becomes_a_mesh(scan: Path, capsys: pytest.CaptureFixture[str]) -
     assert lines[0].startswith("nearest sample x 10^3: Chamfer ")
     chamfer = float(lines[1].removeprefix("to the surface x 10^3: Chamfer ").split(",")[0])
     assert chamfer < 30
-    assert lines[2].startswith("Wrote in ")
-    assert lines[3:] == [f"  {output}", f"  {preview}"]
+    assert lines[2].startswith("to the surface / reference's diagonal x 10^3: Chamfer L1 ")
+    assert lines[3].startswith("normal consistency 0.9")
+    assert lines[4:6] == ["mesh: 1 part, genus 0, watertight", "reference: 1 part, genus 0, watertight"]
+    assert lines[6].startswith("Wrote in ")
+    assert lines[7:] == [f"  {output}", f"  {preview}"]
     mesh = trimesh.load(output, force="mesh")
     assert mesh.is_watertight
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).mean() < 0.05
@@ -55,6 +59,47 @@ def test_a_scan_becomes_a_mesh(scan: Path, capsys: pytest.CaptureFixture[str]) -
     assert sorted(path.name for path in scan.parent.iterdir()) == sorted(
         ["scan.npy", "scan.mesh.ply", "reference.stl", "a.png"]
     )
+
+
+def test_everything_that_can_be_written(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = scan.parent
+    far = np.load(scan) + np.array([1e6, -2e6, 3e6])
+    np.save(scan, far)
+    trimesh.creation.icosphere(subdivisions=3).apply_translation([1e6, -2e6, 3e6]).export(folder / "reference.obj")
+    options = {"--reference": "reference.obj", "--heat-map": "heat.ply", "--json": "a.json", "--save": "a.pt"}
+    files = [text for option, name in options.items() for text in (option, str(folder / name))]
+    assert main([str(scan), *QUICK, *files, "--trim", "0.5", "--parts", "1"]) == 0
+    mesh, heat = (trimesh.load(folder / name, process=False) for name in ("scan.mesh.ply", "heat.ply"))
+    np.testing.assert_array_equal(heat.vertices, mesh.vertices)
+    assert mesh.visual.kind is None
+    assert heat.visual.kind == "vertex"
+    assert len(np.unique(heat.visual.vertex_colors, axis=0)) > 20
+    found = json.loads((folder / "a.json").read_text())
+    assert found["settings"]["trim"] == 0.5
+    assert found["settings"]["scan"] == str(scan)
+    assert found["points"] == 3000
+    assert found["mesh"]["faces"] == len(mesh.faces)
+    assert found["mesh"]["genus"] == 0
+    assert found["mesh"]["watertight"] is True
+    assert found["reference"]["parts"] == 1
+    diagonal = found["distances"]["diagonal"]
+    assert diagonal == pytest.approx(np.sqrt(12), rel=0.01)
+    expected = 1e3 * found["distances"]["chamfer_to_surface"] / diagonal
+    assert found["relative"]["chamfer_to_surface"] == pytest.approx(expected)
+    assert set(found["seconds"]) == {"read", "fit", "mesh", "compare", "heat map", "total"}
+    back = Reconstruction.load(folder / "a.pt")
+    assert np.abs(back.sdf(mesh.vertices)).mean() < 1e-3
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        f"  {folder / name}" for name in ("scan.mesh.ply", "heat.ply", "a.pt", "a.json")
+    ]
+
+
+def test_fewer_triangles_need_a_library(
+    scan: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recon, "find_spec", lambda name: None)
+    line = one_error([str(scan), "--faces", "100"], capsys)
+    assert line == "--faces needs fast-simplification: pip install 'art-levelset[mesh]'"
 
 
 def test_detail_far_from_the_origin_survives(scan: Path) -> None:
@@ -133,6 +178,15 @@ def test_bad_files(
         (["-o", "mesh.txt"], "--output: cannot write a mesh as '.txt'"),
         (["-o", "mesh"], "--output: cannot write a mesh as ''"),
         (["-o", "mesh.gltf"], "--output: cannot write a mesh as '.gltf'"),
+        (["--faces", "3"], "--faces must be at least 4, got 3"),
+        (["--parts", "0"], "--parts must be at least 1, got 0"),
+        (["--trim", "0"], "--trim must be positive, got 0.0"),
+        (["--trim", "nan"], "--trim must be positive, got nan"),
+        (["--heat-map", "a.ply"], "--heat-map needs a --reference"),
+        (["--heat-map", "a.obj", "--reference", "b.ply"], "--heat-map: must be a .ply file, got a.obj"),
+        (["--json", "nowhere/a.json"], "--json: there is no directory nowhere"),
+        (["--json", "scan.npy"], "--json: scan.npy is also the scan itself"),
+        (["--save", "b.ply", "-o", "b.ply"], "--save: b.ply is also --output"),
         (["--preview", "a.jpg"], "--preview: must be a .png file, got a.jpg"),
         (["--preview", "nowhere/a.png"], "--preview: there is no directory nowhere"),
         (["--reference", "missing.ply"], "missing.ply"),

@@ -96,7 +96,7 @@ def test_trimming_opens_the_mesh_where_there_are_no_data() -> None:
     assert not mesh.is_watertight
     assert connected_parts(mesh.faces)[0] == 1
     heights = (mesh.vertices[:, 2] - OFFSET[2]) / SCALE
-    assert -0.5 / SCALE - 0.01 < heights.min() < -0.5 / SCALE + 0.1
+    assert -0.5 / SCALE - 0.04 < heights.min() < -0.5 / SCALE + 0.1
     assert len(np.unique(mesh.faces)) == len(mesh.vertices)
 
 
@@ -139,8 +139,8 @@ def test_bad_numbers() -> None:
         BALL.mesh(16, parts=0)
     with pytest.raises(ValueError, match="faces must be at least 4, got 3"):
         BALL.mesh(16, faces=3)
-    for trim in (0.19, -1.0, float("nan")):
-        with pytest.raises(ValueError, match=f"trim must be at least 0.2, with which the data .* got {trim}"):
+    for trim in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match=f"trim must be positive, got {trim}"):
             BALL.mesh(16, trim=trim)
     far = replace(BALL, planes=Planes(BALL.planes.centres[:1] * 1.1, BALL.planes.normals[:1], 0.01))
     with pytest.raises(ValueError, match="trim: no part of the surface is within"):

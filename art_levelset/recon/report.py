@@ -1,0 +1,119 @@
+"""What there is to say of a reconstruction: the seconds it took, its topology, its distances to a reference."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from art_levelset.recon.metrics import SurfaceDistances, compare
+from art_levelset.recon.topology import Topology, topology
+
+if TYPE_CHECKING:
+    from trimesh import Trimesh
+
+
+@dataclass
+class Seconds:
+    """
+    The wall seconds of the parts of a run.
+
+    :param parts: By name, in their order.
+    """
+
+    parts: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """
+        Count the seconds of a block.
+
+        :param name: Its name.
+        """
+        started = time.perf_counter()
+        yield
+        self.parts[name] = time.perf_counter() - started
+
+    def total(self) -> float:
+        """
+        The seconds of all parts.
+
+        :return: Their sum.
+        """
+        return sum(self.parts.values())
+
+
+@dataclass(frozen=True)
+class Report:
+    """
+    The figures of a mesh.
+
+    :param vertices: Number of vertices.
+    :param faces: Number of triangles.
+    :param topology: Of the mesh.
+    :param reference: Of the reference, if there is one.
+    :param distances: To the reference.
+    """
+
+    vertices: int
+    faces: int
+    topology: Topology
+    reference: Topology | None = None
+    distances: SurfaceDistances | None = None
+
+    @classmethod
+    def of(cls, mesh: Trimesh, reference: Trimesh | None) -> Report:
+        """
+        Measure a mesh.
+
+        :param mesh: The mesh.
+        :param reference: What to compare it with, if anything.
+        :return: The report.
+        """
+        own = len(mesh.vertices), len(mesh.faces), topology(mesh)
+        return cls(*own) if reference is None else cls(*own, topology(reference), compare(mesh, reference))
+
+    def lines(self) -> list[str]:
+        """
+        The comparison with the reference, for a terminal.
+
+        :return: Lines of text; none without a reference.
+        """
+        if self.distances is None:
+            return []
+        return [*self.distances.report().splitlines(), f"mesh: {self.topology}", f"reference: {self.reference}"]
+
+    def json(self, settings: Mapping[str, Any], points: int, seconds: Seconds) -> str:
+        """
+        Everything, for a file.
+
+        :param settings: What was asked for.
+        :param points: Number of points of the scan.
+        :param seconds: What the parts of the run took.
+        :return: A JSON document; distances are in the scan's units, `relative` ones are multiples of the diagonal of
+                 the reference's bounding box, times 10^3.
+        """
+        figures: dict[str, Any] = {
+            "settings": {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
+            "environment": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "machine": platform.machine(),
+                "threads": torch.get_num_threads(),
+            },
+            "points": points,
+            "seconds": {**seconds.parts, "total": seconds.total()},
+            "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
+        }
+        if self.distances is not None and self.reference is not None:
+            figures["reference"] = asdict(self.reference)
+            figures["distances"] = asdict(self.distances)
+            figures["relative"] = self.distances.relative()
+        return json.dumps(figures, indent=2) + "\n"
