@@ -23,6 +23,9 @@ WALL = 1.3
 CELLS = 26
 NEAREST = 0.05
 SPACING = 0.04
+STRAIGHT = 0.1
+"""The network cannot turn at once: the loop goes straight on for at least this length, where there is room."""
+
 SMOOTHINGS = 30
 
 
@@ -46,7 +49,7 @@ def close(pieces: Sequence[Polyline], radius: float) -> list[Loop]:
     Make a loop of each piece.
 
     :param pieces: Closed and open lines in the unit frame.
-    :param radius: How far an open line goes straight on beyond its ends, at most.
+    :param radius: How far an open line goes straight on beyond its ends, if that is more than :data:`STRAIGHT`.
     :return: The loops.
     """
     obstacles = list(pieces)
@@ -67,7 +70,7 @@ def _way(piece: Polyline, obstacles: Sequence[Polyline], radius: float) -> Polyl
     from skimage.graph import route_through_array
 
     first, last = piece.points[0], piece.points[-1]
-    straight = min(radius, float(np.linalg.norm(first - last)) / 3, piece.length / 4)
+    straight = min(max(radius, STRAIGHT), float(np.linalg.norm(first - last)) / 3, piece.length / 4)
     inner = piece.at(np.array([straight, piece.length - straight]))
     leave = last + straight * _unit(last - inner[1])
     arrive = first + straight * _unit(first - inner[0])

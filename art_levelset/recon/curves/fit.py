@@ -52,8 +52,9 @@ BELONGS = 3.0
 SPACING = 0.01
 """Distance of the vertices of the traced curve, in the unit frame."""
 
+STEPS = 1000
 PRETRAINING = 0.8
-WIDTHS = (64, 128)
+WIDTHS = (64, 96)
 """Of the networks that are tried, one after the other until the zero set is that of the ordered cloud."""
 
 SEEDS = 500
@@ -64,7 +65,7 @@ def reconstruct_curve(
     points: object,
     *,
     network: nn.Module | None = None,
-    steps: int = 1000,
+    steps: int = STEPS,
     learning_rate: float = 2e-3,
     closed: bool | None = None,
     seed: int = 0,
@@ -125,7 +126,7 @@ def reconstruct_curve(
         logger.warning("the zero level set is not that of the ordered cloud: try more steps or another network")
     lines = [Polyline(frame.from_unit(piece.points), piece.closed) for piece in pieces]
     junctions = frame.from_unit(traced.junctions)
-    return CurveReconstruction(candidate, frame, lines, junctions, spare, noise * frame.scale)
+    return CurveReconstruction(candidate, frame, lines, junctions, spare, float(noise * frame.scale))
 
 
 def _check_network(network: nn.Module) -> None:

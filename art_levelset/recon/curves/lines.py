@@ -10,6 +10,9 @@ from scipy.spatial import cKDTree
 
 from art_levelset.recon.clouds import Points
 
+MOST_POINTS = 6000
+"""Of larger clouds a random part is looked at and ordered: more points would not change the order."""
+
 QUERIES = 300
 GROWTH = 1.25
 FEWEST = 6
@@ -95,7 +98,8 @@ def linear_radius(cloud: Points, generator: np.random.Generator) -> float:
     :param generator: Picks the neighbourhoods that are looked at.
     :return: The radius.
     """
-    places = cloud[generator.permutation(len(cloud))[:QUERIES]]
+    cloud = cloud[generator.permutation(len(cloud))[:MOST_POINTS]]
+    places = cloud[:QUERIES]
     tree = cKDTree(cloud)
     reach = np.asarray(tree.query(places, k=[min(FEWEST, len(cloud))])[0])
     smallest = max(float(np.quantile(reach, 0.9)), 1e-6)

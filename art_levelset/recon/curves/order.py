@@ -16,13 +16,10 @@ from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spannin
 from scipy.spatial import cKDTree
 
 from art_levelset.recon.clouds import Points
-from art_levelset.recon.curves.lines import fit_lines, onto_lines
+from art_levelset.recon.curves.lines import MOST_POINTS, fit_lines, onto_lines
 from art_levelset.recon.curves.polylines import Polyline, spread
 
 logger = logging.getLogger(__name__)
-
-MOST_POINTS = 6000
-"""Of larger clouds a random part is ordered: more points would not change the order."""
 
 REPEATS = 3
 SPACING = 0.4

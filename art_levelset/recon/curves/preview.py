@@ -48,12 +48,12 @@ def draw_curve(path: str | Path, reconstruction: CurveReconstruction, cloud: Poi
         colours = np.concatenate([shade[:, None] * colour, np.full((len(shade), 1), 0.4)], axis=1)
         axes[0].add_collection3d(Poly3DCollection(triangles, facecolors=colours, linewidths=0))
     shown = unit[np.random.default_rng(0).permutation(len(unit))[:MOST_POINTS]]
-    axes[1].scatter(*shown.T, s=3, color=(0.25, 0.65, 0.3), alpha=0.5, linewidths=0)
+    axes[1].scatter(*shown.T, s=7, color=(0.2, 0.6, 0.25), alpha=0.5, linewidths=0)
     for view in axes:
         for piece in reconstruction.pieces:
             view.plot(*frame.to_unit(piece.chain).T, color="black", linewidth=2)
         view.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
-        view.set_box_aspect(high - low)
+        view.set_box_aspect(high - low, zoom=1.4)
         view.view_init(**VIEW)
         view.set_axis_off()
     axes[0].set_title("the two surfaces and their intersection")

@@ -68,11 +68,11 @@ class CurveReconstruction:
             "sizes": sizes,
             "weights": {name: tensor.cpu() for name, tensor in self.network.state_dict().items()},
             "centre": torch.as_tensor(self.frame.centre),
-            "scale": self.frame.scale,
+            "scale": float(self.frame.scale),
             "pieces": [(torch.as_tensor(piece.points), piece.closed) for piece in self.pieces],
             "junctions": torch.as_tensor(self.junctions),
-            "spurious": self.spurious,
-            "noise": self.noise,
+            "spurious": int(self.spurious),
+            "noise": float(self.noise),
         }
         with Path(path).open("wb") as file:
             torch.save(contents, file)
@@ -92,7 +92,7 @@ def load_curve(path: str | Path, network: nn.Module | None = None) -> CurveRecon
         try:
             contents = torch.load(file, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            raise ValueError(f"{path}: is no saved curve ({str(error).splitlines()[0]})") from error
+            raise ValueError(f"{path}: is no saved curve ({type(error).__name__})") from error
     if not isinstance(contents, dict) or contents.get("format") != FORMAT or "pieces" not in contents:
         raise ValueError(f"{path}: is no saved curve")
     if network is None:

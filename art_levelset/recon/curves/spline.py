@@ -24,16 +24,19 @@ from art_levelset.recon.curves.polylines import Polyline
 
 DEGREE = 3
 PENALISED = 3
-KNOT_SPACING = 0.5
+KNOT_SPACING = 1.0
 """Distance of the knots in radii of the neighbourhoods."""
 
 MOST_KNOTS = 400
 GAMMA = 1.4
 PENALTIES = np.logspace(-6, 6, 49)
 ROUNDS = 6
+LONGEST = 2.0
+"""A curve that has become longer than that many times the rough one is folding up, and is not followed further."""
+
 ROBUST_ROUNDS = 2
 HUBER = 2.0
-SAMPLES = 4
+SAMPLES = 8
 """Vertices of the curve between two knots."""
 
 
@@ -59,6 +62,7 @@ def principal_curve(cloud: Points, line: Polyline, radius: float) -> Smoothed:
     :param radius: The radius of the neighbourhoods in which the cloud looks like a line.
     :return: The curve.
     """
+    longest = LONGEST * line.length
     noise = 0.0
     for _ in range(ROUNDS):
         known = line if line.closed else _extended(line, radius)
@@ -71,7 +75,10 @@ def principal_curve(cloud: Points, line: Polyline, radius: float) -> Smoothed:
         basis = _Basis(low, high, count, known.closed)
         coefficients, noise = _fit(basis, parameters, cloud)
         places = np.linspace(low, high, SAMPLES * count + 1)
-        line = Polyline(basis.at(places[:-1] if known.closed else places) @ coefficients, known.closed)
+        refined = Polyline(basis.at(places[:-1] if known.closed else places) @ coefficients, known.closed)
+        if refined.length > longest:
+            break
+        line = refined
     return Smoothed(line, noise)
 
 

@@ -208,7 +208,7 @@ def _tangents(samples: LevelSetSamples) -> Points:
     """Unit tangents, (n, 3); zero where the gradients are parallel."""
     gradients = _numpy(samples.jacobians)
     across = np.cross(gradients[:, 0], gradients[:, 1])
-    return across / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-300)
+    return np.asarray(across / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-300))
 
 
 def _numpy(tensor: Tensor) -> Points:

@@ -60,5 +60,5 @@ def test_what_does_not_hold() -> None:
     assert holds([ring], loops, 0.05)
     assert not holds([arc(350)], loops, 0.05)
     assert not holds([ring, ring], loops, 0.05)
-    assert not holds([Polyline(ring.points + [0, 0, 0.1], True)], loops, 0.05)
+    assert not holds([Polyline(1.1 * ring.points, True)], loops, 0.05)
     assert trim([], loops, ring.points, 0.05) == ([], 0)
