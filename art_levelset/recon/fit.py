@@ -7,12 +7,14 @@ with the samples x = p(theta) of the level sets S_t attached to the parameters b
 
 T is {0} and the levels on which random points of space lie, near the surface and far from it, so the second set makes F
 a signed distance. Eq. 13 sees |t| and d only, so it has no opinion about which side is inside, and alone it settles for
-sheets with the wrong sign, pockets and domes. The one term added to it is the votes of the cloud's indicator function
-chi (:mod:`art_levelset.recon.orientation`), a hinge on random points y whose side is beyond doubt,
+sheets with the wrong sign, pockets and domes. What decides is the cloud's indicator function chi
+(:mod:`art_levelset.recon.orientation`). It turns the planes outwards to which d is measured, and it votes, by a hinge
+on random points y whose side is beyond doubt,
 
     mean_y max(0, d(y, X) / 2 - s(y) F(y)),      s = 1 outside, -1 inside,
 
-which is zero as soon as F has the right sign and half the right size.
+which is zero as soon as F has the right sign and half the right size. Where neither data nor votes say anything, a
+small Dirichlet energy of the network's grids continues F smoothly; without it narrow gaps fill with tunnels.
 """
 
 from __future__ import annotations
@@ -49,6 +51,9 @@ LAMBDA = 1.0
 VOTE_WEIGHT = 3.0
 CERTAINTY = 0.15
 """A point's side is beyond doubt where |chi - 1/2| exceeds this and the data are further away than planes reach."""
+
+SMOOTHNESS = 1e-3
+"""Weight of the grids' Dirichlet energy."""
 
 STOCK = 1 << 16
 """Number of points near the surface, and of points anywhere, that are drawn once for all steps."""
@@ -133,6 +138,8 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         loss = _loss(field, samples)
         torch.autograd.backward(loss)
+        if isinstance(network, GridNetwork):
+            network.add_smoothness_gradient(SMOOTHNESS, generator)
         optimizer.step()
         schedule.step()
         progress.set_postfix(loss=f"{float(loss.detach()):.4f}", refresh=False)
@@ -226,7 +233,7 @@ def _loss(field: Field, samples: _Samples) -> Tensor:
     levels = torch.cat([on_zero.values, elsewhere.values]).squeeze(1)
     gradients = jacobians.squeeze(1)
     positions = sample_network(field, space.points, jacobians)
-    distances, beside = samples.distance(positions, levels, gradients, space.reach, space.found)
+    distances, beside = samples.distance(positions, levels, space.reach, space.found)
 
     certain = (space.inside.abs() > CERTAINTY) & (space.reach[:, 0] > samples.distance.reach / 2)
     wrong = certain & (space.inside * levels > 0)

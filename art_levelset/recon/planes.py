@@ -17,7 +17,7 @@ MOST_PLANES = 60_000
 FINEST_SPACING = 0.006
 COARSEST_SPACING = 0.02
 NEIGHBOURS = 24
-BLENDED = 4
+BLENDED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,35 +94,31 @@ class PlaneDistance:
             torch.as_tensor(indices, device=points.device),
         )
 
-    def __call__(
-        self, points: Tensor, levels: Tensor, gradients: Tensor, reach: Tensor, found: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, points: Tensor, levels: Tensor, reach: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
         """
         Measure the distance of samples x(theta) of the level sets {F = t}.
 
-        Beside the data, d is the distance to the blend of the four nearest planes, counted positive on the side of the
-        plane that F calls the sign of t: with s = sign(t) sign(D_xF . n), d = s n . (x - c). So |d - |t|| is
-        |n . (x - c) - t| for the normal n that points the way of D_xF, and a sample that has strayed to the other side
-        of the surface is sent back instead of further away. Elsewhere (over holes, off edges) d is the distance to the
-        nearest centre.
+        Beside the data, d is the distance to the blend of the nearest plane and those of its neighbours that face the
+        same way, counted positive on the side where F should have the sign of t: d = sign(t) n . (x - c) with the
+        outward normal n. So |d - |t|| is |n . (x - c) - t|, and a sample that has strayed to the other side of the
+        surface is sent back instead of further away. Elsewhere (over holes, off edges) d is the distance to the nearest
+        centre.
 
         :param points: x, (n, 3), differentiable in theta.
         :param levels: t, (n,).
-        :param gradients: D_xF at the samples, (n, 3).
         :param reach: The distances to the nearest centres, (n, k), from :meth:`neighbours`.
         :param found: The indices of their planes, (n, k).
         :return: d, (n,), differentiable in theta, and whether it was measured to the planes, (n,), bool.
         """
         centres, normals = self.centres[found], self.normals[found]
-        weights = torch.exp(-2 * (reach / (reach[:, :1] + self.reach / 2)) ** 2).unsqueeze(2)
-        weights = weights / weights.sum(dim=1, keepdim=True)
-        aligned = normals * torch.where((normals * normals[:, :1]).sum(dim=2, keepdim=True) < 0, -1.0, 1.0)
-        blend = (weights * aligned).sum(dim=1)
-        length = torch.linalg.vector_norm(blend, dim=1).clamp_min(1e-6)
-        offset = (weights * aligned * centres).sum(dim=(1, 2)) / length
-        blend = blend / length.unsqueeze(1)
-        side = torch.where((blend * gradients).sum(dim=1) * levels < 0, -1.0, 1.0)
-        to_plane = side * ((blend * points).sum(dim=1) - offset)
+        weights = torch.exp(-2 * (reach / (reach[:, :1] + self.reach / 2)) ** 2)
+        weights = weights * ((normals * normals[:, :1]).sum(dim=2) > 0)
+        weights = (weights / weights.sum(dim=1, keepdim=True)).unsqueeze(2)
+        blend = (weights * normals).sum(dim=1)
+        length = torch.linalg.vector_norm(blend, dim=1)
+        offset = (weights * normals * centres).sum(dim=(1, 2)) / length
+        height = (blend * points).sum(dim=1) / length - offset
+        to_plane = torch.where(levels < 0, -height, height)
         to_centre = torch.linalg.vector_norm(points - centres[:, 0], dim=1)
-        beside = reach[:, 0] ** 2 - to_plane.detach() ** 2 < self.reach**2
+        beside = reach[:, 0] ** 2 - height.detach() ** 2 < self.reach**2
         return torch.where(beside, to_plane, to_centre), beside

@@ -53,16 +53,23 @@ def test_the_indicator_knows_inside_and_outside(shells: Planes) -> None:
 def test_distance_to_planes_and_to_points() -> None:
     grid = np.linspace(-0.5, 0.5, 21)
     centres = np.stack(np.meshgrid(grid, grid, [0.0]), axis=-1).reshape(-1, 3)
-    normals = np.where(np.arange(len(centres))[:, None] % 2 == 0, [[0.0, 0, 1]], [[0.0, 0, -1]])
+    normals = np.tile([0.0, 0.0, 1.0], (len(centres), 1))
     distance = PlaneDistance(Planes(centres, normals, 0.1), CPU)
     points = torch.tensor([[0.01, 0.02, 0.3], [0.01, 0.02, 0.3], [0.01, 0.02, -0.3], [0.9, 0.0, 0.3]])
-    up = torch.tensor([[0.0, 0.0, 1.0]])
-    gradients = torch.cat([up, -up, up, up])
-    reach, found = distance.neighbours(points)
-    found_distances, beside = distance(points, torch.full((4,), 0.2), gradients, reach, found)
-    # F grows upwards and is positive: above is the right side; the second sample's F grows downwards.
+    found_distances, beside = distance(points, torch.tensor([0.2, -0.2, 0.2, 0.2]), *distance.neighbours(points))
+    # Above is outside: there F should be positive.
     torch.testing.assert_close(found_distances, torch.tensor([0.3, -0.3, -0.3, 0.5]), atol=1e-5, rtol=0)
     assert beside.tolist() == [True, True, True, False]
+
+
+def test_the_other_side_of_a_thin_sheet_does_not_count() -> None:
+    grid = np.linspace(-0.5, 0.5, 21)
+    top = np.stack(np.meshgrid(grid, grid, [0.005]), axis=-1).reshape(-1, 3)
+    sheet = Planes(np.concatenate([top, top * [1, 1, -1]]), np.repeat([[0.0, 0, 1], [0, 0, -1]], len(top), axis=0), 0.1)
+    distance = PlaneDistance(sheet, CPU)
+    points = torch.tensor([[0.02, 0.01, 0.03], [0.02, 0.01, -0.03]])
+    heights, _ = distance(points, torch.ones(2), *distance.neighbours(points))
+    torch.testing.assert_close(heights, torch.full((2,), 0.025), atol=1e-5, rtol=0)
 
 
 def test_distance_is_differentiable_in_the_samples() -> None:
@@ -70,7 +77,7 @@ def test_distance_is_differentiable_in_the_samples() -> None:
     distance = PlaneDistance(planes, CPU)
     points = torch.tensor([[1.2, 0.1, 0.0]], requires_grad=True)
     reach, found = distance.neighbours(points)
-    value, _ = distance(points, torch.tensor([0.1]), torch.tensor([[1.0, 0.0, 0.0]]), reach, found)
+    value, _ = distance(points, torch.tensor([0.1]), reach, found)
     (gradient,) = torch.autograd.grad(value.sum(), points)
     assert torch.linalg.vector_norm(gradient) == pytest.approx(1.0, abs=1e-5)
     assert gradient[0, 0] > 0.5

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from art_levelset.recon.clouds import neighbours
 from art_levelset.recon.quadrics import COUNTS, fit_quadrics, fit_surface
-from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
 
 def sphere(count, noise=0.0, seed=0, radius=1.0):
