@@ -33,12 +33,14 @@ def build_parser() -> argparse.ArgumentParser:
     """
     parser = _Parser(prog=PROGRAM, description="Reconstruct a surface from a raw, unoriented point cloud (eq. 13).")
     parser.add_argument("scan", type=Path, help="point cloud: .ply .obj .xyz .pts .npy .npz .stl")
+    parser.add_argument("--curve", action="store_true", help="reconstruct curves instead (options: --curve --help)")
     parser.add_argument("-o", "--output", type=Path, help="the mesh, in any format of trimesh (default: SCAN.mesh.ply)")
     parser.add_argument("--preview", type=Path, metavar="PNG", help="also draw the cloud and the mesh")
     parser.add_argument("--reference", type=Path, metavar="MESH", help="also report the distances to this surface")
     parser.add_argument(
         "--heat-map", type=Path, metavar="PLY", help="the mesh in the colours of its distances to the reference"
     )
+    parser.add_argument("--html", type=Path, help="a page that shows the mesh, the cloud and the errors in a browser")
     parser.add_argument("--json", type=Path, help="settings, seconds and figures as a file")
     parser.add_argument("--save", type=Path, metavar="FILE", help="the fitted network, for Reconstruction.load")
     parser.add_argument(
@@ -63,6 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: The arguments; those of the process by default.
     :return: The exit status: 0, or 2 after bad input, which one line on stderr names, or 130 after an interrupt.
     """
+    given = sys.argv[1:] if argv is None else argv
+    if "--curve" in given:
+        from art_levelset.recon.curves.__main__ import main as reconstruct_curves
+
+        return reconstruct_curves([argument for argument in given if argument != "--curve"])
     arguments = build_parser().parse_args(argv)
     try:
         for line in run(arguments):
@@ -94,6 +101,7 @@ def run(arguments: argparse.Namespace) -> list[str]:
     from art_levelset.recon.heat_map import heat_map
     from art_levelset.recon.preview import draw
     from art_levelset.recon.report import Report, Seconds
+    from art_levelset.recon.viewer import write_page
     from art_levelset.recon.writing import replacing, write_mesh
 
     seconds = Seconds()
@@ -119,7 +127,8 @@ def run(arguments: argparse.Namespace) -> list[str]:
     with seconds.of("compare"):
         report = Report.of(mesh, reference)
     shown, title = mesh, f"{scan.name}: {len(points):,} points, {len(mesh.faces):,} triangles"
-    if arguments.heat_map is not None and reference is not None:
+    largest = None
+    if reference is not None and (arguments.heat_map or arguments.html):
         with seconds.of("heat map"):
             shown, largest = heat_map(mesh, reference)
         title += f"; dark red: {largest:.3g} or more from the reference"
@@ -127,6 +136,7 @@ def run(arguments: argparse.Namespace) -> list[str]:
         "output": lambda path: write_mesh(mesh, path),
         "preview": lambda path: draw(path, shown, points, title=title),
         "heat_map": lambda path: write_mesh(shown, path),
+        "html": lambda path: write_page(path, shown, points, title=title, largest_error=largest),
         "save": reconstruction.save,
         "json": lambda path: path.write_text(report.json(vars(arguments), len(points), seconds), encoding="utf-8"),
     }
@@ -153,7 +163,8 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.output.resolve() == arguments.scan.resolve():
         raise ValueError(f"--output: {arguments.output} is the scan itself")
     written: dict[Path, str] = {}
-    for name, suffix in (("output", None), ("preview", ".png"), ("heat_map", ".ply"), ("json", None), ("save", None)):
+    suffixes = {"output": None, "preview": ".png", "heat_map": ".ply", "html": ".html", "save": None, "json": None}
+    for name, suffix in suffixes.items():
         option, path = f"--{name.replace('_', '-')}", getattr(arguments, name)
         if path is None:
             continue

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from art_levelset.recon.clouds import Points
+from art_levelset.recon.writing import vertex_colours
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -45,12 +46,11 @@ def draw(path: str | Path, mesh: Trimesh, cloud: Points, *, title: str = "") -> 
     shown = cloud[np.random.default_rng(0).permutation(len(cloud))[:MOST_POINTS]]
     shown = (shown - centre) / scale
     base = _face_colours(mesh)
-    upright = 1 + int(np.argmax((high - low)[1:]))
     figure = Figure(figsize=(len(VIEWS) * 4, 8.2), dpi=100)
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     for column, (azimuth, elevation) in enumerate(VIEWS):
-        turn = _rotation(azimuth, elevation, upright)
+        turn = view(azimuth, elevation, high - low)
         pictures = (_points_picture(shown @ turn.T), _mesh_picture(vertices @ turn.T, np.asarray(mesh.faces), base))
         for row, picture in enumerate(pictures):
             axes = figure.add_subplot(2, len(VIEWS), row * len(VIEWS) + column + 1)
@@ -58,6 +58,18 @@ def draw(path: str | Path, mesh: Trimesh, cloud: Points, *, title: str = "") -> 
             axes.set_axis_off()
     figure.tight_layout()
     figure.savefig(path, format="png")
+
+
+def view(azimuth: float, elevation: float, extent: Points) -> Points:
+    """
+    The rotation from a mesh's coordinates to a picture's.
+
+    :param azimuth: Where the viewer stands, in degrees.
+    :param elevation: How far above, in degrees.
+    :param extent: The sides of the bounding box, (3,); the longer one of y and z is upright.
+    :return: (3, 3), the rows are the picture's right and up and the direction to the viewer.
+    """
+    return _rotation(azimuth, elevation, 1 + int(np.argmax(extent[1:])))
 
 
 def _rotation(azimuth: float, elevation: float, upright: int) -> Points:
@@ -75,12 +87,8 @@ def _rotation(azimuth: float, elevation: float, upright: int) -> Points:
 
 def _face_colours(mesh: Trimesh) -> Points | None:
     """The means of the vertex colours, (m, 3), if there are any."""
-    from trimesh.visual import ColorVisuals
-
-    if not isinstance(mesh.visual, ColorVisuals) or mesh.visual.kind != "vertex":
-        return None
-    colours = np.asarray(mesh.visual.vertex_colors)[:, :3] / 255
-    return np.asarray(colours[mesh.faces].mean(axis=1))
+    colours = vertex_colours(mesh)
+    return None if colours is None else np.asarray(colours[mesh.faces, :3].mean(axis=1) / 255)
 
 
 def _mesh_picture(vertices: Points, faces: NDArray[np.int64], base: Points | None = None) -> NDArray[np.float64]:

@@ -65,14 +65,25 @@ def write_mesh(mesh: Trimesh, path: str | Path) -> None:
     mesh.export(str(path))
 
 
-def _double_precision_ply(mesh: Trimesh) -> bytes:
+def vertex_colours(mesh: Trimesh) -> NDArray[np.uint8] | None:
+    """
+    The colours that the vertices of a mesh were given.
+
+    :param mesh: The mesh.
+    :return: Red, green, blue, alpha, (n, 4); None if they were given none.
+    """
     from trimesh.visual import ColorVisuals
 
+    if not isinstance(mesh.visual, ColorVisuals) or mesh.visual.kind != "vertex":
+        return None
+    return np.asarray(mesh.visual.vertex_colors, dtype=np.uint8)
+
+
+def _double_precision_ply(mesh: Trimesh) -> bytes:
     columns: list[tuple[str, str, NDArray[Any]]] = [(axis, "<f8", mesh.vertices[:, i]) for i, axis in enumerate("xyz")]
     if "vertex_normals" in mesh._cache:  # given to the mesh, not computed from its faces: trimesh's own rule
         columns += [(f"n{axis}", "<f4", mesh.vertex_normals[:, i]) for i, axis in enumerate("xyz")]
-    if isinstance(mesh.visual, ColorVisuals) and mesh.visual.kind == "vertex":
-        colours = np.asarray(mesh.visual.vertex_colors)
+    if (colours := vertex_colours(mesh)) is not None:
         columns += [(name, "u1", colours[:, i]) for i, name in enumerate(("red", "green", "blue", "alpha"))]
     vertices = np.empty(len(mesh.vertices), dtype=[(name, kind) for name, kind, _ in columns])
     for name, _, column in columns:

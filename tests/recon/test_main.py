@@ -67,6 +67,7 @@ def test_everything_that_can_be_written(scan: Path, capsys: pytest.CaptureFixtur
     np.save(scan, far)
     trimesh.creation.icosphere(subdivisions=3).apply_translation([1e6, -2e6, 3e6]).export(folder / "reference.obj")
     options = {"--reference": "reference.obj", "--heat-map": "heat.ply", "--json": "a.json", "--save": "a.pt"}
+    options["--html"] = "a.html"
     files = [text for option, name in options.items() for text in (option, str(folder / name))]
     assert main([str(scan), *QUICK, *files, "--trim", "0.5", "--parts", "1"]) == 0
     mesh, heat = (trimesh.load(folder / name, process=False) for name in ("scan.mesh.ply", "heat.ply"))
@@ -89,8 +90,8 @@ def test_everything_that_can_be_written(scan: Path, capsys: pytest.CaptureFixtur
     assert set(found["seconds"]) == {"read", "fit", "mesh", "compare", "heat map", "total"}
     back = Reconstruction.load(folder / "a.pt")
     assert np.abs(back.sdf(mesh.vertices)).mean() < 1e-3
-    assert capsys.readouterr().out.splitlines()[-4:] == [
-        f"  {folder / name}" for name in ("scan.mesh.ply", "heat.ply", "a.pt", "a.json")
+    assert capsys.readouterr().out.splitlines()[-5:] == [
+        f"  {folder / name}" for name in ("scan.mesh.ply", "heat.ply", "a.html", "a.pt", "a.json")
     ]
 
 
@@ -184,6 +185,7 @@ def test_bad_files(
         (["--trim", "nan"], "--trim must be positive, got nan"),
         (["--heat-map", "a.ply"], "--heat-map needs a --reference"),
         (["--heat-map", "a.obj", "--reference", "b.ply"], "--heat-map: must be a .ply file, got a.obj"),
+        (["--html", "a.htm"], "--html: must be a .html file, got a.htm"),
         (["--json", "nowhere/a.json"], "--json: there is no directory nowhere"),
         (["--json", "scan.npy"], "--json: scan.npy is also the scan itself"),
         (["--save", "b.ply", "-o", "b.ply"], "--save: b.ply is also --output"),

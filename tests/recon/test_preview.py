@@ -33,6 +33,15 @@ def test_nearer_faces_hide_others_and_backs_are_red() -> None:
     assert (backwards[0, 0] == 1).all()
 
 
+def test_vertex_colours_are_drawn(tmp_path: Path) -> None:
+    mesh = trimesh.creation.icosphere(subdivisions=3)
+    mesh.visual.vertex_colors = [250, 240, 0, 255]
+    draw(tmp_path / "a.png", mesh, np.asarray(mesh.vertices))
+    picture = imread(tmp_path / "a.png")[..., :3]
+    yellow = picture[picture.shape[0] // 2 :, :, 1] - picture[picture.shape[0] // 2 :, :, 2] > 0.15
+    assert 0.05 < yellow.mean() < 0.6
+
+
 def test_large_triangles_have_no_gaps() -> None:
     corners = np.array([[-0.7, -0.7, 0.0], [0.7, -0.7, 0.0], [0.7, 0.7, 0.0], [-0.7, 0.7, 0.0]])
     picture = _mesh_picture(corners, np.array([[0, 1, 2], [0, 2, 3]]))
