@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from art_levelset.recon.clouds import demo_scan_path, read_points
+    from art_levelset.recon.curves import CurveReconstruction, load_curve, reconstruct_curve
     from art_levelset.recon.fit import reconstruct
     from art_levelset.recon.metrics import SurfaceDistances, compare
     from art_levelset.recon.network import GridNetwork
@@ -22,25 +23,31 @@ if TYPE_CHECKING:
     from art_levelset.recon.reconstruction import Reconstruction
 
 __all__ = [
+    "CurveReconstruction",
     "GridNetwork",
     "Reconstruction",
     "SurfaceDistances",
     "compare",
     "demo_scan_path",
     "draw",
+    "load_curve",
     "read_points",
     "reconstruct",
+    "reconstruct_curve",
 ]
 
 _LAZY = {
+    "CurveReconstruction": "curves",
     "GridNetwork": "network",
     "Reconstruction": "reconstruction",
     "SurfaceDistances": "metrics",
     "compare": "metrics",
     "demo_scan_path": "clouds",
     "draw": "preview",
+    "load_curve": "curves",
     "read_points": "clouds",
     "reconstruct": "fit",
+    "reconstruct_curve": "curves",
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from art_levelset.recon.__main__ import main as surface_main
 from art_levelset.recon.clouds import Points
 from art_levelset.recon.curves import load_curve
 from art_levelset.recon.curves.__main__ import main
@@ -79,3 +80,11 @@ def test_bad_clouds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "points: need at least 10, got 3" in one_error([str(tmp_path / "few.npy")], capsys)
     assert "No such file" in one_error([str(tmp_path / "missing.xyz")], capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["few.npy"]
+
+
+def test_the_surface_command_passes_curves_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert surface_main(["--curve", str(tmp_path / "missing.xyz"), "--quiet"]) == 2
+    assert "No such file" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        surface_main(["--curve", "--help"])
+    assert "--csv" in capsys.readouterr().out
