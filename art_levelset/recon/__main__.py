@@ -17,6 +17,19 @@ PROGRAM = "python -m art_levelset.recon"
 STEPS = 800
 RESOLUTION = 256
 
+EXAMPLES = f"""examples:
+  {PROGRAM} scan.ply
+      writes scan.mesh.ply
+  {PROGRAM} scan.xyz -o part.stl --preview part.png --html part.html
+      writes a file for printing and two for looking at it
+  {PROGRAM} facade.ply --trim 0.05 --faces 20000
+      leaves open what no point is near, and makes a small file
+  {PROGRAM} scan.ply --reference truth.ply --heat-map errors.ply --json figures.json
+      says and shows how far the mesh is from a known surface
+  {PROGRAM} scan.ply --resolution 512 --steps 3000 --device cuda --save scan.pt
+      takes its time, and keeps the network for Reconstruction.load
+"""
+
 
 class _Parser(argparse.ArgumentParser):
     """Reports a wrong argument in one line."""
@@ -31,7 +44,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     :return: The parser.
     """
-    parser = _Parser(prog=PROGRAM, description="Reconstruct a surface from a raw, unoriented point cloud (eq. 13).")
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Reconstruct a surface from a raw, unoriented point cloud (eq. 13).",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("scan", type=Path, help="point cloud: .ply .obj .xyz .pts .npy .npz .stl")
     parser.add_argument("--curve", action="store_true", help="reconstruct curves instead (options: --curve --help)")
     parser.add_argument("-o", "--output", type=Path, help="the mesh, in any format of trimesh (default: SCAN.mesh.ply)")

@@ -228,6 +228,16 @@ def test_a_failure_while_writing_leaves_nothing(
     assert [path.name for path in scan.parent.iterdir()] == ["scan.npy"]
 
 
+def test_the_examples_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        recon.build_parser().parse_args(["--help"])
+    commands = [line.split() for line in recon.EXAMPLES.splitlines() if line.startswith(f"  {recon.PROGRAM}")]
+    assert recon.EXAMPLES in capsys.readouterr().out
+    assert len(commands) == 5
+    for command in commands:
+        assert recon.build_parser().parse_args(command[3:]).scan == Path(command[3])
+
+
 def test_an_interrupt(scan: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt(arguments: object) -> list[str]:
         raise KeyboardInterrupt
