@@ -21,13 +21,12 @@ def connected_parts(faces: Faces) -> tuple[int, NDArray[np.int64]]:
     :param faces: (m, 3), indices of vertices.
     :return: The number of parts that have faces, and the part of each face, (m,), counted from 0.
     """
-    _, short = np.unique(faces, return_inverse=True)
-    short = short.reshape(-1, 3).astype(np.int32)
-    edges = np.concatenate([short[:, :2], short[:, 1:]])
-    size = int(short.max(initial=-1)) + 1
+    edges = np.concatenate([faces[:, :2], faces[:, 1:]]).astype(np.int32)
+    size = int(faces.max(initial=-1)) + 1
     graph = coo_matrix((np.ones(len(edges), dtype=bool), (edges[:, 0], edges[:, 1])), shape=(size, size))
-    count, part = connected_components(graph, directed=False)
-    return int(count), part[short[:, 0]].astype(np.int64)
+    _, part = connected_components(graph, directed=False)
+    with_faces, own = np.unique(part[faces[:, 0]], return_inverse=True)
+    return len(with_faces), own
 
 
 def supported_parts(vertices: Points, faces: Faces, centres: Points, share: float) -> Mask:
@@ -91,5 +90,6 @@ def compact(vertices: Points, faces: Faces) -> tuple[Points, Faces]:
     :param faces: (m, 3).
     :return: The vertices, (k, 3), in the same order, and the triangles, (m, 3).
     """
-    used, short = np.unique(faces, return_inverse=True)
-    return vertices[used], short.reshape(-1, 3)
+    used = np.zeros(len(vertices), dtype=bool)
+    used[faces.ravel()] = True
+    return vertices[used], (np.cumsum(used) - 1)[faces]

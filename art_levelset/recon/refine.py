@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from art_levelset.core.fields import values_and_jacobians
 from art_levelset.core.projection import project
 from art_levelset.recon.clouds import Points
+from art_levelset.recon.parts import compact
 
 STEPS = 3
 """Newton steps (and halvings) of a vertex: it starts within a fraction of a cell."""
@@ -116,7 +117,10 @@ def simplified(vertices: Points, faces: NDArray[np.int64], count: int) -> tuple[
     except ImportError as error:
         raise ImportError("fewer faces need fast-simplification: pip install 'art-levelset[mesh]'") from error
     places, triangles = simplify(vertices, faces.astype(np.int32), target_count=count)
-    return np.asarray(places, dtype=np.float64), np.asarray(triangles, dtype=np.int64)
+    # A collapsed edge may leave a flap, two triangles back to back: without them the mesh is closed as before.
+    _, group, members = np.unique(np.sort(triangles, axis=1), axis=0, return_inverse=True, return_counts=True)
+    single = members[group.ravel()] == 1
+    return compact(np.asarray(places, dtype=np.float64), np.asarray(triangles[single], dtype=np.int64))
 
 
 def _chunks(network: nn.Module, points: Points) -> Iterator[Tensor]:

@@ -16,6 +16,7 @@ from art_levelset.recon import Reconstruction
 from art_levelset.recon.clouds import Frame, Points
 from art_levelset.recon.parts import connected_parts, largest_parts
 from art_levelset.recon.planes import Planes
+from art_levelset.recon.refine import simplified
 
 OFFSET, SCALE = np.array([1e6, -2e6, 3e6]), 4.0
 
@@ -126,6 +127,22 @@ def test_fewer_faces() -> None:
     assert errors(mesh.vertices).max() < 0.01
     assert (mesh.vertex_normals * (mesh.vertices - OFFSET)).sum(axis=1).min() > 0
     assert len(BALL.mesh(12, faces=10**6).faces) == len(BALL.mesh(12).faces)
+
+
+def test_flaps_of_the_simplification_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    simplification = pytest.importorskip("fast_simplification")
+    mesh = BALL.mesh(12)
+    extra = len(mesh.vertices)
+    edge = mesh.faces[0, :2].tolist()
+    flap = [[*edge, extra], [*edge[::-1], extra]]
+
+    def simplify(*_: object, **__: object) -> tuple[Points, Points]:
+        return np.concatenate([mesh.vertices, mesh.vertices[:1] * 2]), np.concatenate([mesh.faces, flap])
+
+    monkeypatch.setattr(simplification, "simplify", simplify)
+    vertices, faces = simplified(np.asarray(mesh.vertices), np.asarray(mesh.faces), 10)
+    np.testing.assert_array_equal(vertices, mesh.vertices)
+    np.testing.assert_array_equal(faces, mesh.faces)
 
 
 def test_fewer_faces_need_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
