@@ -29,11 +29,11 @@ from art_levelset.core.losses import reconstruction_loss
 from art_levelset.core.modes import evaluating
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import sample_network
-from art_levelset.recon.clouds import Points, check_cloud, unit_frame, without_strays
+from art_levelset.recon.clouds import FEWEST_POINTS, Points, check_cloud, unit_frame, without_strays
 from art_levelset.recon.curves.closing import WALL, close
 from art_levelset.recon.curves.lines import linear_radius
 from art_levelset.recon.curves.network import CurveNetwork
-from art_levelset.recon.curves.order import order
+from art_levelset.recon.curves.order import agreed_order
 from art_levelset.recon.curves.polylines import Polyline
 from art_levelset.recon.curves.result import CurveReconstruction
 from art_levelset.recon.curves.samples import Samples
@@ -107,7 +107,7 @@ def reconstruct_curve(
     cloud = frame.to_unit(cloud)
     generator = np.random.default_rng(seed)
     radius = linear_radius(cloud, generator)
-    cloud, curves = _principal_curves(cloud, order(cloud, radius, closed, generator), radius)
+    cloud, curves = _principal_curves(cloud, agreed_order(cloud, radius, closed, generator), radius)
     loops = close([curve.line for curve in curves], radius)
     noise = max(curve.noise for curve in curves)
     tries = [network] if network is not None else [CurveNetwork(width, generator=_torch(seed)) for width in WIDTHS]
@@ -150,7 +150,15 @@ def _principal_curves(cloud: Points, lines: list[Polyline], radius: float) -> tu
     """The points that belong to a piece, and the principal curve of each."""
     distances = np.stack([line.project(cloud)[1] for line in lines])
     owner = np.where(distances.min(axis=0) <= BELONGS * radius, distances.argmin(axis=0), -1)
-    curves = [principal_curve(cloud[owner == index], line, radius) for index, line in enumerate(lines)]
+    owned = [np.count_nonzero(owner == index) for index in range(len(lines))]
+    if max(owned) < FEWEST_POINTS:
+        raise ValueError("points: no curve can be seen in them, they are too few for the noise")
+    owner[np.isin(owner, [index for index, count in enumerate(owned) if count < FEWEST_POINTS])] = -1
+    curves = [
+        principal_curve(cloud[owner == index], line, radius)
+        for index, line in enumerate(lines)
+        if owned[index] >= FEWEST_POINTS
+    ]
     for curve in curves:
         logger.info("a %s curve, noise %.5f", "closed" if curve.line.closed else "open", curve.noise)
     return cloud[owner >= 0], curves

@@ -21,6 +21,7 @@ from art_levelset.recon.curves.polylines import Polyline, spread
 
 logger = logging.getLogger(__name__)
 
+VOTES = 5
 REPEATS = 3
 SPACING = 0.4
 """Distance of the nodes of the tree, in radii of the neighbourhoods."""
@@ -63,6 +64,24 @@ def order(cloud: Points, radius: float, closed: bool | None, generator: np.rando
         raise ValueError("points: no curve can be seen in them, there are too few or they have no direction")
     logger.info("neighbourhoods of radius %.4f, %d nodes in %d pieces", radius, len(nodes), len(pieces))
     return join(pieces, radius, closed)
+
+
+def agreed_order(cloud: Points, radius: float, closed: bool | None, generator: np.random.Generator) -> list[Polyline]:
+    """
+    Order a cloud several times, its points in another sequence each time, and take the first of the usual results.
+
+    In noise the tree can take a short cut; by chance, so mostly it does not.
+
+    :param cloud: As for :func:`order`, which has the other parameters, too.
+    :param radius: See there.
+    :param closed: See there.
+    :param generator: See there.
+    :return: The pieces, of the kinds (closed and open) that came out most often; of two such results the one of fewer.
+    :raises ValueError: If nothing in the cloud looks like a curve.
+    """
+    results = [order(cloud, radius, closed, generator) for _ in range(VOTES)]
+    kinds = [tuple(sorted(line.closed for line in lines)) for lines in results]
+    return max(results, key=lambda lines: (kinds.count(tuple(sorted(line.closed for line in lines))), -len(lines)))
 
 
 def _pieces(nodes: Points, directions: Points, radius: float) -> list[Points]:

@@ -36,6 +36,9 @@ LONGEST = 2.0
 
 ROBUST_ROUNDS = 2
 HUBER = 2.0
+EXACT = 1e-9
+"""Less noise than that, in the unit frame, is none."""
+
 SAMPLES = 8
 """Vertices of the curve between two knots."""
 
@@ -135,7 +138,7 @@ def _fit(basis: _Basis, parameters: NDArray[np.float64], cloud: Points) -> tuple
         coefficients = axes @ (shrink[best][:, None] * loads)
         distances = np.linalg.norm(cloud - design @ coefficients, axis=1)
         noise = float(np.median(distances)) / np.sqrt(2 * np.log(2))  # of a Rayleigh distribution
-        weights = np.minimum(1.0, HUBER * noise / np.maximum(distances, 1e-300))
+        weights = np.minimum(1.0, HUBER * max(noise, EXACT) / np.maximum(distances, EXACT))
     return coefficients, noise
 
 

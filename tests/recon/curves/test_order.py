@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from art_levelset.recon.clouds import Points
+from art_levelset.recon.curves import order as ordering
 from art_levelset.recon.curves.lines import fit_lines, linear_radius
-from art_levelset.recon.curves.order import join, order
+from art_levelset.recon.curves.order import agreed_order, join, order
 from art_levelset.recon.curves.polylines import Polyline
 
 
@@ -104,3 +105,10 @@ def test_a_lonely_place_is_its_own_centre() -> None:
     lines = fit_lines(np.array([[9.0, 9, 9]]), arc(360), 0.2)
     np.testing.assert_array_equal(lines.centres, [[9.0, 9, 9]])
     assert lines.counts[0] == 0
+
+
+def test_the_usual_order_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring, broken = Polyline(arc(360), True), Polyline(arc(90), False)
+    results = iter([[broken], [ring], [broken, ring], [ring], [ring]])
+    monkeypatch.setattr(ordering, "order", lambda *arguments: next(results))
+    assert agreed_order(arc(360), 0.1, None, np.random.default_rng(0)) == [ring]

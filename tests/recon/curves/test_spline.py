@@ -48,3 +48,10 @@ def test_far_points_have_little_say(known: Any) -> None:
     cloud[:50] *= 1.3
     smooth = principal_curve(cloud, Polyline(truth.points[::50], True), 0.2)
     assert known.errors([smooth.line], truth).chamfer < 0.0015
+
+
+def test_points_without_noise() -> None:
+    places = np.linspace([0.0, 0, 0], [1, 2, 3], 60)
+    smooth = principal_curve(places[::-1], Polyline(places[::6], False), 0.4)
+    assert smooth.noise < 1e-6
+    assert smooth.line.length == pytest.approx(np.sqrt(14), rel=1e-4)
