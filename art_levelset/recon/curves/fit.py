@@ -106,8 +106,8 @@ def reconstruct_curve(
     frame = unit_frame(cloud)
     cloud = frame.to_unit(cloud)
     generator = np.random.default_rng(seed)
-    radius = linear_radius(cloud, generator)
-    cloud, curves = _principal_curves(cloud, agreed_order(cloud, radius, closed, generator), radius)
+    lines, radius = agreed_order(cloud, linear_radius(cloud, generator), closed, generator)
+    cloud, curves = _principal_curves(cloud, lines, radius)
     loops = close([curve.line for curve in curves], radius)
     noise = max(curve.noise for curve in curves)
     tries = [network] if network is not None else [CurveNetwork(width, generator=_torch(seed)) for width in WIDTHS]
@@ -124,9 +124,9 @@ def reconstruct_curve(
         logger.info("%d pieces were expected, the zero level set has %d", len(loops), len(pieces))
     if not found:
         logger.warning("the zero level set is not that of the ordered cloud: try more steps or another network")
-    lines = [Polyline(frame.from_unit(piece.points), piece.closed) for piece in pieces]
+    found_pieces = [Polyline(frame.from_unit(piece.points), piece.closed) for piece in pieces]
     junctions = frame.from_unit(traced.junctions)
-    return CurveReconstruction(candidate, frame, lines, junctions, spare, float(noise * frame.scale))
+    return CurveReconstruction(candidate, frame, found_pieces, junctions, spare, float(noise * frame.scale))
 
 
 def _check_network(network: nn.Module) -> None:

@@ -21,7 +21,10 @@ from art_levelset.recon.curves.polylines import Polyline, spread
 
 logger = logging.getLogger(__name__)
 
-VOTES = 5
+VOTES = 3
+RADII = (0.6, 0.8, 1.0)
+"""Parts of the largest radius at which a cloud is ordered."""
+
 REPEATS = 3
 SPACING = 0.4
 """Distance of the nodes of the tree, in radii of the neighbourhoods."""
@@ -66,22 +69,34 @@ def order(cloud: Points, radius: float, closed: bool | None, generator: np.rando
     return join(pieces, radius, closed)
 
 
-def agreed_order(cloud: Points, radius: float, closed: bool | None, generator: np.random.Generator) -> list[Polyline]:
+def agreed_order(
+    cloud: Points, radius: float, closed: bool | None, generator: np.random.Generator
+) -> tuple[list[Polyline], float]:
     """
-    Order a cloud several times, its points in another sequence each time, and take the first of the usual results.
+    Order a cloud at several radii, several times each with its points in another sequence.
 
-    In noise the tree can take a short cut; by chance, so mostly it does not.
+    In noise the tree can take a short cut; by chance, so at each radius the usual result counts. A small radius follows
+    the bends best, but in much noise the curve falls to pieces: the smallest radius with the fewest pieces is taken.
 
     :param cloud: As for :func:`order`, which has the other parameters, too.
-    :param radius: See there.
+    :param radius: The largest radius.
     :param closed: See there.
     :param generator: See there.
-    :return: The pieces, of the kinds (closed and open) that came out most often; of two such results the one of fewer.
+    :return: The pieces, and the radius at which they were found.
     :raises ValueError: If nothing in the cloud looks like a curve.
     """
-    results = [order(cloud, radius, closed, generator) for _ in range(VOTES)]
-    kinds = [tuple(sorted(line.closed for line in lines)) for lines in results]
-    return max(results, key=lambda lines: (kinds.count(tuple(sorted(line.closed for line in lines))), -len(lines)))
+    agreed = []
+    for part in RADII:
+        try:
+            results = [order(cloud, part * radius, closed, generator) for _ in range(VOTES)]
+        except ValueError:
+            if part == RADII[-1] and not agreed:
+                raise
+            continue
+        kinds = [tuple(sorted(line.closed for line in lines)) for lines in results]
+        best = max(range(VOTES), key=lambda vote: (kinds.count(kinds[vote]), -len(kinds[vote])))
+        agreed.append((results[best], part * radius))
+    return min(agreed, key=lambda result: len(result[0]))
 
 
 def _pieces(nodes: Points, directions: Points, radius: float) -> list[Points]:

@@ -107,8 +107,8 @@ def test_a_lonely_place_is_its_own_centre() -> None:
     assert lines.counts[0] == 0
 
 
-def test_the_usual_order_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_usual_order_wins_and_the_fewest_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     ring, broken = Polyline(arc(360), True), Polyline(arc(90), False)
-    results = iter([[broken], [ring], [broken, ring], [ring], [ring]])
+    results = iter([[broken, ring]] * 3 + [[broken], [ring], [ring]] + [[ring], [broken], [broken]])
     monkeypatch.setattr(ordering, "order", lambda *arguments: next(results))
-    assert agreed_order(arc(360), 0.1, None, np.random.default_rng(0)) == [ring]
+    assert agreed_order(arc(360), 0.1, None, np.random.default_rng(0)) == ([ring], pytest.approx(0.08))
