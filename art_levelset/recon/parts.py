@@ -21,9 +21,10 @@ def connected_parts(faces: Faces) -> tuple[int, NDArray[np.int64]]:
     :param faces: (m, 3), indices of vertices.
     :return: The number of parts that have faces, and the part of each face, (m,), counted from 0.
     """
-    edges = np.concatenate([faces[:, :2], faces[:, 1:]]).astype(np.int32)
     size = int(faces.max(initial=-1)) + 1
-    graph = coo_matrix((np.ones(len(edges), dtype=bool), (edges[:, 0], edges[:, 1])), shape=(size, size))
+    first, second, third = (column.astype(np.int32) for column in faces.T)
+    ends = np.concatenate([first, second]), np.concatenate([second, third])
+    graph = coo_matrix((np.ones(len(ends[0]), dtype=bool), ends), shape=(size, size))
     _, part = connected_components(graph, directed=False)
     with_faces, own = np.unique(part[faces[:, 0]], return_inverse=True)
     return len(with_faces), own
