@@ -85,7 +85,7 @@ def agreed_order(
     :return: The pieces, and the radius at which they were found.
     :raises ValueError: If nothing in the cloud looks like a curve.
     """
-    agreed = []
+    agreed: list[tuple[list[Polyline], float]] = []
     for part in RADII:
         try:
             results = [order(cloud, part * radius, closed, generator) for _ in range(VOTES)]
