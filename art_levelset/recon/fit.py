@@ -52,7 +52,7 @@ VOTE_WEIGHT = 3.0
 CERTAINTY = 0.15
 """A point's side is beyond doubt where |chi - 1/2| exceeds this and the data are further away than planes reach."""
 
-SMOOTHNESS = 1e-3
+SMOOTHNESS = 3e-4
 """Weight of the grids' Dirichlet energy."""
 
 STOCK = 1 << 16
