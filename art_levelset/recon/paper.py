@@ -117,7 +117,9 @@ class _Batches:
     def distances(self, points: Tensor) -> Tensor:
         """The distance of points, (n, 3), to the nearest of the cloud, differentiable, (n,)."""
         nearest = neighbours(self._tree, points.detach().cpu().double().numpy(), 1)[1][:, 0]
-        return torch.linalg.vector_norm(points - self.cloud[torch.as_tensor(nearest, device=points.device)], dim=1)
+        offsets = points - self.cloud[torch.as_tensor(nearest, device=points.device)]
+        distances: Tensor = torch.linalg.vector_norm(offsets, dim=1)
+        return distances
 
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=self.generator).to(self.cloud.device)

@@ -128,7 +128,8 @@ def _nearness(reach: Floats) -> Floats:
 
 
 def _middles(members: Points, weights: Floats) -> Points:
-    return np.einsum("mk,mki->mi", weights / weights.sum(axis=1, keepdims=True), members)
+    middles: Points = np.einsum("mk,mki->mi", weights / weights.sum(axis=1, keepdims=True), members)
+    return middles
 
 
 def _monomials(u: Floats, v: Floats) -> Floats:
