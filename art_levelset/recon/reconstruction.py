@@ -103,7 +103,7 @@ class Reconstruction:
             triangles = triangles[largest_parts(vertices, triangles, parts)]
         vertices, triangles = compact(vertices, triangles)
         if polish:
-            vertices = polished(self.network, vertices, float((high - low).max()) / resolution)
+            vertices = polished(self.network, vertices, triangles, float((high - low).max()) / resolution)
         if trim is not None:
             gap = self.planes.reach / 2  # between the centres of the planes that stand for the data
             kept = near_data(vertices, triangles, self.planes.centres, trim / self.frame.scale + gap)

@@ -20,6 +20,9 @@ STEPS = 3
 FINE = 1e-4
 """Vertices are on the surface within this part of a cell."""
 
+APART = 1e-3
+"""The smallest distance of moved neighbours, in cells."""
+
 CLOSE = 1e-6
 """Points are on the surface within this distance, in the unit frame: what float32 resolves."""
 
@@ -29,24 +32,35 @@ ROUNDS = 10
 CHUNK = 1 << 16
 
 
-def polished(network: nn.Module, vertices: Points, cell: float) -> Points:
+def polished(network: nn.Module, vertices: Points, triangles: NDArray[np.int64], cell: float) -> Points:
     """
     Move the vertices of a mesh onto the zero level set, by Newton steps that decrease |F| (eqs. 4, 5).
 
     Marching cubes puts vertices where F would be zero if it were linear along an edge of its grid. The triangles stay
-    the same, and a vertex that would leave its neighbourhood stays where it is.
+    the same. A vertex stays where it is that would leave its neighbourhood or come so near to another one that a file
+    of single precision could not tell them apart.
 
     :param network: F, (batch, 3) -> (batch, 1).
     :param vertices: (n, 3) in F's coordinates.
+    :param triangles: Indices of vertices, (m, 3).
     :param cell: The edge of a grid cell, > 0; no vertex moves further than half of it.
     :return: (n, 3).
     """
-    moved = [np.zeros((0, 3))]
+    parts = [np.zeros((0, 3))]
     for part in _chunks(network, vertices):
         found = project(network, part, max_iter=STEPS, tol=FINE * cell, backtracking=True)
-        near = torch.linalg.vector_norm(found.points - part, dim=1) <= cell / 2
-        moved.append(torch.where(near[:, None], found.points, part).cpu().double().numpy())
-    return np.concatenate(moved)
+        parts.append(found.points.cpu().double().numpy())
+    moved = np.concatenate(parts)
+    edges = np.concatenate([triangles[:, :2], triangles[:, 1:], triangles[:, ::2]])
+    back = ~(np.linalg.norm(moved - vertices, axis=1) <= cell / 2)  # also where not a number
+    while True:
+        moved[back] = vertices[back]
+        lengths = np.linalg.norm(moved[edges[:, 0]] - moved[edges[:, 1]], axis=1)
+        back = np.zeros_like(back)
+        back[edges[lengths < APART * cell]] = True
+        back &= (moved != vertices).any(axis=1)
+        if not back.any():
+            return moved
 
 
 def normals(network: nn.Module, vertices: Points) -> Points:

@@ -16,7 +16,7 @@ from art_levelset.recon import Reconstruction
 from art_levelset.recon.clouds import Frame, Points
 from art_levelset.recon.parts import connected_parts, largest_parts
 from art_levelset.recon.planes import Planes
-from art_levelset.recon.refine import simplified
+from art_levelset.recon.refine import polished, simplified
 
 OFFSET, SCALE = np.array([1e6, -2e6, 3e6]), 4.0
 
@@ -81,6 +81,21 @@ def test_no_vertex_moves_further_than_half_a_cell() -> None:
     moved = np.linalg.norm(fine.vertices - rough.vertices, axis=1)
     assert moved.max() <= 0.5 * SCALE * 2 * (0.83 + 0.08) / 24
     assert moved.max() > 0
+
+
+def test_neighbours_stay_apart() -> None:
+    class Sphere(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.radius = nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, points: Tensor) -> Tensor:
+            return torch.linalg.vector_norm(points, dim=1, keepdim=True) - self.radius
+
+    above = np.array([[0.0, 0.0, 0.52], [0.0, 0.0, 0.48], [0.1, 0.0, 0.49]])  # the first two project to one point
+    moved = polished(Sphere(), above, np.array([[0, 1, 2]]), 0.1)
+    np.testing.assert_array_equal(moved[:2], above[:2])
+    assert np.linalg.norm(moved[2]) == pytest.approx(0.5, abs=1e-5)
 
 
 def test_vertex_normals_are_those_of_the_surface() -> None:
