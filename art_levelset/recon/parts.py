@@ -94,3 +94,29 @@ def compact(vertices: Points, faces: Faces) -> tuple[Points, Faces]:
     used = np.zeros(len(vertices), dtype=bool)
     used[faces.ravel()] = True
     return vertices[used], (np.cumsum(used) - 1)[faces]
+
+
+def without_short_edges(vertices: Points, triangles: NDArray[np.int64], shortest: float) -> NDArray[np.int64]:
+    """
+    Collapse the edges that single precision may not resolve: where F is nearly zero at a node of the grid, marching
+    cubes puts several vertices there.
+
+    :param vertices: (n, 3).
+    :param triangles: Indices of vertices, (m, 3).
+    :param shortest: Edges below this length are collapsed.
+    :return: The triangles that remain, with one vertex of each cluster; all of them if the collapse would leave an edge
+             that is not shared by two.
+    """
+    edges = np.concatenate([triangles[:, :2], triangles[:, 1:], triangles[:, ::2]])
+    short = edges[np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1) < shortest]
+    if not len(short):
+        return triangles
+    ones = np.ones(len(short), dtype=bool)
+    graph = coo_matrix((ones, (short[:, 0], short[:, 1])), shape=(len(vertices), len(vertices)))
+    cluster = connected_components(graph, directed=False)[1]
+    first = np.unique(cluster, return_index=True)[1]
+    merged = first[cluster][triangles]
+    merged = merged[(merged != np.roll(merged, 1, axis=1)).all(axis=1)]
+    sides = np.sort(np.concatenate([merged[:, :2], merged[:, 1:], merged[:, ::2]]), axis=1)
+    shared = np.unique(sides, axis=0, return_counts=True)[1]
+    return merged if (shared == 2).all() else triangles

@@ -14,9 +14,9 @@ from torch import nn
 from art_levelset.core.modes import evaluating
 from art_levelset.recon.clouds import Frame, Points
 from art_levelset.recon.extract import zero_set
-from art_levelset.recon.parts import compact, largest_parts, near_data, supported_parts
+from art_levelset.recon.parts import compact, largest_parts, near_data, supported_parts, without_short_edges
 from art_levelset.recon.planes import Planes
-from art_levelset.recon.refine import nearest_points, normals, polished, simplified
+from art_levelset.recon.refine import APART, nearest_points, normals, polished, simplified
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -101,9 +101,10 @@ class Reconstruction:
         triangles = triangles[supported_parts(vertices, triangles, self.planes.centres, SUPPORT)]
         if parts is not None:
             triangles = triangles[largest_parts(vertices, triangles, parts)]
-        vertices, triangles = compact(vertices, triangles)
+        cell = float((high - low).max()) / resolution
+        vertices, triangles = compact(vertices, without_short_edges(vertices, triangles, APART * cell))
         if polish:
-            vertices = polished(self.network, vertices, triangles, float((high - low).max()) / resolution)
+            vertices = polished(self.network, vertices, triangles, cell)
         if trim is not None:
             gap = self.planes.reach / 2  # between the centres of the planes that stand for the data
             kept = near_data(vertices, triangles, self.planes.centres, trim / self.frame.scale + gap)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from art_levelset.recon import Reconstruction
 from art_levelset.recon.clouds import Frame, Points
-from art_levelset.recon.parts import connected_parts, largest_parts
+from art_levelset.recon.parts import connected_parts, largest_parts, without_short_edges
 from art_levelset.recon.planes import Planes
 from art_levelset.recon.refine import polished, simplified
 
@@ -96,6 +96,21 @@ def test_neighbours_stay_apart() -> None:
     moved = polished(Sphere(), above, np.array([[0, 1, 2]]), 0.1)
     np.testing.assert_array_equal(moved[:2], above[:2])
     assert np.linalg.norm(moved[2]) == pytest.approx(0.5, abs=1e-5)
+
+
+def test_short_edges_are_collapsed_where_the_mesh_stays_closed() -> None:
+    # An octahedron whose top is a triangle of almost no size.
+    top = np.array([[0.0, 0, 1], [1e-9, 0, 1], [0, 1e-9, 1]])
+    around = np.array([[np.cos(angle), np.sin(angle), 0] for angle in 2 * np.pi * np.arange(3) / 3])
+    vertices = np.concatenate([top, around, [[0, 0, -1.0]]])
+    cap = [[0, 1, 2], [3, 4, 0], [4, 1, 0], [4, 5, 1], [5, 2, 1], [5, 3, 2], [3, 0, 2]]
+    triangles = np.array([*cap, [4, 3, 6], [5, 4, 6], [3, 5, 6]])
+    closed = without_short_edges(vertices, triangles, 1e-6)
+    assert len(closed) == 6
+    assert len(np.unique(closed)) == 5
+    np.testing.assert_array_equal(without_short_edges(vertices, triangles, 1e-12), triangles)
+    opened = triangles[:-1]
+    np.testing.assert_array_equal(without_short_edges(vertices, opened, 1e-6), opened)
 
 
 def test_vertex_normals_are_those_of_the_surface() -> None:
