@@ -9,6 +9,7 @@ branches that are long enough. Ends that look at each other over a gap are joine
 from __future__ import annotations
 
 import logging
+from collections import Counter
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
@@ -75,8 +76,9 @@ def agreed_order(
     """
     Order a cloud at several radii, several times each with its points in another sequence.
 
-    In noise the tree can take a short cut; by chance, so at each radius the usual result counts. A small radius follows
-    the bends best, but in much noise the curve falls to pieces: the smallest radius with the fewest pieces is taken.
+    In noise the tree can take a short cut; by chance, so the usual result counts. A small radius follows bends best,
+    but in much noise the curve falls to pieces there, or its ends miss each other: of all results those with the fewest
+    pieces vote which are closed, and the smallest radius at which most agree is taken.
 
     :param cloud: As for :func:`order`, which has the other parameters, too.
     :param radius: The largest radius.
@@ -85,18 +87,25 @@ def agreed_order(
     :return: The pieces, and the radius at which they were found.
     :raises ValueError: If nothing in the cloud looks like a curve.
     """
-    agreed: list[tuple[list[Polyline], float]] = []
+    results: list[tuple[list[Polyline], float]] = []
     for part in RADII:
         try:
-            results = [order(cloud, part * radius, closed, generator) for _ in range(VOTES)]
+            results += [(order(cloud, part * radius, closed, generator), part * radius) for _ in range(VOTES)]
         except ValueError:
-            if part == RADII[-1] and not agreed:
+            if part == RADII[-1] and not results:
                 raise
-            continue
-        kinds = [tuple(sorted(line.closed for line in lines)) for lines in results]
-        best = max(range(VOTES), key=lambda vote: (kinds.count(kinds[vote]), -len(kinds[vote])))
-        agreed.append((results[best], part * radius))
-    return min(agreed, key=lambda result: len(result[0]))
+    fewest = min(len(lines) for lines, _ in results)
+    kinds = Counter(_kind(lines) for lines, _ in results if len(lines) == fewest)
+    wanted = max(kinds, key=lambda kind: kinds[kind])
+    agreeing = [(lines, at) for lines, at in results if _kind(lines) == wanted]
+    votes = Counter(at for _, at in agreeing)
+    smallest = min([at for at in votes if 2 * votes[at] > VOTES] or [max(votes, key=lambda at: votes[at])])
+    return next(result for result in agreeing if result[1] == smallest)
+
+
+def _kind(lines: list[Polyline]) -> tuple[bool, ...]:
+    """Which pieces are closed."""
+    return tuple(sorted(line.closed for line in lines))
 
 
 def _pieces(nodes: Points, directions: Points, radius: float) -> list[Points]:

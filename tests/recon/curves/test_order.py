@@ -107,8 +107,21 @@ def test_a_lonely_place_is_its_own_centre() -> None:
     assert lines.counts[0] == 0
 
 
-def test_the_usual_order_wins_and_the_fewest_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("at_radii", "radius"),
+    [
+        (["oc oc oc", "o c c", "c o c"], 0.08),
+        (["o o c", "c c o", "c c c"], 0.08),
+        (["o o c", "o o c", "c c c"], 0.1),
+        (["oc o oc", "oc c c", "oc oc oc"], 0.08),
+        (["c oc oc", "oc oc oc", "oc oc oc"], 0.06),
+    ],
+)
+def test_the_usual_order_wins_of_those_with_the_fewest_pieces(
+    at_radii: list[str], radius: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ring, broken = Polyline(arc(360), True), Polyline(arc(90), False)
-    results = iter([[broken, ring]] * 3 + [[broken], [ring], [ring]] + [[ring], [broken], [broken]])
+    known = {"o": broken, "c": ring}
+    results = iter([[known[kind] for kind in lines] for part in at_radii for lines in part.split()])
     monkeypatch.setattr(ordering, "order", lambda *arguments: next(results))
-    assert agreed_order(arc(360), 0.1, None, np.random.default_rng(0)) == ([ring], pytest.approx(0.08))
+    assert agreed_order(arc(360), 0.1, None, np.random.default_rng(0)) == ([ring], pytest.approx(radius))
