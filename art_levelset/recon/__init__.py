@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from art_levelset.recon.metrics import SurfaceDistances, compare
     from art_levelset.recon.network import GridNetwork
     from art_levelset.recon.preview import draw
+    from art_levelset.recon.progress import FitProgress
     from art_levelset.recon.reconstruction import Reconstruction
 
 __all__ = [
     "CurveReconstruction",
+    "FitProgress",
     "GridNetwork",
     "Reconstruction",
     "SurfaceDistances",
@@ -38,6 +40,7 @@ __all__ = [
 
 _LAZY = {
     "CurveReconstruction": "curves",
+    "FitProgress": "progress",
     "GridNetwork": "network",
     "Reconstruction": "reconstruction",
     "SurfaceDistances": "metrics",

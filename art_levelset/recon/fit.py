@@ -21,7 +21,10 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,13 +35,24 @@ from art_levelset.core.fields import Field, as_field
 from art_levelset.core.losses import reconstruction_loss
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import sample_network
+from art_levelset.recon.checkpoint import Checkpoint, described
 from art_levelset.recon.clouds import Points, check_cloud, unit_frame, without_strays
 from art_levelset.recon.network import GridNetwork
 from art_levelset.recon.orientation import Indicator, orient
 from art_levelset.recon.planes import PlaneDistance, Planes, fit_planes
+from art_levelset.recon.progress import Budget, FitProgress, Gauge
 from art_levelset.recon.reconstruction import Reconstruction
 
 logger = logging.getLogger(__name__)
+
+STEPS = 800
+"""Number of steps where nothing else is said."""
+
+FEWEST_STEPS = 100
+"""With fewer steps a time budget leaves an unfinished surface."""
+
+REPORTED = 20
+"""Number of steps between two reports of the progress."""
 
 WALL = 1.1
 """Samples are drawn from [-WALL, WALL]^3 of the unit frame and kept in it."""
@@ -66,11 +80,14 @@ def reconstruct(
     points: object,
     *,
     network: nn.Module | None = None,
-    steps: int = 800,
+    steps: int | None = None,
+    time_budget: float | None = None,
     batch_size: int = 4096,
     learning_rate: float = 2e-3,
     seed: int = 0,
     device: str | torch.device | None = None,
+    checkpoint: str | Path | None = None,
+    callback: Callable[[FitProgress], object] | None = None,
     verbose: bool = True,
 ) -> Reconstruction:
     """
@@ -81,68 +98,128 @@ def reconstruct(
     :param points: The cloud, (n, 3), in any units, n >= 10. Stray points are left out.
     :param network: The network to fit in place, (batch, 3) -> (batch, 1), in the unit frame [-1, 1]^3. None for a
            :class:`GridNetwork`; FC-2 of the paper is `art_levelset.models.fc_2()`.
-    :param steps: Number of optimisation steps, >= 1.
+    :param steps: The most optimisation steps, >= 1. None for :data:`STEPS`, or, with a time budget, for as many as it
+           allows.
+    :param time_budget: The most wall seconds, > 0, what is done before the first step included. The fit ends when it or
+           `steps` is used up. It decides how many steps are made, so with it the seed does not determine the result.
     :param batch_size: Number of samples a step, >= 8.
-    :param learning_rate: Of Adam, > 0; constant for half of the steps, then a cosine to nearly zero.
+    :param learning_rate: Of Adam, > 0; constant for half of the steps, or of the time for them, then a cosine to nearly
+           zero.
     :param seed: Seed of the initialisation and of the samples, >= 0. On a CPU it determines the result.
     :param device: Where to compute; None for the network's device, or the CPU.
+    :param checkpoint: A file for the state of the fit, which is written every few seconds. If it is there already, the
+           fit goes on from it, and on a CPU ends as if it had not been interrupted. It stays after the end, so that the
+           same call returns the same result: delete it when you have that.
+    :param callback: Called every :data:`REPORTED` steps and after the last one. What it raises ends the fit.
     :param verbose: Whether to show a progress bar.
     :return: The reconstruction, whose mesh is in the coordinates of the points.
-    :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`) or a number is out of range.
+    :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`), a number is out of range, the time
+            budget is too small for a single step, or the checkpoint is damaged or that of another fit.
+    :raises OSError: If the checkpoint cannot be read or written.
     """
-    _check(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
-    cloud = without_strays(check_cloud(points))
-    frame = unit_frame(cloud)
-    cloud = frame.to_unit(cloud)
+    _check(steps=steps, time_budget=time_budget, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
+    budget = Budget(STEPS if steps is None and time_budget is None else steps, time_budget)
+    cloud = check_cloud(points)
     generator = torch.Generator().manual_seed(seed)
     if network is None:
         network = GridNetwork(generator=generator)
+    file = state = None
+    if checkpoint is not None:
+        settings = {"steps": budget.steps, "time_budget": time_budget, "batch_size": batch_size}
+        settings |= {"learning_rate": learning_rate, "seed": seed}
+        file = Checkpoint(checkpoint, {**settings, "points": described(cloud), "network": described(network)})
+        state = file.read()
+    cloud = without_strays(cloud)
+    frame = unit_frame(cloud)
+    cloud = frame.to_unit(cloud)
     place = next(network.parameters()).device if device is None else torch.device(device)
     network = network.to(place)
     planes, indicator = orient(fit_planes(cloud), place)
     logger.info("%d points, %d local planes of reach %.4f", len(cloud), len(planes), planes.reach)
-    fit(network, cloud, planes, indicator, steps, batch_size, learning_rate, generator, verbose)
+    samples = _Samples(cloud, planes, indicator, batch_size // 4, generator, place)
+    fit = _Fit(network, samples, learning_rate, budget)
+    if state is not None:
+        fit.load_state_dict(state)
+    fit.run(file, callback, frame.scale, verbose)
     return Reconstruction(network, frame, planes)
 
 
-def fit(
-    network: nn.Module,
-    cloud: Points,
-    planes: Planes,
-    indicator: Indicator,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    generator: torch.Generator,
-    verbose: bool,
-) -> None:
+class _Fit:
     """
-    Minimise the loss of this module by Adam.
+    Minimises the loss of this module by Adam.
 
     :param network: F, (batch, 3) -> (batch, 1), trained in place.
-    :param cloud: X, (n, 3), in the unit frame.
-    :param planes: Its local planes.
-    :param indicator: Its indicator function.
-    :param steps: Number of steps, >= 1.
-    :param batch_size: Number of samples a step.
+    :param samples: The random points.
     :param learning_rate: The highest learning rate.
-    :param generator: Source of the random samples, on the CPU.
-    :param verbose: Whether to show a progress bar.
+    :param budget: What the fit may use.
     """
-    field = as_field(network)
-    place = next(network.parameters()).device
-    samples = _Samples(cloud, planes, indicator, batch_size // 4, generator, place)
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / steps))
-    for _ in (progress := tqdm(range(steps), desc="fit", unit="step", disable=not verbose)):
-        optimizer.zero_grad(set_to_none=True)
-        loss = _loss(field, samples)
+
+    def __init__(self, network: nn.Module, samples: _Samples, learning_rate: float, budget: Budget) -> None:
+        self.network, self.samples, self.learning_rate, self.budget = network, samples, learning_rate, budget
+        self.field = as_field(network)
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
+
+    def run(
+        self,
+        checkpoint: Checkpoint | None,
+        callback: Callable[[FitProgress], object] | None,
+        scale: float,
+        verbose: bool,
+    ) -> None:
+        """Make steps until the budget is used up; `scale` is the length of the frame's unit."""
+        budget = self.budget
+        gauge = self.samples.gauge(self.field)
+        budget.begin()
+        part = budget.part()
+        if part >= 1 and not budget.step:
+            raise ValueError(
+                f"time_budget: {budget.seconds:g} s are too few, {budget.spent():.1f} s passed before the first step"
+            )
+        with tqdm(desc="fit", unit="step", total=budget.steps, initial=budget.step, disable=not verbose) as bar:
+            while part < 1:
+                loss = self._step(part)
+                budget.step += 1
+                part = budget.part()
+                if checkpoint is not None and (checkpoint.due() or part >= 1):
+                    checkpoint.write(self.state_dict())
+                if (verbose or callback is not None) and (part >= 1 or budget.step % REPORTED == 0):
+                    progress = FitProgress(
+                        budget.step, float(loss), budget.spent(), budget.left(), *(scale * mean for mean in gauge())
+                    )
+                    bar.total = round(budget.step / part)
+                    bar.set_postfix(loss=f"{progress.loss:.4f}", distance=f"{progress.chamfer:.3g}", refresh=False)
+                    if callback is not None:
+                        callback(progress)
+                bar.update()
+        if budget.seconds is not None and budget.step < min(FEWEST_STEPS, budget.steps or FEWEST_STEPS):
+            logger.warning("time_budget: %g s were enough for %d steps only", budget.seconds, budget.step)
+
+    def _step(self, part: float) -> Tensor:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * _rate(part)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = _loss(self.field, self.samples)
         torch.autograd.backward(loss)
-        if isinstance(network, GridNetwork):
-            network.add_smoothness_gradient(SMOOTHNESS, generator)
-        optimizer.step()
-        schedule.step()
-        progress.set_postfix(loss=f"{float(loss.detach()):.4f}", refresh=False)
+        if isinstance(self.network, GridNetwork):
+            self.network.add_smoothness_gradient(SMOOTHNESS, self.samples.generator)
+        self.optimizer.step()
+        return loss.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes from step to step."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.samples.generator.get_state(),
+            "budget": self.budget.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.samples.generator.set_state(state["generator"])
+        self.budget.load_state_dict(state["budget"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +279,10 @@ class _Samples:
         parts = [stock[self._rows(stock.points)] for stock in (self._near, self._far)]
         return _joined(*parts)
 
+    def gauge(self, field: Field) -> Gauge:
+        """What measures the distance between F's zero level set and the cloud: places far and near are projected."""
+        return Gauge(field, self._cloud, self._far.points, self.distance, (-WALL, WALL))
+
     def _rows(self, points: Tensor) -> Tensor:
         return torch.randint(len(points), (self.quarter,), generator=self.generator).to(points.device)
 
@@ -255,14 +336,16 @@ def _loss(field: Field, samples: _Samples) -> Tensor:
 
 
 def _rate(time: float) -> float:
-    """The learning rate's factor after a part of the steps: a short rise, constant, then a cosine."""
+    """The learning rate's factor after a part of the fit: a short rise, constant, then a cosine."""
     rise = min(1.0, 0.05 + 20 * time)
     return rise * (1.0 if time < 0.5 else 0.02 + 0.98 * 0.5 * (1 + math.cos(2 * math.pi * (time - 0.5))))
 
 
-def _check(*, steps: int, batch_size: int, learning_rate: float, seed: int) -> None:
-    if steps < 1:
+def _check(*, steps: int | None, time_budget: float | None, batch_size: int, learning_rate: float, seed: int) -> None:
+    if steps is not None and steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
+    if time_budget is not None and not 0 < time_budget < math.inf:
+        raise ValueError(f"time_budget must be a positive number of seconds, got {time_budget}")
     if batch_size < 8:
         raise ValueError(f"batch_size must be at least 8, got {batch_size}")
     if not (np.isfinite(learning_rate) and learning_rate > 0):

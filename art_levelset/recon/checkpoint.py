@@ -1,0 +1,115 @@
+"""The state of an unfinished fit in a file: there completely or not at all, of one fit only, and without code."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "art-levelset fit 1"
+
+INTERVAL = 10.0
+"""Seconds between two checkpoints."""
+
+
+class Checkpoint:
+    """
+    The checkpoint of one fit.
+
+    :param path: The file; its directory exists.
+    :param fit: What tells this fit from others: numbers and texts by the names of the arguments.
+    :raises ValueError: If it cannot be a file.
+    """
+
+    def __init__(self, path: str | Path, fit: Mapping[str, int | float | str | None]) -> None:
+        self.path = Path(path)
+        self._fit = dict(fit)
+        self._written = time.perf_counter()
+        if self.path.is_dir():
+            raise ValueError(f"checkpoint: {self.path} is a directory")
+        if not self.path.parent.is_dir():
+            raise ValueError(f"checkpoint: there is no directory {self.path.parent}")
+
+    def due(self) -> bool:
+        """
+        Whether it is time for the next one.
+
+        :return: Whether :data:`INTERVAL` seconds have passed.
+        """
+        return time.perf_counter() - self._written >= INTERVAL
+
+    def write(self, state: Mapping[str, Any]) -> None:
+        """
+        Replace the file, in one moment.
+
+        :param state: Tensors, numbers, texts, and dictionaries, lists and tuples of them.
+        :raises OSError: If it cannot be written.
+        """
+        unfinished = self.path.with_name(f".{self.path.name}.unfinished")
+        torch.save({"format": FORMAT, "fit": self._fit, "state": dict(state)}, unfinished)
+        unfinished.replace(self.path)
+        self._written = time.perf_counter()
+
+    def read(self) -> dict[str, Any] | None:
+        """
+        Read the file. No code that it brings is run.
+
+        :return: The state; None if there is no file.
+        :raises OSError: If it cannot be read.
+        :raises ValueError: If it is damaged, no checkpoint, or that of another fit.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                damaged = archive.testzip()  # torch.load does not look at the checksums
+            contents = None if damaged else torch.load(self.path, map_location="cpu", weights_only=True)
+        except OSError:
+            raise
+        except Exception as error:  # corrupt files raise anything
+            raise ValueError(f"checkpoint: {self.path} cannot be read ({type(error).__name__})") from error
+        if damaged:
+            raise ValueError(f"checkpoint: {self.path} is damaged")
+        if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+            raise ValueError(f"checkpoint: {self.path} is not the checkpoint of a fit of this version")
+        theirs = contents["fit"]
+        changed = [
+            f"{name} was {theirs.get(name)}, is {self._fit.get(name)}"
+            for name in {**theirs, **self._fit}
+            if theirs.get(name) != self._fit.get(name)
+        ]
+        if changed:
+            raise ValueError(f"checkpoint: {self.path} is that of another fit: {'; '.join(changed)}")
+        state: dict[str, Any] = contents["state"]
+        logger.info("going on from %s", self.path)
+        return state
+
+
+def described(value: NDArray[np.float64] | nn.Module) -> str:
+    """
+    A short text that is the same for equal arrays, and for networks of equal structure.
+
+    :param value: The array or network.
+    :return: Its size or class, and a digest.
+    """
+    if isinstance(value, nn.Module):
+        shapes = [(name, tuple(tensor.shape)) for name, tensor in value.state_dict().items()]
+        text = re.sub(r" at 0x[0-9a-f]+", "", str(value))  # an address is another one in each process
+        return f"{type(value).__name__} {_digest(repr((text, shapes)).encode())}"
+    return f"{len(value)} points {_digest(np.ascontiguousarray(value).tobytes())}"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
