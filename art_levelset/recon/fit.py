@@ -38,6 +38,7 @@ from art_levelset.core.sample_network import sample_network
 from art_levelset.recon.checkpoint import Checkpoint, described
 from art_levelset.recon.clouds import Points, check_cloud, unit_frame, without_strays
 from art_levelset.recon.network import GridNetwork
+from art_levelset.recon.normals import check_normals, votes_on_sides
 from art_levelset.recon.orientation import Indicator, orient
 from art_levelset.recon.planes import PlaneDistance, Planes, fit_planes
 from art_levelset.recon.progress import Budget, FitProgress, Gauge
@@ -79,6 +80,7 @@ FLATTEST = 0.1
 def reconstruct(
     points: object,
     *,
+    normals: object = None,
     network: nn.Module | None = None,
     steps: int | None = None,
     time_budget: float | None = None,
@@ -91,11 +93,14 @@ def reconstruct(
     verbose: bool = True,
 ) -> Reconstruction:
     """
-    Reconstruct the surface that a raw cloud samples, without normals, as the zero level set of a network (eq. 13).
+    Reconstruct the surface that a raw cloud samples as the zero level set of a network (eq. 13). It needs no normals.
 
     | Paper link: https://arxiv.org/abs/1905.11911
 
     :param points: The cloud, (n, 3), in any units, n >= 10. Stray points are left out.
+    :param normals: Normals of the points, (n, 3), of any length, if there are any that point outwards, as those of
+           scanners do: they decide then which side is outside, instead of a guess from the points. The majority of
+           neighbouring ones counts; zeros and NaN stand for missing ones. If all point inwards they are turned round.
     :param network: The network to fit in place, (batch, 3) -> (batch, 1), in the unit frame [-1, 1]^3. None for a
            :class:`GridNetwork`; FC-2 of the paper is `art_levelset.models.fc_2()`.
     :param steps: The most optimisation steps, >= 1. None for :data:`STEPS`, or, with a time budget, for as many as it
@@ -113,28 +118,44 @@ def reconstruct(
     :param callback: Called every :data:`REPORTED` steps and after the last one. What it raises ends the fit.
     :param verbose: Whether to show a progress bar.
     :return: The reconstruction, whose mesh is in the coordinates of the points.
-    :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`), a number is out of range, the time
-            budget is too small for a single step, or the checkpoint is damaged or that of another fit.
+    :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`), the normals contradict each other, a
+            number is out of range, the time budget is too small for a single step, or the checkpoint is damaged or that
+            of another fit.
     :raises OSError: If the checkpoint cannot be read or written.
     """
     _check(steps=steps, time_budget=time_budget, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
     budget = Budget(STEPS if steps is None and time_budget is None else steps, time_budget)
     cloud = check_cloud(points)
+    directions = None if normals is None else check_normals(normals, len(np.asarray(points)))
     generator = torch.Generator().manual_seed(seed)
     if network is None:
         network = GridNetwork(generator=generator)
     file = state = None
     if checkpoint is not None:
-        settings = {"steps": budget.steps, "time_budget": time_budget, "batch_size": batch_size}
-        settings |= {"learning_rate": learning_rate, "seed": seed}
-        file = Checkpoint(checkpoint, {**settings, "points": described(cloud), "network": described(network)})
+        file = Checkpoint(
+            checkpoint,
+            {
+                "points": described(cloud),
+                "normals": None if directions is None else described(directions),
+                "network": described(network),
+                "steps": budget.steps,
+                "time_budget": time_budget,
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "seed": seed,
+            },
+        )
         state = file.read()
     cloud = without_strays(cloud)
     frame = unit_frame(cloud)
     cloud = frame.to_unit(cloud)
     place = next(network.parameters()).device if device is None else torch.device(device)
     network = network.to(place)
-    planes, indicator = orient(fit_planes(cloud), place)
+    planes = fit_planes(cloud)
+    votes = None
+    if directions is not None:
+        votes = votes_on_sides(planes, frame.to_unit(np.asarray(points, dtype=np.float64)), directions)
+    planes, indicator = orient(planes, place, votes)
     logger.info("%d points, %d local planes of reach %.4f", len(cloud), len(planes), planes.reach)
     samples = _Samples(cloud, planes, indicator, batch_size // 4, generator, place)
     fit = _Fit(network, samples, learning_rate, budget)

@@ -17,6 +17,7 @@ propagated from point to point, where one wrong step would turn everything behin
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 
@@ -31,6 +32,8 @@ from torch import Tensor
 from art_levelset.recon.clouds import neighbours, thin
 from art_levelset.recon.planes import COARSEST_SPACING, Planes
 
+logger = logging.getLogger(__name__)
+
 REACH = 1.3
 """The periodic grids cover [-REACH, REACH)^3."""
 
@@ -42,6 +45,11 @@ WIDEST = 2.0
 """Width of the first kernel in grid cells; that of the last ones is one cell."""
 
 VOTERS = 3
+
+CLEAR = 0.3
+"""A vote of at least this size decides on the side of a plane."""
+
+INWARDS = 0.1
 
 AREA_NEIGHBOURS = 8
 AREA_ITERATIONS = 5
@@ -71,25 +79,49 @@ class Indicator:
         return functional.grid_sample(volume, places, align_corners=True, padding_mode="border")[0, 0, 0, 0]
 
 
-def orient(planes: Planes, device: torch.device) -> tuple[Planes, Indicator]:
+def orient(planes: Planes, device: torch.device, votes: NDArray[np.float64] | None = None) -> tuple[Planes, Indicator]:
     """
     Turn the normals of planes outwards, and tell inside from outside.
 
     :param planes: The planes, in the unit frame, with normals of any sign.
     :param device: Where to compute, and where the indicator lives.
+    :param votes: What is known beforehand, for each plane, in [-1, 1]: positive if its normal points outwards. None if
+           nothing is known.
     :return: The planes with outward normals, and the indicator function of their solid.
     """
+    coarse, fine = (min(next_fast_len(math.ceil(2 * REACH / planes.reach * rate)), most) for rate, most in GRIDS)
+    planes = _guessed(planes, coarse, device) if votes is None else _agreeing(planes, votes, coarse, device)
+    return planes, _indicator(planes, fine, device)
+
+
+def _guessed(planes: Planes, nodes: int, device: torch.device) -> Planes:
+    """The planes turned outwards, by the alternation that this module describes."""
     # Some planes of evenly spread places stand for all: surface elements of about equal area.
     chosen = np.unique(neighbours(cKDTree(planes.centres), thin(planes.centres, COARSEST_SPACING), 1)[1])
     centres = torch.as_tensor(planes.centres[chosen], dtype=torch.float32, device=device)
     normals = torch.as_tensor(planes.normals[chosen], dtype=torch.float32, device=device)
-    coarse, fine = (min(next_fast_len(math.ceil(2 * REACH / planes.reach * rate)), most) for rate, most in GRIDS)
-    elements = _surface_elements(centres, normals, coarse)
+    elements = _surface_elements(centres, normals, nodes)
     outward = planes.normals[chosen] * _signs((elements * normals).sum(dim=1).cpu().numpy())[:, None]
     _, voters = neighbours(cKDTree(planes.centres[chosen]), planes.centres, min(VOTERS, len(chosen)))
     votes = np.einsum("nki,ni->n", outward[voters], planes.normals)
+    return planes.flipped(votes < 0)
+
+
+def _agreeing(planes: Planes, votes: NDArray[np.float64], nodes: int, device: torch.device) -> Planes:
+    """The planes turned outwards: those with a clear vote by it, the others by the indicator function of those."""
     planes = planes.flipped(votes < 0)
-    return planes, _indicator(planes, fine, device)
+    clear = np.abs(votes) >= CLEAR
+    centres, normals, areas = _elements(planes, device)
+    elements = areas * normals * torch.as_tensor(clear[:, None], device=device)
+    grid = _PeriodicGrid(centres, nodes)
+    descent = -(grid.read_gradient(grid.transformed_indicator(elements)) * normals).sum(dim=1)
+    # About 1/2 on a closed surface, and -1/2 if its normals point inwards; nearly 0 on an open sheet, whose sides are
+    # what they are said to be.
+    disc = math.pi / AREA_NEIGHBOURS  # the area of a plane, in squares of the distance to its last neighbour
+    inwards = bool(disc * grid.read(grid.indicator(elements)).median() < -INWARDS)
+    if inwards:
+        logger.warning("normals: they point inwards, all are turned round")
+    return planes.flipped(np.where(clear, inwards, (descent.cpu().numpy() < 0) ^ inwards))
 
 
 def _surface_elements(centres: Tensor, normals: Tensor, nodes: int) -> Tensor:
@@ -113,10 +145,7 @@ def _surface_elements(centres: Tensor, normals: Tensor, nodes: int) -> Tensor:
 
 def _indicator(planes: Planes, nodes: int, device: torch.device) -> Indicator:
     """Chi of oriented planes: the areas of their surface elements follow from the distances to their neighbours."""
-    centres = torch.as_tensor(planes.centres, dtype=torch.float32, device=device)
-    normals = torch.as_tensor(planes.normals, dtype=torch.float32, device=device)
-    reach, _ = neighbours(cKDTree(planes.centres), planes.centres, min(AREA_NEIGHBOURS + 1, len(planes)))
-    areas = torch.as_tensor(reach[:, -1:] ** 2, dtype=torch.float32, device=device)
+    centres, normals, areas = _elements(planes, device)
     grid = _PeriodicGrid(centres, nodes)
     for _ in range(AREA_ITERATIONS):
         residuals = 0.5 - grid.read(grid.indicator(areas * normals))
@@ -125,6 +154,14 @@ def _indicator(planes: Planes, nodes: int, device: torch.device) -> Indicator:
         areas = (areas + descent * (residuals @ change) / (change @ change).clamp_min(1e-30)).clamp_min(0)
     chi = grid.indicator(areas * normals)
     return Indicator(chi / (2 * grid.read(chi).median().clamp_min(1e-6)))
+
+
+def _elements(planes: Planes, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The centres and normals of all planes, and areas in proportion to the squares of their neighbours' distances."""
+    reach, _ = neighbours(cKDTree(planes.centres), planes.centres, min(AREA_NEIGHBOURS + 1, len(planes)))
+    columns = planes.centres, planes.normals, reach[:, -1:] ** 2
+    centres, normals, areas = (torch.as_tensor(column, dtype=torch.float32, device=device) for column in columns)
+    return centres, normals, areas
 
 
 class _PeriodicGrid:

@@ -45,7 +45,7 @@ def _prepared_once(monkeypatch: pytest.MonkeyPatch, few_points: Points) -> None:
     """The planes and the indicator of a cloud, which take seconds, are computed once for all tests."""
     real = fit.orient
 
-    def orient(planes: Any, device: torch.device) -> Any:
+    def orient(planes: Any, device: torch.device, votes: None) -> Any:
         key = planes.centres.tobytes()
         if key not in _ORIENTED:
             _ORIENTED[key] = real(planes, device)
@@ -239,6 +239,7 @@ def test_a_fit_with_a_time_budget_goes_on(few_points: Points, tmp_path: Path) ->
         ({"batch_size": 65}, "batch_size was 64, is 65"),
         ({"learning_rate": 1e-3}, "learning_rate was 0.002, is 0.001"),
         ({"network": GridNetwork((8, 16), (2, 4))}, "network was GridNetwork [0-9a-f]{16}, is GridNetwork"),
+        ({"normals": [[0.0, 0.0, 1.0]] * 300}, "normals was None, is 300 points"),
         ({"points": 0}, "points was 300 points [0-9a-f]{16}, is 300 points"),
     ],
 )
