@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -70,6 +71,9 @@ CERTAINTY = 0.15
 SMOOTHNESS = 3e-4
 """Weight of the grids' Dirichlet energy."""
 
+EIKONAL_REACH = 0.01
+"""Half of the distance, in the unit frame, over which the slope of F is taken."""
+
 STOCK = 1 << 16
 """Number of points near the surface, and of points anywhere, that are drawn once for all steps."""
 
@@ -86,6 +90,7 @@ def reconstruct(
     time_budget: float | None = None,
     batch_size: int = 4096,
     learning_rate: float = 2e-3,
+    eikonal: float = 0.0,
     seed: int = 0,
     device: str | torch.device | None = None,
     checkpoint: str | Path | None = None,
@@ -110,6 +115,7 @@ def reconstruct(
     :param batch_size: Number of samples a step, >= 8.
     :param learning_rate: Of Adam, > 0; constant for half of the steps, or of the time for them, then a cosine to nearly
            zero.
+    :param eikonal: Weight, >= 0, of the mean of (|D_xF| - 1)^2 over half of the samples of space.
     :param seed: Seed of the initialisation and of the samples, >= 0. On a CPU it determines the result.
     :param device: Where to compute; None for the network's device, or the CPU.
     :param checkpoint: A file for the state of the fit, which is written every few seconds. If it is there already, the
@@ -123,7 +129,7 @@ def reconstruct(
             of another fit.
     :raises OSError: If the checkpoint cannot be read or written.
     """
-    _check(steps=steps, time_budget=time_budget, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
+    _check(steps, time_budget, batch_size, learning_rate, eikonal, seed)
     budget = Budget(STEPS if steps is None and time_budget is None else steps, time_budget)
     cloud = check_cloud(points)
     directions = None if normals is None else check_normals(normals, len(np.asarray(points)))
@@ -142,6 +148,7 @@ def reconstruct(
                 "time_budget": time_budget,
                 "batch_size": batch_size,
                 "learning_rate": learning_rate,
+                "eikonal": eikonal,
                 "seed": seed,
             },
         )
@@ -158,7 +165,7 @@ def reconstruct(
     planes, indicator = orient(planes, place, votes)
     logger.info("%d points, %d local planes of reach %.4f", len(cloud), len(planes), planes.reach)
     samples = _Samples(cloud, planes, indicator, batch_size // 4, generator, place)
-    fit = _Fit(network, samples, learning_rate, budget)
+    fit = _Fit(network, samples, learning_rate, eikonal, budget)
     if state is not None:
         fit.load_state_dict(state)
     fit.run(file, callback, frame.scale, verbose)
@@ -172,11 +179,15 @@ class _Fit:
     :param network: F, (batch, 3) -> (batch, 1), trained in place.
     :param samples: The random points.
     :param learning_rate: The highest learning rate.
+    :param eikonal: The weight of the eikonal term.
     :param budget: What the fit may use.
     """
 
-    def __init__(self, network: nn.Module, samples: _Samples, learning_rate: float, budget: Budget) -> None:
-        self.network, self.samples, self.learning_rate, self.budget = network, samples, learning_rate, budget
+    def __init__(
+        self, network: nn.Module, samples: _Samples, learning_rate: float, eikonal: float, budget: Budget
+    ) -> None:
+        self.network, self.samples, self.budget = network, samples, budget
+        self.learning_rate, self.eikonal = learning_rate, eikonal
         self.field = as_field(network)
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
 
@@ -219,7 +230,7 @@ class _Fit:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * _rate(part)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = _loss(self.field, self.samples)
+        loss = _loss(self.field, self.samples, self.eikonal)
         torch.autograd.backward(loss)
         if isinstance(self.network, GridNetwork):
             self.network.add_smoothness_gradient(SMOOTHNESS, self.samples.generator)
@@ -323,7 +334,7 @@ def _joined(one: _Space, other: _Space) -> _Space:
     )
 
 
-def _loss(field: Field, samples: _Samples) -> Tensor:
+def _loss(field: Field, samples: _Samples, eikonal: float) -> Tensor:
     """The loss of this module on one batch of samples."""
     box = (-WALL, WALL)
     on_zero = project(field, samples.around_surface(), max_iter=1, tol=1e-4, box=box)
@@ -349,11 +360,20 @@ def _loss(field: Field, samples: _Samples) -> Tensor:
     cloud = samples.of_cloud()
     values = field(torch.cat([cloud, space.points[voters]])).squeeze(1)
     missing = torch.relu(space.reach[voters, 0] / 2 + space.inside[voters].sign() * values[len(cloud) :])
-    votes = missing.sum() / (len(counts) - split)
-    if not sets:
-        return VOTE_WEIGHT * votes
-    attached = [distances[part] for part in sets], [levels[part] for part in sets]
-    return reconstruction_loss(*attached, values[: len(cloud)], LAMBDA) + VOTE_WEIGHT * votes
+    loss = VOTE_WEIGHT * missing.sum() / (len(counts) - split)
+    if sets:
+        attached = [distances[part] for part in sets], [levels[part] for part in sets]
+        loss = reconstruction_loss(*attached, values[: len(cloud)], LAMBDA) + loss
+    if eikonal:
+        loss = loss + eikonal * _eikonal(field, drawn.points[::2], gradients[split::2])
+    return loss
+
+
+def _eikonal(field: Field, points: Tensor, gradients: Tensor) -> Tensor:
+    """Mean (|D_xF| - 1)^2, with |D_xF| as a difference quotient along D_xF: grids have no second derivatives."""
+    offsets = EIKONAL_REACH * functional.normalize(gradients, dim=1)
+    ahead, behind = field(torch.cat([points + offsets, points - offsets])).squeeze(1).chunk(2)
+    return (((ahead - behind) / (2 * EIKONAL_REACH) - 1) ** 2).mean()
 
 
 def _rate(time: float) -> float:
@@ -362,7 +382,9 @@ def _rate(time: float) -> float:
     return rise * (1.0 if time < 0.5 else 0.02 + 0.98 * 0.5 * (1 + math.cos(2 * math.pi * (time - 0.5))))
 
 
-def _check(*, steps: int | None, time_budget: float | None, batch_size: int, learning_rate: float, seed: int) -> None:
+def _check(
+    steps: int | None, time_budget: float | None, batch_size: int, learning_rate: float, eikonal: float, seed: int
+) -> None:
     if steps is not None and steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     if time_budget is not None and not 0 < time_budget < math.inf:
@@ -371,5 +393,7 @@ def _check(*, steps: int | None, time_budget: float | None, batch_size: int, lea
         raise ValueError(f"batch_size must be at least 8, got {batch_size}")
     if not (np.isfinite(learning_rate) and learning_rate > 0):
         raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+    if not 0 <= eikonal < math.inf:
+        raise ValueError(f"eikonal must be >= 0, got {eikonal}")
     if seed < 0:
         raise ValueError(f"seed must be >= 0, got {seed}")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from art_levelset.core.fields import as_field, values_and_jacobians
 from art_levelset.recon import FitProgress, GridNetwork, Reconstruction, checkpoint, fit, reconstruct
 from art_levelset.recon.clouds import Points
 from art_levelset.recon.progress import Budget
@@ -175,6 +176,31 @@ def test_watching_changes_nothing(few_points: Points) -> None:
     np.testing.assert_array_equal(silent.sdf(few_points), watched.sdf(few_points))
 
 
+def test_the_eikonal_term_of_known_fields() -> None:
+    points = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    points = points[points.norm(dim=1) > 0.3].requires_grad_()
+
+    def term(function: Any) -> float:
+        values = function(points)
+        (gradients,) = torch.autograd.grad(values.sum(), points)
+        return float(fit._eikonal(as_field(function), points.detach(), gradients))
+
+    assert term(lambda x: x.norm(dim=1) - 0.5) == pytest.approx(0, abs=1e-8)
+    assert term(lambda x: 3 * (x @ x.new_tensor([0.6, 0.0, 0.8]))) == pytest.approx(4, rel=1e-3)
+    squares = 4 * points.detach().square().sum(dim=1)  # |D_x |x|^2|^2
+    assert term(lambda x: x.square().sum(dim=1)) == pytest.approx(float(((squares.sqrt() - 1) ** 2).mean()), rel=1e-3)
+
+
+def test_the_eikonal_term_makes_slopes_one(few_points: Points) -> None:
+    def error(eikonal: float) -> float:
+        result = quick(few_points, steps=80, batch_size=256, learning_rate=1e-2, eikonal=eikonal)
+        places = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        slopes = values_and_jacobians(as_field(result.network), places)[1].norm(dim=2)
+        return float(((slopes - 1) ** 2).mean())
+
+    assert error(1.0) < 0.7 * error(0.0)
+
+
 class Killed(Exception):
     pass
 
@@ -237,6 +263,7 @@ def test_a_fit_with_a_time_budget_goes_on(few_points: Points, tmp_path: Path) ->
         ({"steps": 41}, "steps was 40, is 41"),
         ({"steps": None, "time_budget": 9.0}, "steps was 40, is None; time_budget was None, is 9.0"),
         ({"batch_size": 65}, "batch_size was 64, is 65"),
+        ({"eikonal": 0.5}, "eikonal was 0.0, is 0.5"),
         ({"learning_rate": 1e-3}, "learning_rate was 0.002, is 0.001"),
         ({"network": GridNetwork((8, 16), (2, 4))}, "network was GridNetwork [0-9a-f]{16}, is GridNetwork"),
         ({"normals": [[0.0, 0.0, 1.0]] * 300}, "normals was None, is 300 points"),

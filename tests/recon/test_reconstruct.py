@@ -123,6 +123,7 @@ def test_bad_points(points: object, message: str) -> None:
         ({"batch_size": 7}, "batch_size must be at least 8, got 7"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive, got nan"),
+        ({"eikonal": -0.1}, "eikonal must be >= 0, got -0.1"),
         ({"seed": -1}, "seed must be >= 0, got -1"),
     ],
 )
