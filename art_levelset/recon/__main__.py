@@ -114,10 +114,10 @@ def run(arguments: argparse.Namespace) -> list[str]:
     arguments.output = arguments.output or scan.with_name(f"{scan.stem}.mesh.ply")
     _check(arguments)
 
-    from art_levelset.recon.clouds import read_points
     from art_levelset.recon.fit import reconstruct
     from art_levelset.recon.heat_map import heat_map
     from art_levelset.recon.preview import draw
+    from art_levelset.recon.reading import read_points
     from art_levelset.recon.report import Report, Seconds
     from art_levelset.recon.viewer import write_page
     from art_levelset.recon.writing import replacing, write_mesh
