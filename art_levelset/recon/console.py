@@ -13,6 +13,9 @@ from art_levelset.recon.writing import replacing
 
 PROGRAM = "python -m art_levelset.recon"
 
+FORMATS = ".csv .las .laz .npy .npz .obj .off .ply .pts .stl .xyz"
+"""What :func:`art_levelset.recon.reading.read_cloud` reads."""
+
 BAD_INPUT = 2
 INTERRUPTED = 130
 

@@ -191,6 +191,3 @@ _READERS: dict[str, Callable[[Path], Iterator[Piece]]] = {
     ".stl": _read_with_trimesh,
     ".xyz": read_table,
 }
-
-SUFFIXES = tuple(_READERS)
-"""Of the files that can be read."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from art_levelset.recon.console import PROGRAM, Parser, check_device, check_files, exit_status, write_files
+from art_levelset.recon.console import FORMATS, PROGRAM, Parser, check_device, check_files, exit_status, write_files
 from art_levelset.recon.curves.fit import STEPS, reconstruct_curve
 from art_levelset.recon.curves.preview import draw_curve
 from art_levelset.recon.curves.result import CurveReconstruction
@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     :return: The parser.
     """
     parser = Parser(prog=f"{PROGRAM} --curve", description="Reconstruct curves from a raw, unordered point cloud.")
-    parser.add_argument("scan", type=Path, help="point cloud: .ply .obj .xyz .pts .npy .npz .stl")
+    parser.add_argument("scan", type=Path, help=f"point cloud: {FORMATS}")
     parser.add_argument("-o", "--output", type=Path, help="the lines, .ply .obj .csv (default: SCAN.curve.ply)")
     parser.add_argument("--csv", type=Path, metavar="CSV", help="also a table: piece, closed, s, x, y, z")
     parser.add_argument("--preview", type=Path, metavar="PNG", help="also draw the two surfaces and the curves")
