@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -70,6 +71,22 @@ def build_parser() -> argparse.ArgumentParser:
         "--preset", choices=("default", "paper"), default="default", help="paper: its own network and loss, for hours"
     )
     parser.add_argument("--steps", type=int, help=f"optimisation steps (default: {STEPS}; of the paper: {PAPER_STEPS})")
+    parser.add_argument(
+        "--time-budget",
+        type=_seconds,
+        metavar="TIME",
+        help="the most time for the fit, such as 60s or 2m, instead of steps; reading the scan and making the mesh add "
+        "some seconds",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="keep the state of the fit there, and go on from it if it is there; removed when all files are written",
+    )
+    parser.add_argument(
+        "--use-normals", action="store_true", help="tell outside from inside by the normals of the file"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
     parser.add_argument(
@@ -77,6 +94,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
+
+
+def _seconds(text: str) -> float:
+    """A time such as 90, 90s, 1.5m or 1h."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a time such as 60s, 2m or 1h, got {text!r}")
+    return seconds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,7 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
     from art_levelset.recon.batch import outcomes, place_among_ranks, summary, wait_for_ranks
     from art_levelset.recon.scan import arguments_of_each, reconstruct_scan
 
-    if arguments.steps is None:
+    if arguments.steps is None and arguments.time_budget is None:
         arguments.steps = PAPER_STEPS if arguments.preset == "paper" else STEPS
     if arguments.jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")

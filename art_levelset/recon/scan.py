@@ -32,6 +32,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "html": (".html",),
     "save": (),
     "json": (),
+    "checkpoint": (),
 }
 """The options that name files to write, and the suffixes they may have."""
 
@@ -108,6 +109,8 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     seconds = Seconds()
     with seconds.of("read"):
         cloud = read_cloud(arguments.scan)
+        if arguments.use_normals and cloud.normals is None:
+            raise ValueError(f"--use-normals: {arguments.scan} has no normals")
         reference = None if arguments.reference is None else _read_mesh(arguments.reference)
     with seconds.of("fit"):
         reconstruction = PRESETS[arguments.preset](
@@ -116,6 +119,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             seed=arguments.seed,
             device=arguments.device,
             verbose=not arguments.quiet,
+            **_given(arguments, normals=cloud.normals if arguments.use_normals else None),
         )
     with seconds.of("mesh"):
         mesh = reconstruction.mesh(
@@ -144,7 +148,16 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
         "save": reconstruction.save,
         "json": lambda path: path.write_text(report.json(settings, count, seconds), encoding="utf-8"),
     }
-    return Result(report, seconds, write_files(arguments, writers))
+    files = write_files(arguments, writers)
+    if arguments.checkpoint is not None:
+        arguments.checkpoint.unlink(missing_ok=True)
+    return Result(report, seconds, files)
+
+
+def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]:
+    """What is given of the options that the paper's own setting does not have."""
+    options = {"time_budget": arguments.time_budget, "checkpoint": arguments.checkpoint, **others}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _check(arguments: argparse.Namespace, taken: dict[Path, str]) -> None:
@@ -155,6 +168,9 @@ def _check(arguments: argparse.Namespace, taken: dict[Path, str]) -> None:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
     if arguments.trim is not None and not arguments.trim > 0:
         raise ValueError(f"--trim must be positive, got {arguments.trim}")
+    for name in ("time_budget", "checkpoint", "use_normals"):
+        if arguments.preset == "paper" and getattr(arguments, name):
+            raise ValueError(f"--{name.replace('_', '-')}: the preset paper does not have it")
     if arguments.heat_map is not None and arguments.reference is None:
         raise ValueError("--heat-map needs a --reference")
     if arguments.faces is not None and find_spec("fast_simplification") is None:

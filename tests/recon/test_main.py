@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 
-from art_levelset.recon import Reconstruction, demo_scan_path
+from art_levelset.recon import Reconstruction, checkpoint, demo_scan_path
 from art_levelset.recon import __main__ as recon
 from art_levelset.recon.__main__ import main
 from art_levelset.recon.clouds import Points
@@ -170,6 +171,12 @@ def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Pa
         (["--reference", "missing.ply"], "missing.ply"),
         (["--reference", "scan.npy"], "--reference: scan.npy cannot be read"),
         (["--reference", "cloud.ply"], "--reference: cloud.ply has no triangles"),
+        (["--time-budget", "0s"], "argument --time-budget: must be a time such as 60s, 2m or 1h, got '0s'"),
+        (["--time-budget", "soon"], "argument --time-budget: must be a time such as 60s, 2m or 1h, got 'soon'"),
+        (["--time-budget", "1s", "--preset", "paper"], "--time-budget: the preset paper does not have it"),
+        (["--checkpoint", "none/fit.pt"], "--checkpoint: there is no directory none"),
+        (["--checkpoint", "cloud.ply"], "checkpoint: cloud.ply cannot be read"),
+        (["--use-normals"], "--use-normals: scan.npy has no normals"),
         (["--preset", "quick"], "argument --preset: invalid choice: 'quick'"),
         (["--fast"], "unrecognized arguments: --fast"),
     ],
@@ -182,6 +189,34 @@ def test_bad_arguments(
     before = sorted(scan.parent.iterdir())
     assert message in one_error(main, [scan.name, *argv])
     assert sorted(scan.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("0.5h", 1800)])
+def test_times(text: str, seconds: float) -> None:
+    assert recon.build_parser().parse_args(["a.ply", "--time-budget", text]).time_budget == seconds
+
+
+def test_a_checkpoint_goes_when_all_is_written(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = [str(scan), *QUICK, "--checkpoint", str(scan.with_name("{stem}.pt"))]
+    monkeypatch.setattr(checkpoint, "INTERVAL", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Reconstruction, "mesh", lambda *_, **__: 1 / 0)  # killed after the fit
+        with pytest.raises(ZeroDivisionError):
+            main(argv)
+    assert scan.with_suffix(".pt").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.Adam, "step", lambda *_: 1 / 0)  # no step is made again
+        assert main(argv) == 0
+    assert sorted(path.name for path in scan.parent.iterdir()) == ["scan.mesh.ply", "scan.npy"]
+
+
+def test_a_time_budget_and_normals_reach_the_fit(scan: Path, one_error: OneError) -> None:
+    points = np.load(scan)
+    np.savez(scan.with_suffix(".npz"), points=points, normals=np.random.default_rng(5).standard_normal(points.shape))
+    line = one_error(main, [str(scan.with_suffix(".npz")), "--use-normals", "--quiet"])
+    assert line.startswith("normals: neighbouring ones agree")
+    line = one_error(main, [str(scan), "--time-budget", "0.01s", "--quiet"])
+    assert line.startswith("time_budget: 0.01 s are too few")
 
 
 def test_the_examples_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
