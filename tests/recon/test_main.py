@@ -5,16 +5,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import trimesh
 
+from art_levelset.models import fc_2
 from art_levelset.recon import Reconstruction, checkpoint, demo_scan_path
 from art_levelset.recon import __main__ as recon
 from art_levelset.recon.__main__ import main
 from art_levelset.recon.clouds import Points
+from art_levelset.recon.scan import PRESETS
 
 QUICK = ["--steps", "40", "--resolution", "32", "--quiet"]
 
@@ -93,6 +96,42 @@ def test_detail_far_from_the_origin_survives(scan: Path) -> None:
     radii = np.linalg.norm(mesh.vertices - [1e6, -2e6, 3e6], axis=1)
     assert np.abs(radii - 1).mean() < 0.05
     assert len(np.unique(mesh.vertices[:, 0])) > len(mesh.vertices) / 4
+
+
+def test_colours_are_carried_over(tmp_path: Path, few_points: Points, capsys: pytest.CaptureFixture[str]) -> None:
+    colours = np.where(few_points[:, :1] > 0, [[250, 10, 10]], [[10, 10, 250]])
+    trimesh.PointCloud(few_points, colors=colours).export(tmp_path / "scan.ply")
+    assert main([str(tmp_path / "scan.ply"), *QUICK]) == 0
+    mesh = trimesh.load(tmp_path / "scan.mesh.ply", process=False)
+    far = np.abs(mesh.vertices[:, 0]) > 0.3
+    assert far.sum() > 100
+    red = mesh.visual.vertex_colors[:, 0] > mesh.visual.vertex_colors[:, 2]
+    np.testing.assert_array_equal(red[far], mesh.vertices[far, 0] > 0)
+    distance, topology, *_ = capsys.readouterr().out.splitlines()
+    assert distance.startswith("to the cloud / diagonal x 10^3: Chamfer ")
+    assert topology == "mesh: 1 part, genus 0, watertight"
+
+
+def test_presets(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+
+    def fit(points: Points, **settings: Any) -> object:
+        steps.append(settings["steps"])
+        raise ValueError("seen")
+
+    for preset, argv in (("default", []), ("paper", ["--preset", "paper"]), ("paper", ["--preset", "paper", *QUICK])):
+        monkeypatch.setitem(PRESETS, preset, fit)
+        assert main([str(scan), *argv]) == 2
+    assert steps == [800, 5000, 40]
+
+
+def test_the_setting_of_the_paper(scan: Path) -> None:
+    np.save(scan, np.load(scan)[:500])
+    saved = scan.with_name("a.pt")
+    assert main([str(scan), *QUICK, "--preset", "paper", "--steps", "1", "--save", str(saved)]) == 0
+    assert len(trimesh.load(scan.with_name("scan.mesh.ply"), force="mesh").faces) > 500
+    back = Reconstruction.load(saved, fc_2())
+    assert back.sdf([[0, 0, 0], [2, 2, 2]])[0] < 0 < back.sdf([[0, 0, 0], [2, 2, 2]])[1]
 
 
 def test_the_scan_is_not_overwritten(scan: Path, one_error: OneError) -> None:
