@@ -196,19 +196,20 @@ class _PeriodicGrid:
         nodes = torch.zeros(math.prod(self.shape), dtype=values.dtype, device=values.device)
         for index, weights in zip(self.index, self.weights, strict=True):
             nodes.index_add_(0, index, weights * values)
-        series: Tensor = torch.fft.rfftn(nodes.reshape(self.shape)) * self.kernel
+        series: Tensor = torch.fft.rfftn(nodes.reshape(self.shape)).mul_(self.kernel)
         return series
 
     def transformed_indicator(self, elements: Tensor) -> Tensor:
         """The Fourier series of chi."""
-        parts = [1j * wave * self.smooth(elements[:, axis]) for axis, wave in enumerate(self.waves)]
-        series: Tensor = parts[0] + parts[1] + parts[2]
+        series = self.smooth(elements[:, 0]).mul_(1j * self.waves[0])
+        for axis in (1, 2):
+            series += self.smooth(elements[:, axis]).mul_(1j * self.waves[axis])
         return series
 
     def indicator(self, elements: Tensor) -> Tensor:
         """Chi on the grid; zero in its corner, which is far outside."""
         nodes: Tensor = torch.fft.irfftn(self.transformed_indicator(elements), s=self.shape)
-        return nodes - nodes[0, 0, 0]
+        return nodes.sub_(nodes[0, 0, 0].clone())
 
     def read(self, nodes: Tensor) -> Tensor:
         """The values of a function at the points."""
@@ -220,7 +221,10 @@ class _PeriodicGrid:
 
     def read_gradient(self, series: Tensor) -> Tensor:
         """The gradients at the points of a function given by its Fourier series."""
-        columns = [self.read(torch.fft.irfftn(1j * wave * series, s=self.shape)) for wave in self.waves]
+        columns, product = [], torch.empty_like(series)  # large tensors take longer to allocate than to multiply
+        for wave in self.waves:
+            torch.mul(series, 1j * wave, out=product)
+            columns.append(self.read(torch.fft.irfftn(product, s=self.shape)))
         return torch.stack(columns, dim=1)
 
 
