@@ -46,7 +46,11 @@ class FitProgress:
 
     @property
     def chamfer(self) -> float:
-        """The mean of the two distances."""
+        """
+        The distance of the cloud and the surface.
+
+        :return: The mean of the two distances.
+        """
         return (self.cloud_to_surface + self.surface_to_cloud) / 2
 
 
