@@ -52,8 +52,8 @@ VOTE_WEIGHT = 3.0
 CERTAINTY = 0.15
 """A point's side is beyond doubt where |chi - 1/2| exceeds this and the data are further away than planes reach."""
 
-SMOOTHNESS = 3e-4
-"""Weight of the grids' Dirichlet energy."""
+SMOOTHNESS = 1e-4, 600.0
+"""Weight of the grids' Dirichlet energy: for exact planes, and for the squared error of the planes in the unit frame."""
 
 STOCK = 1 << 16
 """Number of points near the surface, and of points anywhere, that are drawn once for all steps."""
@@ -134,12 +134,13 @@ def fit(
     samples = _Samples(cloud, planes, indicator, batch_size // 4, generator, place)
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / steps))
+    smoothness = SMOOTHNESS[0] + SMOOTHNESS[1] * planes.error**2
     for _ in (progress := tqdm(range(steps), desc="fit", unit="step", disable=not verbose)):
         optimizer.zero_grad(set_to_none=True)
         loss = _loss(field, samples)
         torch.autograd.backward(loss)
         if isinstance(network, GridNetwork):
-            network.add_smoothness_gradient(SMOOTHNESS, generator)
+            network.add_smoothness_gradient(smoothness, generator)
         optimizer.step()
         schedule.step()
         progress.set_postfix(loss=f"{float(loss.detach()):.4f}", refresh=False)
