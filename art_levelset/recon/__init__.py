@@ -14,15 +14,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from art_levelset.recon.clouds import demo_scan_path, read_points
+    from art_levelset.recon.clouds import demo_scan_path
     from art_levelset.recon.curves import CurveReconstruction, load_curve, reconstruct_curve
     from art_levelset.recon.fit import reconstruct
     from art_levelset.recon.metrics import SurfaceDistances, compare
     from art_levelset.recon.network import GridNetwork
     from art_levelset.recon.preview import draw
+    from art_levelset.recon.reading import Cloud, read_cloud, read_points
     from art_levelset.recon.reconstruction import Reconstruction
 
 __all__ = [
+    "Cloud",
     "CurveReconstruction",
     "GridNetwork",
     "Reconstruction",
@@ -31,12 +33,14 @@ __all__ = [
     "demo_scan_path",
     "draw",
     "load_curve",
+    "read_cloud",
     "read_points",
     "reconstruct",
     "reconstruct_curve",
 ]
 
 _LAZY = {
+    "Cloud": "reading",
     "CurveReconstruction": "curves",
     "GridNetwork": "network",
     "Reconstruction": "reconstruction",
@@ -45,7 +49,8 @@ _LAZY = {
     "demo_scan_path": "clouds",
     "draw": "preview",
     "load_curve": "curves",
-    "read_points": "clouds",
+    "read_cloud": "reading",
+    "read_points": "reading",
     "reconstruct": "fit",
     "reconstruct_curve": "curves",
 }

@@ -1,4 +1,4 @@
-"""Point clouds: reading them, checking them, leaving out stray points, and the unit frame in which they are fitted."""
+"""Point clouds: checking them, leaving out stray points, and the unit frame in which they are fitted."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ Points = NDArray[np.float64]
 
 FEWEST_POINTS = 10
 """The smallest number of distinct points that can be reconstructed."""
+
+PIECE = 1 << 17
+"""So many points of a file are read at once."""
 
 STRAY_NEIGHBOURS = 8
 STRAY_FACTOR = 10.0
@@ -54,34 +57,6 @@ class Frame:
         :return: (n, 3), float64.
         """
         return np.asarray(points, dtype=np.float64) * self.scale + self.centre
-
-
-def read_points(path: str | Path) -> Points:
-    """
-    Read the positions of a point cloud, or the vertices of a mesh, from a file.
-
-    `.ply`, `.stl` (binary or text), `.obj` (its `v` lines), `.xyz` and `.pts` (text, three or more columns; a `.pts`
-    file may begin with the number of points), `.npy` and `.npz` (an array (n, 3 or more); of several in an `.npz` file
-    the one called `points`). Normals, colours and faces are not used.
-
-    :param path: The file.
-    :return: The points, (n, 3), in the file's units, unchecked (see :func:`check_cloud`).
-    :raises OSError: If the file cannot be opened.
-    :raises ValueError: If the suffix is not supported or the contents are not what it promises.
-    """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in _READERS:
-        raise ValueError(f"{path}: unsupported suffix {suffix!r}, use one of {' '.join(sorted(_READERS))}")
-    with path.open("rb"):
-        pass  # says so when there is no such file, before any library's own wording
-    try:
-        points = np.asarray(_READERS[suffix](path), dtype=np.float64)
-    except Exception as error:  # the readers of corrupt files raise anything
-        raise ValueError(f"{path}: cannot be read as {suffix} ({type(error).__name__}: {error})") from error
-    if points.ndim != 2 or points.shape[1] < 3:
-        raise ValueError(f"{path}: the points must have the shape (n, 3), got {points.shape}")
-    return points[:, :3]
 
 
 def check_cloud(points: object) -> Points:
@@ -171,47 +146,3 @@ def demo_scan_path() -> Path:
     :return: Its file, a binary PLY.
     """
     return Path(str(files("art_levelset") / "data" / "dog_raw.ply"))
-
-
-def _read_with_trimesh(path: Path) -> Any:
-    import trimesh
-
-    loaded: Any = trimesh.load(path, process=False)
-    parts = loaded.geometry.values() if isinstance(loaded, trimesh.Scene) else [loaded]
-    return np.concatenate([np.asarray(part.vertices) for part in parts])
-
-
-def _read_obj(path: Path) -> Any:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [[float(number) for number in line.split()[1:4]] for line in lines if line.startswith("v ")]
-
-
-def _read_text(path: Path) -> Any:
-    rows = [line.replace(",", " ").split() for line in path.read_text(encoding="utf-8").splitlines()]
-    rows = [row for row in rows if row and not row[0].startswith(("#", "//"))]
-    if path.suffix.lower() == ".pts" and rows and len(rows[0]) == 1:
-        rows = rows[1:]
-    return [[float(number) for number in row[:3]] for row in rows]
-
-
-def _read_npy(path: Path) -> Any:
-    return np.load(path, allow_pickle=False)
-
-
-def _read_npz(path: Path) -> Any:
-    with np.load(path, allow_pickle=False) as arrays:
-        names = list(arrays)
-        if "points" not in names and len(names) != 1:
-            raise ValueError(f"needs one array, or one called 'points', and has {names}")
-        return arrays["points" if "points" in names else names[0]]
-
-
-_READERS = {
-    ".npy": _read_npy,
-    ".npz": _read_npz,
-    ".obj": _read_obj,
-    ".ply": _read_with_trimesh,
-    ".pts": _read_text,
-    ".stl": _read_with_trimesh,
-    ".xyz": _read_text,
-}

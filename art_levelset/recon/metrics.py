@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trimesh import Trimesh
 
 SAMPLES = 30_000
+CLOUD_SAMPLES = 10_000
 CANDIDATES = 16
 MOST_TRIANGLES = 200_000
 CHUNK = 1 << 18
@@ -86,6 +87,48 @@ class SurfaceDistances:
             f"normal consistency {self.normal_consistency:.4f}, "
             f"F-score {self.f_score:.4f} (within {F_SCORE_DISTANCE:.0%} of the diagonal)"
         )
+
+
+@dataclass(frozen=True)
+class CloudDistances:
+    """
+    Distances between a surface and a cloud, in their units.
+
+    :param chamfer: The mean of the two mean distances: from points of the cloud to the surface, and from samples of the
+           surface to the nearest point of the cloud. It includes the noise and the gaps of the cloud.
+    :param diagonal: The diagonal of the surface's bounding box.
+    """
+
+    chamfer: float
+    diagonal: float
+
+    def relative(self) -> float:
+        """
+        The distance as a multiple of the diagonal, times 10^3.
+
+        :return: That number.
+        """
+        return 1e3 * self.chamfer / self.diagonal
+
+
+def compare_with_cloud(mesh: Trimesh, points: Points, *, samples: int = CLOUD_SAMPLES, seed: int = 0) -> CloudDistances:
+    """
+    Compare a surface with a cloud by random parts of both.
+
+    :param mesh: The surface, with at least one face.
+    :param points: The cloud, (n, 3), n >= 1.
+    :param samples: Number of points of each, >= 1.
+    :param seed: Seed of the samples, >= 0.
+    :return: The distances.
+    :raises ValueError: If the surface has no area, or a number is out of range.
+    """
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    generator = np.random.default_rng(seed)
+    ours = sample_surface(mesh, samples, generator)
+    theirs = points[generator.permutation(len(points))[:samples]]
+    there, back = neighbours(cKDTree(points), ours, 1)[0], distances_to_surface(theirs, mesh)
+    return CloudDistances(float(there.mean() + back.mean()) / 2, float(np.linalg.norm(np.ptp(mesh.bounds, axis=0))))
 
 
 def compare(mesh: Trimesh, reference: Trimesh, *, samples: int = SAMPLES, seed: int = 0) -> SurfaceDistances:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from art_levelset.recon.metrics import SurfaceDistances, compare
+from art_levelset.recon.clouds import Points
+from art_levelset.recon.metrics import CloudDistances, SurfaceDistances, compare, compare_with_cloud
 from art_levelset.recon.topology import Topology, topology
 
 if TYPE_CHECKING:
@@ -58,36 +59,46 @@ class Report:
     :param vertices: Number of vertices.
     :param faces: Number of triangles.
     :param topology: Of the mesh.
-    :param reference: Of the reference, if there is one.
-    :param distances: To the reference.
+    :param cloud: The distances to the cloud.
+    :param reference: The topology of the reference, if there is one.
+    :param distances: The distances to the reference.
     """
 
     vertices: int
     faces: int
     topology: Topology
+    cloud: CloudDistances
     reference: Topology | None = None
     distances: SurfaceDistances | None = None
 
     @classmethod
-    def of(cls, mesh: Trimesh, reference: Trimesh | None) -> Report:
+    def of(cls, mesh: Trimesh, points: Points, reference: Trimesh | None) -> Report:
         """
         Measure a mesh.
 
         :param mesh: The mesh.
+        :param points: The cloud that it was made of, (n, 3).
         :param reference: What to compare it with, if anything.
         :return: The report.
         """
-        own = len(mesh.vertices), len(mesh.faces), topology(mesh)
+        own = len(mesh.vertices), len(mesh.faces), topology(mesh), compare_with_cloud(mesh, points)
         return cls(*own) if reference is None else cls(*own, topology(reference), compare(mesh, reference))
+
+    @property
+    def chamfer(self) -> float:
+        """The mean distance to the reference, or else to the cloud, times 10^3, as a multiple of the diagonal."""
+        if self.distances is None:
+            return self.cloud.relative()
+        return self.distances.relative()["chamfer_to_surface"]
 
     def lines(self) -> list[str]:
         """
-        The comparison with the reference, for a terminal.
+        Distances and topology, for a terminal.
 
-        :return: Lines of text; none without a reference.
+        :return: Lines of text.
         """
         if self.distances is None:
-            return []
+            return [f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}", f"mesh: {self.topology}"]
         return [*self.distances.report().splitlines(), f"mesh: {self.topology}", f"reference: {self.reference}"]
 
     def json(self, settings: Mapping[str, Any], points: int, seconds: Seconds) -> str:
@@ -111,6 +122,7 @@ class Report:
             "points": points,
             "seconds": {**seconds.parts, "total": seconds.total()},
             "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
+            "cloud": {**asdict(self.cloud), "relative": self.cloud.relative()},
         }
         if self.distances is not None and self.reference is not None:
             figures["reference"] = asdict(self.reference)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,33 @@ from art_levelset.recon.clouds import Points
 def sphere_cloud(count: int) -> Points:
     directions: Points = np.random.default_rng(0).standard_normal((count, 3))
     return directions / np.linalg.norm(directions, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def one_error(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[Sequence[str]], int], Sequence[str]], str]:
+    """Runs a failing command and returns the one line that it writes."""
+
+    def run(main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> str:
+        try:
+            status: object = main(argv)
+        except SystemExit as stop:
+            status = stop.code
+        captured = capsys.readouterr()
+        assert status == 2
+        assert captured.out == ""
+        (line,) = captured.err.splitlines()
+        assert line.startswith("python -m art_levelset.recon: error: ")
+        return line.removeprefix("python -m art_levelset.recon: error: ")
+
+    return run
+
+
+@pytest.fixture
+def scan(tmp_path: Path, sphere_points: Points) -> Path:
+    """A file of the points of a sphere, alone in a directory."""
+    path = tmp_path / "scan.npy"
+    np.save(path, sphere_points)
+    return path
 
 
 @pytest.fixture(scope="session")

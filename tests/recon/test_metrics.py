@@ -5,7 +5,7 @@ import pytest
 import trimesh
 
 from art_levelset.recon import compare
-from art_levelset.recon.metrics import distances_to_surface, nearest_on_surface, sample_surface
+from art_levelset.recon.metrics import compare_with_cloud, distances_to_surface, nearest_on_surface, sample_surface
 
 
 def square(height: float, side: float = 1.0) -> trimesh.Trimesh:
@@ -103,3 +103,16 @@ def test_bad_input() -> None:
         compare(square(0.0), flat)
     with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
         compare(square(0.0), square(1.0), samples=0)
+
+
+def test_the_distance_to_a_cloud_counts_both_ways() -> None:
+    generator = np.random.default_rng(0)
+    cloud = np.concatenate([generator.random((20_000, 2)), np.full((20_000, 1), 0.25)], axis=1)
+    found = compare_with_cloud(square(0.0), cloud, samples=4000)
+    assert found.chamfer == pytest.approx(0.25, rel=2e-3)
+    assert found.diagonal == pytest.approx(np.sqrt(2))
+    assert found.relative() == pytest.approx(1e3 * found.chamfer / np.sqrt(2))
+    half = compare_with_cloud(square(0.25), cloud[cloud[:, 0] < 0.5], samples=4000)
+    assert half.chamfer == pytest.approx((0 + 0.5 / 4) / 2, rel=0.05)  # on average 1/4 for half of the square
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+        compare_with_cloud(square(0.0), cloud, samples=0)

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
-from art_levelset.recon.clouds import read_points
+from art_levelset.recon.console import FORMATS, PROGRAM, Parser, check_device, check_files, exit_status, write_files
 from art_levelset.recon.curves.fit import STEPS, reconstruct_curve
 from art_levelset.recon.curves.preview import draw_curve
 from art_levelset.recon.curves.result import CurveReconstruction
 from art_levelset.recon.curves.writing import SUFFIXES
-from art_levelset.recon.writing import replacing
+from art_levelset.recon.reading import read_points
 
-PROGRAM = "python -m art_levelset.recon"
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong argument in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{PROGRAM}: error: {message}\n")
+FILES = {"output": SUFFIXES, "csv": (".csv",), "preview": (".png",), "save": ()}
+"""The options that name files to write, and the suffixes they may have."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,8 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     :return: The parser.
     """
-    parser = _Parser(prog=f"{PROGRAM} --curve", description="Reconstruct curves from a raw, unordered point cloud.")
-    parser.add_argument("scan", type=Path, help="point cloud: .ply .obj .xyz .pts .npy .npz .stl")
+    parser = Parser(prog=f"{PROGRAM} --curve", description="Reconstruct curves from a raw, unordered point cloud.")
+    parser.add_argument("scan", type=Path, help=f"point cloud: {FORMATS}")
     parser.add_argument("-o", "--output", type=Path, help="the lines, .ply .obj .csv (default: SCAN.curve.ply)")
     parser.add_argument("--csv", type=Path, metavar="CSV", help="also a table: piece, closed, s, x, y, z")
     parser.add_argument("--preview", type=Path, metavar="PNG", help="also draw the two surfaces and the curves")
@@ -57,38 +50,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: The exit status: 0, or 2 after bad input, which one line on stderr names, or 130 after an interrupt.
     """
     arguments = build_parser().parse_args(argv)
-    try:
-        for line in run(arguments):
-            print(line)
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"{PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(partial(run, arguments))
 
 
-def run(arguments: argparse.Namespace) -> list[str]:
+def run(arguments: argparse.Namespace) -> int:
     """
-    Reconstruct and write the files.
+    Reconstruct, write the files and print a report.
 
     :param arguments: What the parser returns.
-    :return: The report, lines of text.
+    :return: The exit status, 0.
     :raises ValueError: If an argument or the contents of a file are bad.
     :raises OSError: If a file cannot be read or written.
     """
     started = time.perf_counter()
     scan: Path = arguments.scan
     arguments.output = arguments.output or scan.with_name(f"{scan.stem}.curve.ply")
-    _check(arguments)
+    check_files(arguments, FILES, {scan.resolve(): "the scan itself"})
+    check_device(arguments.device)
     points = read_points(scan)
     result = reconstruct_curve(
         points,
         steps=arguments.steps,
         seed=arguments.seed,
         closed=arguments.closed,
-        device=_device(arguments.device),
+        device=arguments.device,
         verbose=not arguments.quiet,
     )
     if not result.pieces:
@@ -100,12 +85,10 @@ def run(arguments: argparse.Namespace) -> list[str]:
         "preview": lambda path: draw_curve(path, result, points, title=title),
         "save": result.save,
     }
-    files = [(path, write) for name, write in writers.items() if (path := getattr(arguments, name)) is not None]
-    for path, write in files:
-        with replacing(path) as temporary:
-            write(temporary)
+    written = write_files(arguments, writers)
     seconds = time.perf_counter() - started
-    return [*_report(result), f"Wrote in {seconds:.0f} s:", *(f"  {path}" for path, _ in files)]
+    print(*_report(result), f"Wrote in {seconds:.0f} s:", *(f"  {path}" for path in written), sep="\n")
+    return 0
 
 
 def _report(result: CurveReconstruction) -> list[str]:
@@ -117,36 +100,6 @@ def _report(result: CurveReconstruction) -> list[str]:
     if len(result.junctions):
         lines.append(f"the zero level set can branch at {len(result.junctions)} points")
     return lines
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    """Before the work: whether the files can be written afterwards."""
-    written = {arguments.scan.resolve(): "the scan itself"}
-    for name, suffixes in (("output", SUFFIXES), ("csv", (".csv",)), ("preview", (".png",)), ("save", ())):
-        path = getattr(arguments, name)
-        if path is None:
-            continue
-        if suffixes and path.suffix.lower() not in suffixes:
-            raise ValueError(f"--{name}: must be a {', '.join(suffixes)} file, got {path}")
-        if path.is_dir():
-            raise ValueError(f"--{name}: {path} is a directory")
-        if not path.parent.is_dir():
-            raise ValueError(f"--{name}: there is no directory {path.parent}")
-        if not os.access(path.parent, os.W_OK):
-            raise ValueError(f"--{name}: cannot write in {path.parent}")
-        if path.resolve() in written:
-            raise ValueError(f"--{name}: {path} is also {written[path.resolve()]}")
-        written[path.resolve()] = f"--{name}"
-
-
-def _device(name: str) -> str:
-    import torch
-
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise ValueError(f"--device: {name!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return name
 
 
 if __name__ == "__main__":

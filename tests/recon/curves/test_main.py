@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +20,7 @@ def scan(tmp_path: Path, ring_cloud: Points) -> Path:
     return path
 
 
-def one_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line that a failing command writes."""
-    try:
-        status: object = main(argv)
-    except SystemExit as stop:
-        status = stop.code
-    captured = capsys.readouterr()
-    assert status == 2
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    return line.removeprefix("python -m art_levelset.recon: error: ")
+OneError = Callable[[Callable[[list[str]], int], list[str]], str]
 
 
 def test_a_cloud_becomes_a_curve(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,30 +46,28 @@ def test_a_cloud_becomes_a_curve(scan: Path, capsys: pytest.CaptureFixture[str])
     ("argv", "message"),
     [
         (["-o", "a.stl"], "--output: must be a .ply, .obj, .csv file, got a.stl"),
-        (["-o", "nowhere/a.ply"], "--output: there is no directory nowhere"),
         (["--csv", "a.txt"], "--csv: must be a .csv file, got a.txt"),
         (["--preview", "a.jpg"], "--preview: must be a .png file, got a.jpg"),
         (["--save", "ring.xyz"], "--save: ring.xyz is also the scan itself"),
         (["-o", "a.csv", "--csv", "a.csv"], "--csv: a.csv is also --output"),
         (["--steps", "1"], "steps must be at least 3, got 1"),
         (["--seed", "-1"], "seed must be >= 0, got -1"),
-        (["--device", "abacus"], "--device: 'abacus' cannot be used: "),
         (["--open", "--closed"], "argument --closed: not allowed with argument --open"),
         (["--resolution", "64"], "unrecognized arguments: --resolution 64"),
     ],
 )
 def test_bad_arguments(
-    argv: list[str], message: str, scan: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    argv: list[str], message: str, scan: Path, monkeypatch: pytest.MonkeyPatch, one_error: OneError
 ) -> None:
     monkeypatch.chdir(scan.parent)
-    assert message in one_error([scan.name, *argv], capsys)
+    assert message in one_error(main, [scan.name, *argv])
     assert [path.name for path in scan.parent.iterdir()] == [scan.name]
 
 
-def test_bad_clouds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_clouds(tmp_path: Path, one_error: OneError) -> None:
     np.save(tmp_path / "few.npy", np.eye(3))
-    assert "points: need at least 10, got 3" in one_error([str(tmp_path / "few.npy")], capsys)
-    assert "No such file" in one_error([str(tmp_path / "missing.xyz")], capsys)
+    assert "points: need at least 10, got 3" in one_error(main, [str(tmp_path / "few.npy")])
+    assert "No such file" in one_error(main, [str(tmp_path / "missing.xyz")])
     assert [path.name for path in tmp_path.iterdir()] == ["few.npy"]
 
 

@@ -1,0 +1,185 @@
+"""What the command line does with one scan: the checks, the reconstruction, the files and the report."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import trimesh
+from trimesh import Trimesh
+
+from art_levelset.recon.colours import coloured
+from art_levelset.recon.console import check_files, write_files
+from art_levelset.recon.fit import reconstruct
+from art_levelset.recon.heat_map import heat_map
+from art_levelset.recon.paper import reconstruct_as_paper
+from art_levelset.recon.preview import draw
+from art_levelset.recon.reading import read_cloud
+from art_levelset.recon.reconstruction import Reconstruction
+from art_levelset.recon.report import Report, Seconds
+from art_levelset.recon.viewer import write_page
+from art_levelset.recon.writing import write_mesh
+
+PRESETS: dict[str, Callable[..., Reconstruction]] = {"default": reconstruct, "paper": reconstruct_as_paper}
+
+FILES: dict[str, tuple[str, ...]] = {
+    "output": (),
+    "preview": (".png",),
+    "heat_map": (".ply",),
+    "html": (".html",),
+    "save": (),
+    "json": (),
+}
+"""The options that name files to write, and the suffixes they may have."""
+
+STEM = "{stem}"
+"""Stands in paths for the name of the scan without its suffix."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    What became of a scan.
+
+    :param report: The figures of the mesh.
+    :param seconds: What the parts of the work took.
+    :param files: What was written.
+    """
+
+    report: Report
+    seconds: Seconds
+    files: list[Path]
+
+    def lines(self) -> list[str]:
+        """
+        The result for a terminal.
+
+        :return: Lines of text.
+        """
+        return [*self.report.lines(), f"Wrote in {self.seconds.total():.0f} s:", *(f"  {path}" for path in self.files)]
+
+
+def arguments_of_each(arguments: argparse.Namespace) -> list[argparse.Namespace]:
+    """
+    The arguments of each scan, checked before the work: with its own files.
+
+    :param arguments: What the parser returns.
+    :return: For each scan the arguments, with the `scan` and all paths.
+    :raises ValueError: If a number makes no sense or a file cannot be written afterwards.
+    :raises OSError: If the directory of the meshes cannot be made.
+    """
+    scans: list[Path] = arguments.scans
+    taken = {scan.resolve(): "the scan itself" for scan in scans}
+    if arguments.output_dir is not None:
+        arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    several = []
+    for scan in scans:
+        own = argparse.Namespace(**vars(arguments), scan=scan)
+        del own.scans, own.output_dir
+        for name in (*FILES, "reference"):
+            path = getattr(own, name)
+            if path is None:
+                continue
+            if len(scans) > 1 and name in FILES and STEM not in str(path):
+                raise ValueError(
+                    f"--{name.replace('_', '-')}: {path} is one file for {len(scans)} scans: write {STEM} in it, "
+                    f"as in {path.with_name(f'{STEM}{path.suffix}')}"
+                )
+            setattr(own, name, Path(str(path).replace(STEM, scan.stem)))
+        own.output = own.output or (arguments.output_dir or scan.parent) / f"{scan.stem}.mesh.ply"
+        _check(own, taken)
+        several.append(own)
+    return several
+
+
+def reconstruct_scan(arguments: argparse.Namespace) -> Result:
+    """
+    Reconstruct a scan and write the files.
+
+    :param arguments: Those of one scan, checked.
+    :return: What became of it.
+    :raises ValueError: If an argument or the contents of a file are bad.
+    :raises OSError: If a file cannot be read or written.
+    :raises ImportError: If a library is missing.
+    """
+    seconds = Seconds()
+    with seconds.of("read"):
+        cloud = read_cloud(arguments.scan)
+        reference = None if arguments.reference is None else _read_mesh(arguments.reference)
+    with seconds.of("fit"):
+        reconstruction = PRESETS[arguments.preset](
+            cloud.points,
+            steps=arguments.steps,
+            seed=arguments.seed,
+            device=arguments.device,
+            verbose=not arguments.quiet,
+        )
+    with seconds.of("mesh"):
+        mesh = reconstruction.mesh(
+            arguments.resolution,
+            faces=arguments.faces,
+            parts=arguments.parts,
+            trim=arguments.trim,
+            verbose=not arguments.quiet,
+        )
+        if cloud.colours is not None:
+            mesh = coloured(mesh, cloud.points, cloud.colours)
+    with seconds.of("compare"):
+        report = Report.of(mesh, cloud.points, reference)
+    shown, title = mesh, f"{arguments.scan.name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
+    largest = None
+    if reference is not None and (arguments.heat_map or arguments.html):
+        with seconds.of("heat map"):
+            shown, largest = heat_map(mesh, reference)
+        title += f"; dark red: {largest:.3g} or more from the reference"
+    settings, count = vars(arguments), len(cloud.points)
+    writers: dict[str, Callable[[Path], object]] = {
+        "output": lambda path: write_mesh(mesh, path),
+        "preview": lambda path: draw(path, shown, cloud.points, title=title),
+        "heat_map": lambda path: write_mesh(shown, path),
+        "html": lambda path: write_page(path, shown, cloud.points, title=title, largest_error=largest),
+        "save": reconstruction.save,
+        "json": lambda path: path.write_text(report.json(settings, count, seconds), encoding="utf-8"),
+    }
+    return Result(report, seconds, write_files(arguments, writers))
+
+
+def _check(arguments: argparse.Namespace, taken: dict[Path, str]) -> None:
+    """Whether the numbers make sense and the files can be written."""
+    for name, least in (("resolution", 8), ("faces", 4), ("parts", 1)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name} must be at least {least}, got {value}")
+    if arguments.trim is not None and not arguments.trim > 0:
+        raise ValueError(f"--trim must be positive, got {arguments.trim}")
+    if arguments.heat_map is not None and arguments.reference is None:
+        raise ValueError("--heat-map needs a --reference")
+    if arguments.faces is not None and find_spec("fast_simplification") is None:
+        raise ValueError("--faces needs fast-simplification: pip install 'art-levelset[mesh]'")
+    _check_format(arguments.output)
+    check_files(arguments, FILES, taken)
+
+
+def _check_format(output: Path) -> None:
+    triangle = Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
+    try:
+        single = not isinstance(triangle.export(file_type=output.suffix.lower().lstrip(".")), dict)
+    except (ValueError, ImportError):
+        single = False
+    if not single:
+        raise ValueError(f"--output: cannot write a mesh as {output.suffix!r}, use .ply, .obj, .stl, .off or .glb")
+
+
+def _read_mesh(path: Path) -> Trimesh:
+    with path.open("rb"):
+        pass  # says so when there is no such file
+    try:
+        mesh = trimesh.load(path, force="mesh")
+    except Exception as error:  # the readers of corrupt files raise anything
+        raise ValueError(f"--reference: {path} cannot be read ({type(error).__name__}: {error})") from error
+    if not isinstance(mesh, Trimesh) or not len(mesh.faces):
+        raise ValueError(f"--reference: {path} has no triangles")
+    return mesh
