@@ -53,7 +53,7 @@ CERTAINTY = 0.15
 """A point's side is beyond doubt where |chi - 1/2| exceeds this and the data are further away than planes reach."""
 
 SMOOTHNESS = 1e-4, 600.0
-"""Weight of the grids' Dirichlet energy: for exact planes, and for the squared error of the planes in the unit frame."""
+"""Weight of the grids' Dirichlet energy: for exact planes, and by the squared error of the planes (unit frame)."""
 
 STOCK = 1 << 16
 """Number of points near the surface, and of points anywhere, that are drawn once for all steps."""
