@@ -39,10 +39,19 @@ def poisson(points: Points) -> trimesh.Trimesh:
     :param points: (n, 3).
     :return: The mesh.
     """
-    meshes = _loaded(points)
+    meshes = loaded(points)
+    screened_poisson(meshes)
+    return current(meshes)
+
+
+def screened_poisson(meshes: Any) -> None:
+    """
+    Estimate normals and reconstruct.
+
+    :param meshes: A MeshSet with a cloud.
+    """
     meshes.compute_normal_for_point_clouds(k=NEIGHBOURS)
     meshes.generate_surface_reconstruction_screened_poisson(depth=DEPTH, preclean=True)
-    return _current(meshes)
 
 
 def ball_pivoting(points: Points) -> trimesh.Trimesh:
@@ -52,10 +61,10 @@ def ball_pivoting(points: Points) -> trimesh.Trimesh:
     :param points: (n, 3).
     :return: The mesh.
     """
-    meshes = _loaded(points)
+    meshes = loaded(points)
     meshes.compute_normal_for_point_clouds(k=NEIGHBOURS)
     meshes.generate_surface_reconstruction_ball_pivoting()
-    return _current(meshes)
+    return current(meshes)
 
 
 def level_set(points: Points, seed: int) -> trimesh.Trimesh:
@@ -69,7 +78,14 @@ def level_set(points: Points, seed: int) -> trimesh.Trimesh:
     return reconstruct(points, steps=STEPS, seed=seed, verbose=False).mesh(RESOLUTION)
 
 
-def _loaded(points: Points) -> Any:
+def loaded(points: Points) -> Any:
+    """
+    A cloud in PyMeshLab.
+
+    :param points: (n, 3).
+    :return: The MeshSet.
+    :raises ImportError: If PyMeshLab is missing.
+    """
     try:
         import pymeshlab
     except ImportError as error:
@@ -79,7 +95,13 @@ def _loaded(points: Points) -> Any:
     return meshes
 
 
-def _current(meshes: Any) -> trimesh.Trimesh:
+def current(meshes: Any) -> trimesh.Trimesh:
+    """
+    The current mesh of PyMeshLab.
+
+    :param meshes: A MeshSet.
+    :return: The mesh.
+    """
     result = meshes.current_mesh()
     return trimesh.Trimesh(result.vertex_matrix(), result.face_matrix())
 

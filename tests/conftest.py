@@ -10,6 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core, so one thread in each, and in those it starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if torch.cuda.is_available():

@@ -8,10 +8,11 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import torch
@@ -139,10 +140,18 @@ def _outcome(job: Namespace, work: Callable[[Namespace], Result]) -> Outcome:
 
 
 def _work_alone(sender: Connection, job: Namespace, work: Callable[[Namespace], Result], threads: int) -> None:
-    """In a process of its own."""
+    """In a process of its own, which ends with its parent, however that ends."""
+    Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops this process
     torch.set_num_threads(threads)
     sender.send(_outcome(job, work))
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _received(receiver: Connection, job: Namespace, process: SpawnProcess) -> Outcome:

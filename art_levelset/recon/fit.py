@@ -68,8 +68,8 @@ VOTE_WEIGHT = 3.0
 CERTAINTY = 0.15
 """A point's side is beyond doubt where |chi - 1/2| exceeds this and the data are further away than planes reach."""
 
-SMOOTHNESS = 3e-4
-"""Weight of the grids' Dirichlet energy."""
+SMOOTHNESS = 1e-4, 600.0
+"""Weight of the grids' Dirichlet energy: for exact planes, and by the squared error of the planes (unit frame)."""
 
 EIKONAL_REACH = 0.01
 """Half of the distance, in the unit frame, over which the slope of F is taken."""
@@ -192,6 +192,7 @@ class _Fit:
         self.network, self.samples, self.budget = network, samples, budget
         self.learning_rate, self.eikonal = learning_rate, eikonal
         self.field = as_field(network)
+        self.smoothness = SMOOTHNESS[0] + SMOOTHNESS[1] * samples.error**2
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
 
     def run(
@@ -236,7 +237,7 @@ class _Fit:
         loss = _loss(self.field, self.samples, self.eikonal)
         torch.autograd.backward(loss)
         if isinstance(self.network, GridNetwork):
-            self.network.add_smoothness_gradient(SMOOTHNESS, self.samples.generator)
+            self.network.add_smoothness_gradient(self.smoothness, self.samples.generator)
         self.optimizer.step()
         return loss.detach()
 
@@ -286,6 +287,7 @@ class _Samples:
         generator: torch.Generator,
         device: torch.device,
     ) -> None:
+        self.error = planes.error
         self.distance = PlaneDistance(planes, device)
         self.indicator = indicator
         self.quarter = quarter

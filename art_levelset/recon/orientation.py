@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 REACH = 1.3
 """The periodic grids cover [-REACH, REACH)^3."""
 
-GRIDS = (1.25, 128), (4.0, 224)
+GRIDS = (2.5, 128), (4.0, 224)
 """Nodes per reach of the planes and the largest number of nodes along an axis, of the two grids."""
 
 ITERATIONS = 30

@@ -11,12 +11,11 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from art_levelset.recon.clouds import Points, neighbours, thin
-from art_levelset.recon.quadrics import fit_surface
+from art_levelset.recon.quadrics import fit_surface, smallest_count
 
 MOST_PLANES = 60_000
 FINEST_SPACING = 0.006
 COARSEST_SPACING = 0.02
-NEIGHBOURS = 24
 BLENDED = 8
 
 
@@ -31,11 +30,13 @@ class Planes:
     :param centres: A point on each plane, (n, 3).
     :param normals: Unit normals, (n, 3), of arbitrary sign unless oriented.
     :param reach: The radius within which a plane stands for the surface.
+    :param error: The usual standard error of the planes' places.
     """
 
     centres: Points
     normals: Points
     reach: float
+    error: float = 0.0
 
     def __len__(self) -> int:
         return len(self.centres)
@@ -60,10 +61,11 @@ def fit_planes(cloud: Points) -> Planes:
     area = len(thin(cloud, COARSEST_SPACING)) * COARSEST_SPACING**2
     spacing = float(np.clip(np.sqrt(area / MOST_PLANES), FINEST_SPACING, COARSEST_SPACING))
     middles = thin(cloud, spacing)
-    reach = neighbours(cKDTree(cloud), middles, min(NEIGHBOURS, len(cloud)))[0][:, -1]
+    reach = neighbours(cKDTree(cloud), middles, smallest_count(cloud))[0][:, -1]
     dense = reach <= 3 * np.median(reach)
     fits = fit_surface(cloud, middles[dense])
-    return Planes(fits.centres, fits.normals, max(float(np.median(reach[dense])), 2 * spacing))
+    usual_reach, error = float(np.median(reach[dense])), float(np.median(fits.errors))
+    return Planes(fits.centres, fits.normals, max(usual_reach, 2 * spacing), error)
 
 
 class PlaneDistance:

@@ -25,8 +25,11 @@ from art_levelset.recon.clouds import Points, neighbours
 
 Floats = NDArray[np.float64]
 
-COUNTS = 24, 48, 96, 192
+COUNTS = 12, 24, 48, 96, 192
 """Sizes of the neighbourhoods that are tried."""
+
+FEW = 10_000
+"""Only in clouds of fewer points is the first of them tried: it is noisy, but 24 would be too much of a thin limb."""
 
 NOISE = 3.0
 GROWTH = 1.6
@@ -66,7 +69,7 @@ def fit_surface(cloud: Points, places: Points) -> LocalFits:
     :return: The fits, m of them.
     """
     tree = cKDTree(cloud)
-    counts = [count for count in COUNTS if count <= len(cloud)] or [len(cloud)]
+    counts = [count for count in COUNTS if smallest_count(cloud) <= count <= len(cloud)] or [len(cloud)]
     parts = []
     for some in np.array_split(places, len(places) // CHUNK + 1):
         reach, found = neighbours(tree, some, counts[-1])
@@ -74,6 +77,16 @@ def fit_surface(cloud: Points, places: Points) -> LocalFits:
         fits = [fit_quadrics(middles, cloud[found[:, :count]], reach[:, :count]) for count in counts]
         parts.append(_largest_faithful(middles, fits))
     return LocalFits(*(np.concatenate(column) for column in zip(*map(_columns, parts), strict=True)))
+
+
+def smallest_count(cloud: Points) -> int:
+    """
+    Size of the smallest neighbourhoods that are tried.
+
+    :param cloud: (n, 3).
+    :return: At most n.
+    """
+    return min(COUNTS[0] if len(cloud) < FEW else COUNTS[1], len(cloud))
 
 
 def fit_quadrics(places: Points, members: Points, reach: Floats) -> LocalFits:

@@ -41,6 +41,26 @@ def test_signs_of_the_given_normals_do_not_matter(shells: Planes, seed: int) -> 
     assert ((outward * turned.normals).sum(axis=1) > 0).mean() > 0.999
 
 
+def thin_ring(count: int) -> Points:
+    """A torus of radii 0.85 and 0.05 about the z-axis, with a noise of 0.004."""
+    generator = np.random.default_rng(0)
+    u, v = generator.uniform(0, 2 * np.pi, (2, count))
+    tube = 0.05 + 0.004 * generator.standard_normal(count)
+    ring = 0.85 + tube * np.cos(v)
+    return np.stack([ring * np.cos(u), ring * np.sin(u), tube * np.sin(v)], axis=1)
+
+
+def test_few_points_of_a_thin_limb() -> None:
+    planes, _ = orient(fit_planes(thin_ring(1000)), CPU)
+    around = np.linalg.norm(planes.centres[:, :2], axis=1, keepdims=True)
+    axis = 0.85 * np.pad(planes.centres[:, :2] / around, ((0, 0), (0, 1)))
+    outward = planes.centres - axis
+    assert ((outward * planes.normals).sum(axis=1) > 0).mean() > 0.98
+    errors = np.abs(np.linalg.norm(outward, axis=1) - 0.05)
+    assert np.median(errors) < 0.004
+    assert 0.5 < planes.error / np.median(errors) < 4
+
+
 def test_the_indicator_knows_inside_and_outside(shells: Planes) -> None:
     _, indicator = orient(shells, CPU)
     inside = torch.tensor([[-0.45, 0.0, 0.0], [-0.45, 0.3, 0.0], [0.6, 0.0, 0.0], [0.6, 0.0, 0.2]])
