@@ -13,7 +13,7 @@ from art_levelset.recon.planes import Planes
 NEIGHBOURS = 32
 """Number of points whose normals vote on the side of a plane."""
 
-FEWEST = 0.5
+FEWEST = 0.25
 """At least this part of the planes must have a clear vote."""
 
 

@@ -46,7 +46,7 @@ WIDEST = 2.0
 
 VOTERS = 3
 
-CLEAR = 0.3
+CLEAR = 0.5
 """A vote of at least this size decides on the side of a plane."""
 
 INWARDS = 0.1
