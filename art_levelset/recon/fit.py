@@ -22,7 +22,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,14 @@ from art_levelset.core.losses import reconstruction_loss
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import sample_network
 from art_levelset.recon.checkpoint import Checkpoint, described
-from art_levelset.recon.clouds import Points, check_cloud, unit_frame, without_strays
+from art_levelset.recon.clouds import check_cloud, unit_frame, without_strays
 from art_levelset.recon.network import GridNetwork
 from art_levelset.recon.normals import check_normals, votes_on_sides
-from art_levelset.recon.orientation import Indicator, orient
-from art_levelset.recon.planes import PlaneDistance, Planes, fit_planes
-from art_levelset.recon.progress import Budget, FitProgress, Gauge
+from art_levelset.recon.orientation import orient
+from art_levelset.recon.planes import fit_planes
+from art_levelset.recon.progress import Budget, FitProgress
 from art_levelset.recon.reconstruction import Reconstruction
+from art_levelset.recon.samples import WALL, Samples, joined
 
 logger = logging.getLogger(__name__)
 
@@ -56,13 +56,6 @@ FEWEST_STEPS = 100
 REPORTED = 20
 """Number of steps between two reports of the progress."""
 
-WALL = 1.1
-"""Samples are drawn from [-WALL, WALL]^3 of the unit frame and kept in it."""
-
-FAR = 0.1
-"""Standard deviation, in the unit frame, of the jitter of the samples far from the surface; the reach of the planes is
-that of the near ones."""
-
 LAMBDA = 1.0
 VOTE_WEIGHT = 3.0
 CERTAINTY = 0.15
@@ -73,9 +66,6 @@ SMOOTHNESS = 1e-4, 600.0
 
 EIKONAL_REACH = 0.01
 """Half of the distance, in the unit frame, over which the slope of F is taken."""
-
-STOCK = 1 << 16
-"""Number of points near the surface, and of points anywhere, that are drawn once for all steps."""
 
 FLATTEST = 0.1
 """Samples with |D_xF| below this do not count: p(theta) moves arbitrarily fast there."""
@@ -167,7 +157,7 @@ def reconstruct(
         votes = votes_on_sides(planes, frame.to_unit(np.asarray(points, dtype=np.float64)), directions)
     planes, indicator = orient(planes, place, votes)
     logger.info("%d points, %d local planes of reach %.4f", len(cloud), len(planes), planes.reach)
-    samples = _Samples(cloud, planes, indicator, batch_size // 4, generator, place)
+    samples = Samples(cloud, planes, indicator, batch_size // 4, generator, place)
     fit = _Fit(network, samples, learning_rate, eikonal, budget)
     if state is not None:
         fit.load_state_dict(state)
@@ -187,7 +177,7 @@ class _Fit:
     """
 
     def __init__(
-        self, network: nn.Module, samples: _Samples, learning_rate: float, eikonal: float, budget: Budget
+        self, network: nn.Module, samples: Samples, learning_rate: float, eikonal: float, budget: Budget
     ) -> None:
         self.network, self.samples, self.budget = network, samples, budget
         self.learning_rate, self.eikonal = learning_rate, eikonal
@@ -258,95 +248,14 @@ class _Fit:
         self.budget.load_state_dict(state["budget"])
 
 
-@dataclass(frozen=True, eq=False)
-class _Space:
-    """Points, (n, 3), the distances and indices of their nearest planes, (n, k), and chi - 1/2 at them, (n,)."""
-
-    points: Tensor
-    reach: Tensor
-    found: Tensor
-    inside: Tensor
-
-    def __getitem__(self, rows: Tensor) -> _Space:
-        return _Space(self.points[rows], self.reach[rows], self.found[rows], self.inside[rows])
-
-
-class _Samples:
-    """
-    Random points for the steps: a quarter each of the cloud, around the surface, near it, and everywhere.
-
-    Points that do not move with theta are drawn, with their nearest planes, from a stock made once.
-    """
-
-    def __init__(
-        self,
-        cloud: Points,
-        planes: Planes,
-        indicator: Indicator,
-        quarter: int,
-        generator: torch.Generator,
-        device: torch.device,
-    ) -> None:
-        self.error = planes.error
-        self.distance = PlaneDistance(planes, device)
-        self.indicator = indicator
-        self.quarter = quarter
-        self.generator = generator
-        self._cloud = torch.as_tensor(cloud, dtype=torch.float32, device=device)
-        near = self._jittered(STOCK, planes.reach)
-        far = self._jittered(STOCK // 2, FAR)
-        anywhere = WALL * (2 * torch.rand(STOCK // 2, 3, generator=generator) - 1)
-        self._near = self.locate(near.clamp(-WALL, WALL))
-        self._far = self.locate(torch.cat([far, anywhere.to(device)]).clamp(-WALL, WALL))
-
-    def locate(self, points: Tensor) -> _Space:
-        """What belongs to some points."""
-        return _Space(points, *self.distance.neighbours(points), self.indicator(points) - 0.5)
-
-    def of_cloud(self) -> Tensor:
-        """Points of the cloud, (n, 3)."""
-        return self._cloud[self._rows(self._cloud)]
-
-    def around_surface(self) -> Tensor:
-        """Where the projection to the zero level set starts, (n, 3)."""
-        return self._jittered(self.quarter, self.distance.reach)
-
-    def elsewhere(self) -> _Space:
-        """Samples of the other level sets: 2 n."""
-        parts = [stock[self._rows(stock.points)] for stock in (self._near, self._far)]
-        return _joined(*parts)
-
-    def gauge(self, field: Field) -> Gauge:
-        """What measures the distance between F's zero level set and the cloud: places far and near are projected."""
-        return Gauge(field, self._cloud, self._far.points, self.distance, (-WALL, WALL))
-
-    def _rows(self, points: Tensor) -> Tensor:
-        return torch.randint(len(points), (self.quarter,), generator=self.generator).to(points.device)
-
-    def _jittered(self, count: int, deviation: float) -> Tensor:
-        centres = self.distance.centres
-        rows = torch.randint(len(centres), (count,), generator=self.generator)
-        jitter = deviation * torch.randn(count, 3, generator=self.generator)
-        return centres[rows.to(centres.device)] + jitter.to(centres.device)
-
-
-def _joined(one: _Space, other: _Space) -> _Space:
-    return _Space(
-        torch.cat([one.points, other.points]),
-        torch.cat([one.reach, other.reach]),
-        torch.cat([one.found, other.found]),
-        torch.cat([one.inside, other.inside]),
-    )
-
-
-def _loss(field: Field, samples: _Samples, eikonal: float) -> Tensor:
+def _loss(field: Field, samples: Samples, eikonal: float) -> Tensor:
     """The loss of this module on one batch of samples."""
     box = (-WALL, WALL)
     on_zero = project(field, samples.around_surface(), max_iter=1, tol=1e-4, box=box)
     drawn = samples.elsewhere()
     elsewhere = project(field, drawn.points, max_iter=0)
     split = len(on_zero.points)
-    space = _joined(samples.locate(on_zero.points), drawn)
+    space = joined(samples.locate(on_zero.points), drawn)
     jacobians = torch.cat([on_zero.jacobians, elsewhere.jacobians])
     levels = torch.cat([on_zero.values, elsewhere.values]).squeeze(1)
     gradients = jacobians.squeeze(1)
