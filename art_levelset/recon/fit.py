@@ -61,7 +61,7 @@ VOTE_WEIGHT = 3.0
 CERTAINTY = 0.15
 """A point's side is beyond doubt where |chi - 1/2| exceeds this and the data are further away than planes reach."""
 
-SMOOTHNESS = 1e-4, 600.0
+SMOOTHNESS = 1e-4, 300.0
 """Weight of the grids' Dirichlet energy: for exact planes, and by the squared error of the planes (unit frame)."""
 
 EIKONAL_REACH = 0.01
