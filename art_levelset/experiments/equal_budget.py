@@ -177,6 +177,7 @@ def rows(data: str) -> dict[str, Fit]:
         "level sets, eq. 12 with rho, tracked": _loop(partial(level_sets, distance="rho", tracked=True, max_iter=2)),
         "level sets, eq. 12 with L_p": _loop(partial(level_sets, distance="lp")),
         "level sets, eq. 12, soft": _loop(partial(level_sets, distance="lp", boundary="soft")),
+        "level sets, 1 step": _loop(partial(level_sets, max_iter=1)),
         "level sets, 2 steps": _loop(partial(level_sets, max_iter=2)),
         "level sets, no farther": _loop(partial(level_sets, eps=eps)),
         "level sets, averaged": _loop(partial(level_sets, ema_decay=0.998)),

@@ -61,6 +61,12 @@ from art_levelset.trainers.tracking import Offsets
 _LEAST_SPEED = 1e-3
 """The least |D_xF|_q of the linearised distance: the authors' bound on the gradient norm in their sample network."""
 
+TRACKED_STEPS = 3
+"""Of a search that goes on where the last one ended. With one step more epochs fit into the same time, and PGD sees
+nothing wrong with them, but Square finds examples that the searches miss."""
+
+UNTRACKED_STEPS = 10
+
 _BOUNDARIES = {"hard": margin, "soft": soft_margin}
 
 _VALIDATION_STEPS = 20
@@ -120,8 +126,8 @@ class LevelSetMarginTrainer(LoopTrainer):
         :param eps_step: The length of a search step, > 0; None for eps / 3 with tracked searches and 2.5 eps / max_iter
                otherwise.
         :param eps_step_incorrect: That for wrongly classified samples; None for the same part of their eps.
-        :param max_iter: The largest number of search steps a sample, >= 1; None for 1 with tracked searches and 10
-               otherwise. With distances, a sample stops when it has crossed.
+        :param max_iter: The largest number of search steps a sample, >= 1; None for 3 with tracked searches and
+               10 otherwise. With distances, a sample stops when it has crossed.
         :param tracked: Whether a search begins where the sample's last one ended rather than at random; None for yes
                with "logit". It needs samples that stay the same: without an order (generators) or with augmentation,
                searches begin at random.
@@ -271,7 +277,7 @@ class LevelSetMarginTrainer(LoopTrainer):
     def _max_iter(self) -> int:
         if self.max_iter is not None:
             return self.max_iter
-        return 1 if self._offsets is not None else 10
+        return TRACKED_STEPS if self._offsets is not None else UNTRACKED_STEPS
 
     def _start(self, x: Tensor, rows: Tensor | None, eps: Tensor) -> Tensor:
         offsets = self._drawn(lambda count: self._random_offsets(x, count))
