@@ -134,9 +134,9 @@ PRESETS: Mapping[str, Preset] = {
         milestones=(40, 100, 140),
         augmentation=crop_and_flip,
     ),
-    "mnist": Preset(data="mnist", architecture="convnet4a", options={"eps": 0.4}, learning_rate=5e-3, nb_epochs=20),
+    "mnist": Preset(data="mnist", architecture="convnet4a", options={"eps": 0.4}, learning_rate=5e-3, nb_epochs=12),
     "fashion_mnist": Preset(
-        data="fashion_mnist", architecture="convnet4a", options={"eps": 4 / 30}, learning_rate=5e-3, nb_epochs=20
+        data="fashion_mnist", architecture="convnet4a", options={"eps": 4 / 30}, learning_rate=5e-3, nb_epochs=12
     ),
     "cifar10": Preset(
         data="cifar10",
