@@ -39,7 +39,8 @@ from art_levelset.adapters.inputs import check_seed
 from art_levelset.core.statistics import Statistics, batch_statistics, normalising
 from art_levelset.trainers._arrays import check_inputs, integer_labels
 from art_levelset.trainers._batches import ArrayBatches, Batch, Batches, GeneratedBatches
-from art_levelset.trainers._options import Augmentation, Data, Options
+from art_levelset.trainers._figures import Means, plain
+from art_levelset.trainers._options import Augmentation, Data, Options, augmented
 from art_levelset.trainers._state import Training
 from art_levelset.trainers._validation import validate
 from art_levelset.trainers.averaging import ExponentialAverage, check_decay
@@ -313,7 +314,7 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
                         self.history.append(figures)
                         calls = [partial(callback.on_epoch_end, self, figures) for callback in callbacks]
                         stopped = self._world.any(_asked(calls))
-                        figures.update({name: _number(value) for name, value in figures.items()})
+                        figures.update({name: plain(value) for name, value in figures.items()})
                     if checkpoints is not None:
                         checkpoints.write(training.state(first, stopped), len(self.history))
                     logger.info("epoch %d: %s", len(self.history), figures)
@@ -329,8 +330,7 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
     ) -> dict[str, float]:
         epoch, nb_batches = len(self.history), batches.nb_batches
         learning_rate = float(self.classifier.optimizer.param_groups[0]["lr"])
-        started, count, without_gradient = time.perf_counter(), 0, 0
-        sums: dict[str, tuple[float, int]] = {}  # of each figure, with the samples that had it
+        started, without_gradient, means = time.perf_counter(), 0, Means()
         for number, batch in enumerate(batches.epoch(self.seed, epoch)):
             done = epoch + number / nb_batches
             self.progress = Progress(epoch, done, (done - first) / options.nb_epochs)
@@ -340,24 +340,21 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
             x, y, rows = self._share(batch, options.augmentation)
             stepped, figures = self._step(x, y, rows)
             without_gradient += not stepped
-            for key, value in {"loss": 0.0, **figures}.items():
-                total, samples = sums.get(key, (0.0, 0))
-                sums[key] = total + value * len(x), samples + len(x)
-            count += len(x)
-            bar.set_postfix(self._postfix(_means(sums)), refresh=False)
+            means.add({"loss": 0.0, **figures}, len(x))
+            bar.set_postfix(self._postfix(means()), refresh=False)
             bar.update()
         self._end_epoch()
         self.progress = Progress(epoch + 1, epoch + 1, (epoch + 1 - first) / options.nb_epochs)
-        means = self._world.mean(_means(sums), count)
-        if without_gradient == nb_batches and means["accuracy"] < 1.0 and not self._warned:
+        found = self._world.mean(means(), means.samples)
+        if without_gradient == nb_batches and found["accuracy"] < 1.0 and not self._warned:
             self._warned = True
             logger.warning(
                 "%s: no sample of a whole epoch had a gradient at an accuracy of %.1f%%: the network is constant "
                 "around the data and training it further changes nothing",
                 type(self).__name__,
-                100 * means["accuracy"],
+                100 * found["accuracy"],
             )
-        return {"epoch": epoch + 1, "learning_rate": learning_rate, **means, "seconds": time.perf_counter() - started}
+        return {"epoch": epoch + 1, "learning_rate": learning_rate, **found, "seconds": time.perf_counter() - started}
 
     def _share(self, batch: Batch, augmentation: Augmentation | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """This process's part of a batch, on the device. The whole batch is augmented: so it does not depend on it."""
@@ -368,11 +365,7 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
             x = torch.tensor(batch.x[share], dtype=torch.float32, device=device)
         else:
             inputs = torch.tensor(batch.x, dtype=torch.float32, device=device)
-            x = augmentation(inputs, self._randomness)
-            if not isinstance(x, Tensor) or x.shape != inputs.shape:
-                got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-                raise ValueError(f"augmentation must return a tensor of shape {tuple(inputs.shape)}, got {got}")
-            x = x[share]
+            x = augmented(inputs, augmentation, self._randomness)[share]
         y = torch.tensor(batch.y[share], device=device)
         return x, y, None if batch.rows is None else torch.tensor(batch.rows[share], device=device)
 
@@ -452,15 +445,6 @@ def _asked(calls: Sequence[Callable[[], None]]) -> bool:
         except StopTraining:
             stop = True
     return stop
-
-
-def _number(value: Any) -> float:
-    """A figure as a plain number, whatever a callback has measured it with."""
-    return value if type(value) in (int, float) else float(value)
-
-
-def _means(sums: Mapping[str, tuple[float, int]]) -> dict[str, float]:
-    return {key: total / max(samples, 1) for key, (total, samples) in sums.items()}
 
 
 def _step_seed(seed: int, epoch: int, number: int) -> int:

@@ -22,6 +22,23 @@ Augmentation: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
 Data: TypeAlias = "tuple[NDArray[Any], NDArray[Any]]"
 
 
+def augmented(x: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """
+    Apply an augmentation, and check what it returns.
+
+    :param x: Raw inputs, (batch, ...).
+    :param augmentation: The augmentation.
+    :param generator: Its source of randomness.
+    :return: A tensor of the same shape.
+    :raises ValueError: If it returns anything else.
+    """
+    changed = augmentation(x, generator)
+    if not isinstance(changed, Tensor) or changed.shape != x.shape:
+        got = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+        raise ValueError(f"augmentation must return a tensor of shape {tuple(x.shape)}, got {got}")
+    return changed
+
+
 @dataclass(frozen=True)
 class Options:
     """The arguments of `fit` by their names there."""
