@@ -6,7 +6,8 @@ import contextlib
 import copy
 import io
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,8 @@ def contenders(
     grown: bool = False,
 ) -> dict[str, Contender]:
     """
-    The contenders, those of this package first, each with Adam at a learning rate of 0.001; but our default ("level
-    sets", "level sets, bf16") has the schedule of its preset for MNIST.
+    The contenders, those of this package first, each with Adam at a learning rate of 0.001; but our default, however
+    it is executed, has the schedule of its preset for MNIST.
 
     :param model: The network, of images in [0, 1]; each gets a copy of it.
     :param input_shape: The shape of one image.
@@ -89,10 +90,18 @@ def contenders(
         return AdversarialTrainerTRADESPyTorch(own, search, beta=6.0)
 
     fast = Execution(bf16=True, channels_last=True)
+    executions = {
+        "level sets": Execution(),
+        "level sets, channels last": Execution(channels_last=True),
+        "level sets, bf16": fast,
+        "level sets, bf16, compiled": replace(fast, compile=True),
+    }
     start: dict[str, Any] = {"warmup": 0.0, "burn_in": 0.0} if grown else {}
     makers: dict[str, Callable[[PyTorchClassifier], Any]] = {
-        "level sets": lambda own: LevelSetMarginTrainer(own, eps, **start),
-        "level sets, bf16": lambda own: LevelSetMarginTrainer(own, eps, execution=fast, **start),
+        **{
+            name: partial(LevelSetMarginTrainer, eps=eps, execution=execution, **start)
+            for name, execution in executions.items()
+        },
         "level sets, steps": lambda own: LevelSetMarginTrainer(own, eps, max_iter=steps, **start),
         "level sets, steps, bf16": lambda own: LevelSetMarginTrainer(own, eps, max_iter=steps, execution=fast, **start),
         "level sets, paper": lambda own: LevelSetMarginTrainer(own, **paper),
@@ -118,6 +127,6 @@ def contenders(
             device_type="cpu",
         )
         _, schedule = PRESETS["mnist"].schedule(optimizer)
-        options = {"callbacks": schedule} if name in ("level sets", "level sets, bf16") else {}
+        options = {"callbacks": schedule} if name in executions else {}
         found[name] = Contender(network, optimizer, make(classifier), options)
     return found

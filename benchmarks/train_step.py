@@ -10,7 +10,8 @@ Timed is `fit` on a few batches, the whole of it: search, loss, gradient, optimi
 a sign change depends on the weights, so it starts from given ones: those after a few steps without defence, and robust
 ones, of --weights or of a short adversarial training. The contenders search with --steps steps, but for our default
 ("level sets"), which goes on from the last epoch's points with three, and for the authors' procedure and our trainer
-with the paper's settings, which make 40. "bf16" stands for bfloat16 and channels_last, which the others do not have.
+with the paper's settings, which make 40. "bf16" stands for bfloat16 and channels_last, which the others do not have;
+"compiled" for torch.compile as well.
 
 Without --data the images are scikit-learn's digits, enlarged to 28 x 28, and the radius is 0.15. The peak is that of
 the best of several large float32 matrix products, in operations a CPU second.
@@ -37,6 +38,7 @@ from art_levelset.models import CLASSIFIERS, load_weights
 EPOCH = 60_000
 LEVEL_SETS = ("level sets", "level sets, bf16", "level sets, steps", "level sets, steps, bf16")
 PAIRS = [
+    *((f"level sets, {how}", "level sets") for how in ("channels last", "bf16", "bf16, compiled")),
     *((ours, "authors") for ours in ("level sets", "level sets, bf16", "level sets, paper")),
     *((ours, f"ART {name}") for ours in LEVEL_SETS for name in ("Madry", "TRADES")),
     *((name, f"ART {name}") for name in ("Madry", "TRADES")),
@@ -99,6 +101,8 @@ def print_table(found: Mapping[str, list[Seconds]], operations: Mapping[str, int
     """The ratios of the pairs, and of each contender the seconds of an epoch and what it computes."""
     print(f"{'time of / time of':40} {'wall: min':>10} {'median':>7} {'max':>7} {'CPU: median':>12}")
     for ours, theirs in PAIRS:
+        if not {ours, theirs} <= set(found):
+            continue
         wall, cpu = (
             [getattr(b, clock) / getattr(a, clock) for a, b in zip(found[ours], found[theirs], strict=True)]
             for clock in ("wall", "cpu")
@@ -124,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--trainers", nargs="+", metavar="NAME", help="only these; default: all")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -131,12 +136,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     images, classes = training_images(args.data)
     shape, eps = images[0].shape[1:], 0.15 if args.data is None else 0.3
     model = CLASSIFIERS[args.arch](nb_classes=classes, input_shape=shape)
-    found = contenders(model, shape, classes, eps, args.steps, grown=True)
+    found = contenders(model, shape, classes, eps, args.steps, args.trainers, grown=True)
+    madry = contenders(model, shape, classes, eps, args.steps, ["Madry"], grown=True)["Madry"]
     x, y = (part[: args.samples] for part in images)
     peak = matmul_peak()
     print(f"{machine()}; matrix product {peak / 1e9:.1f} GFLOP a CPU second")
     print(f"{args.arch}, {len(x)} samples in batches of {args.batch_size}, eps {eps}, {args.steps} steps")
-    for name, weights in weights_to_time(model, found["Madry"], images, args.weights).items():
+    for name, weights in weights_to_time(model, madry, images, args.weights).items():
         model.load_state_dict(weights)
         points, labels = torch.from_numpy(x), torch.from_numpy(y)
         left = accuracy(model, pgd(model, points, labels, eps=eps, max_iter=20), labels)
