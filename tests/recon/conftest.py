@@ -4,17 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from art_levelset.recon import Reconstruction, reconstruct
+from art_levelset.recon import GridNetwork, Reconstruction, fit, reconstruct
 from art_levelset.recon.clouds import Points
+from art_levelset.recon.planes import Planes
 
 
 def sphere_cloud(count: int) -> Points:
     directions: Points = np.random.default_rng(0).standard_normal((count, 3))
     return directions / np.linalg.norm(directions, axis=1, keepdims=True)
+
+
+@pytest.fixture(autouse=True)
+def _prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planes of a cloud and their orientation, which take seconds, are computed once for all tests."""
+    for name in ("fit_planes", "orient"):
+        monkeypatch.setattr(fit, name, remembered(getattr(fit, name)))
+
+
+_PREPARED: dict[tuple[str | bytes, ...], Any] = {}
+
+
+def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: object) -> Any:
+        key = (function.__name__, *map(contents, arguments))
+        if key not in _PREPARED:
+            _PREPARED[key] = function(*arguments)
+        return _PREPARED[key]
+
+    return call
+
+
+def contents(argument: object) -> str | bytes:
+    if isinstance(argument, Planes):
+        return argument.centres.tobytes() + argument.normals.tobytes()
+    return argument.tobytes() if isinstance(argument, np.ndarray) else str(argument)
+
+
+def medium() -> GridNetwork:
+    """Fits surfaces without detail in half of the time of the default one."""
+    return GridNetwork((16, 32, 64), (4, 4, 4), generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture
@@ -66,16 +100,17 @@ def few_points() -> Points:
 def sphere(far_away: Points, sphere_points: Points) -> Reconstruction:
     """A sphere of radius 5 far away, from points with 1% noise."""
     radii = 5 * (1 + 0.01 * np.random.default_rng(1).standard_normal((len(sphere_points), 1)))
-    return reconstruct(sphere_points * radii + far_away, steps=150, batch_size=2048, verbose=False)
+    points = sphere_points * radii + far_away
+    return reconstruct(points, network=medium(), steps=120, batch_size=1024, verbose=False)
 
 
 @pytest.fixture(scope="session")
 def torus() -> Reconstruction:
-    """The torus of radii 1 and 0.35 about the z-axis, from 4,000 points."""
+    """The torus of radii 1 and 0.35 about the z-axis, from 2,000 points."""
     generator = np.random.default_rng(0)
-    u, v = generator.uniform(0, 2 * np.pi, (2, 20_000))
-    uniform = generator.random(20_000) < (1 + 0.35 * np.cos(v)) / 1.35
-    u, v = u[uniform][:4000], v[uniform][:4000]
+    u, v = generator.uniform(0, 2 * np.pi, (2, 10_000))
+    uniform = generator.random(10_000) < (1 + 0.35 * np.cos(v)) / 1.35
+    u, v = u[uniform][:2000], v[uniform][:2000]
     ring = 1 + 0.35 * np.cos(v)
     points = np.stack([ring * np.cos(u), ring * np.sin(u), 0.35 * np.sin(v)], axis=1)
-    return reconstruct(points, steps=150, batch_size=2048, verbose=False)
+    return reconstruct(points, network=medium(), steps=150, batch_size=1024, verbose=False)

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import combinations
+
 import numpy as np
 import pytest
 import trimesh
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from art_levelset.recon import parts
 from art_levelset.recon.clouds import Points
 from art_levelset.recon.extract import zero_set
-from art_levelset.recon.parts import supported_parts
+from art_levelset.recon.parts import connected_parts, short_edges, supported_parts
 
 LOW, HIGH = np.array([-1.0, -1.2, -0.9]), np.array([1.1, 1.0, 1.3])
 
@@ -40,9 +46,50 @@ def test_a_bad_slope(slope: float) -> None:
 
 
 def test_parts_without_data_are_told_from_the_others() -> None:
-    parts = [trimesh.creation.icosphere(subdivisions=1, radius=r).apply_translation([x, 0, 0]) for r, x in
+    balls = [trimesh.creation.icosphere(subdivisions=1, radius=r).apply_translation([x, 0, 0]) for r, x in
              ((1.0, 0.0), (0.1, 0.0), (0.5, 5.0))]  # fmt: skip
-    mesh = trimesh.util.concatenate(parts)
-    data = np.concatenate([parts[0].vertices, parts[2].vertices[:10]])
+    mesh = trimesh.util.concatenate(balls)
+    data = np.concatenate([balls[0].vertices, balls[2].vertices[:10]])
     kept = supported_parts(np.asarray(mesh.vertices), np.asarray(mesh.faces), data, 0.05)
     assert kept.tolist() == [True] * 80 + [False] * 80 + [True] * 80
+
+
+triangles = st.lists(st.permutations(range(12)).map(lambda corners: corners[:3]), max_size=12).map(
+    lambda rows: np.array(rows, dtype=np.int64).reshape(-1, 3)
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_triangles_at_a_time() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "CHUNK", 3)
+        yield
+
+
+@given(triangles)
+def test_connected_parts_are_those_that_corners_join(faces: NDArray[np.int64]) -> None:
+    groups: list[set[int]] = []
+    for face in faces.tolist():
+        touching = [group for group in groups if group & set(face)]
+        groups = [group for group in groups if group not in touching] + [set(face).union(*touching)]
+    groups.sort(key=min)
+    count, part = connected_parts(faces)
+    assert count == len(groups)
+    assert part.tolist() == [next(i for i, group in enumerate(groups) if face[0] in group) for face in faces.tolist()]
+
+
+@given(triangles, st.floats(0, 2))
+def test_short_edges_are_shorter(faces: NDArray[np.int64], shortest: float) -> None:
+    places = np.random.default_rng(0).random((12, 3))
+    edges = [edge for face in faces.tolist() for edge in combinations(face, 2)]
+    expected = [(i, j) for i, j in edges if np.linalg.norm(places[i] - places[j]) < shortest]
+    assert sorted(map(tuple, short_edges(places, faces, shortest).tolist())) == sorted(expected)
+
+
+def test_a_mesh_does_not_depend_on_how_many_triangles_are_looked_at_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    vertices, faces = zero_set(torus, LOW, HIGH, 33, verbose=False)
+    by_three = parts.without_short_edges(vertices, faces, 0.01)
+    monkeypatch.setattr(parts, "CHUNK", len(faces))
+    at_once = parts.without_short_edges(vertices, faces, 0.01)
+    assert 0 < len(at_once) < len(faces)
+    np.testing.assert_array_equal(by_three, at_once)

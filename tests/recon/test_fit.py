@@ -41,23 +41,6 @@ def quick(points: Points, **options: Any) -> Reconstruction:
     return reconstruct(points, **{"network": small(), "batch_size": 64, "verbose": False} | options)
 
 
-@pytest.fixture(autouse=True)
-def _prepared_once(monkeypatch: pytest.MonkeyPatch, few_points: Points) -> None:
-    """The planes and the indicator of a cloud, which take seconds, are computed once for all tests."""
-    real = fit.orient
-
-    def orient(planes: Any, device: torch.device, votes: None) -> Any:
-        key = planes.centres.tobytes()
-        if key not in _ORIENTED:
-            _ORIENTED[key] = real(planes, device)
-        return _ORIENTED[key]
-
-    monkeypatch.setattr(fit, "orient", orient)
-
-
-_ORIENTED: dict[bytes, Any] = {}
-
-
 def test_steps_and_seconds_that_are_spent(clock: Clock) -> None:
     budget = Budget(10, None)
     budget.begin()

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 import trimesh
 
 from art_levelset.models import fc_2
-from art_levelset.recon import Reconstruction, checkpoint, demo_scan_path
+from art_levelset.recon import Reconstruction, checkpoint, demo_scan_path, reconstruct
 from art_levelset.recon import __main__ as recon
 from art_levelset.recon.__main__ import main
 from art_levelset.recon.clouds import Points
@@ -23,6 +24,12 @@ QUICK = ["--steps", "40", "--resolution", "32", "--quiet"]
 
 
 OneError = Callable[[Callable[[list[str]], int], list[str]], str]
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sphere does not need many samples a step."""
+    monkeypatch.setitem(PRESETS, "default", partial(reconstruct, batch_size=256))
 
 
 def test_a_scan_becomes_a_mesh(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from art_levelset.recon.clouds import Points
-from art_levelset.recon.orientation import orient
+from art_levelset.recon.orientation import Indicator, orient
 from art_levelset.recon.planes import PlaneDistance, Planes, fit_planes
 
 CPU = torch.device("cpu")
@@ -15,11 +15,17 @@ CPU = torch.device("cpu")
 def shells() -> Planes:
     """Two solids of different size beside each other, a quarter of the first unseen."""
     generator = np.random.default_rng(0)
-    directions = generator.standard_normal((6000, 3))
+    directions = generator.standard_normal((2400, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    large = 0.5 * directions[:4000] + [-0.45, 0, 0]
+    large = 0.5 * directions[:1600] + [-0.45, 0, 0]
     large = large[large[:, 2] > -0.25]
-    return fit_planes(np.concatenate([large, 0.3 * directions[4000:] + [0.6, 0, 0]]))
+    return fit_planes(np.concatenate([large, 0.3 * directions[1600:] + [0.6, 0, 0]]))
+
+
+@pytest.fixture(scope="module", params=[0, 1])
+def turned(shells: Planes, request: pytest.FixtureRequest) -> tuple[Planes, Indicator]:
+    """What is made of them if their normals point to either side at random."""
+    return orient(shells.flipped(np.random.default_rng(request.param).random(len(shells)) < 0.5), CPU)
 
 
 def centre_of_own_solid(places: Points) -> Points:
@@ -33,12 +39,10 @@ def test_planes_are_tangent(shells: Planes) -> None:
     np.testing.assert_allclose(np.minimum(np.abs(radii - 0.5), np.abs(radii - 0.3)), 0, atol=0.02)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_signs_of_the_given_normals_do_not_matter(shells: Planes, seed: int) -> None:
-    shuffled = shells.flipped(np.random.default_rng(seed).random(len(shells)) < 0.5)
-    turned, _ = orient(shuffled, CPU)
-    outward = shells.centres - centre_of_own_solid(shells.centres)
-    assert ((outward * turned.normals).sum(axis=1) > 0).mean() > 0.999
+def test_signs_of_the_given_normals_do_not_matter(turned: tuple[Planes, Indicator]) -> None:
+    planes, _ = turned
+    outward = planes.centres - centre_of_own_solid(planes.centres)
+    assert ((outward * planes.normals).sum(axis=1) > 0).mean() > 0.999
 
 
 def thin_ring(count: int) -> Points:
@@ -61,13 +65,13 @@ def test_few_points_of_a_thin_limb() -> None:
     assert 0.5 < planes.error / np.median(errors) < 4
 
 
-def test_the_indicator_knows_inside_and_outside(shells: Planes) -> None:
-    _, indicator = orient(shells, CPU)
+def test_the_indicator_knows_inside_and_outside(turned: tuple[Planes, Indicator]) -> None:
+    planes, indicator = turned
     inside = torch.tensor([[-0.45, 0.0, 0.0], [-0.45, 0.3, 0.0], [0.6, 0.0, 0.0], [0.6, 0.0, 0.2]])
     outside = torch.tensor([[0.15, 0.0, 0.6], [-0.45, 0.0, 0.7], [0.0, 1.0, -1.0], [1.0, 0.4, 0.0], [0.17, 0, 0]])
     assert (indicator(inside) > 0.75).all()
     assert (indicator(outside) < 0.25).all()
-    assert indicator(torch.tensor(shells.centres, dtype=torch.float32)).median() == pytest.approx(0.5, abs=0.05)
+    assert indicator(torch.tensor(planes.centres, dtype=torch.float32)).median() == pytest.approx(0.5, abs=0.05)
 
 
 def test_distance_to_planes_and_to_points() -> None:
