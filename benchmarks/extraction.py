@@ -7,7 +7,8 @@ The functions are a network of the reconstruction (the sphere that it starts as:
 weights) and a torus, which costs next to nothing, so that only the bookkeeping is compared. The two ways alternate in
 one process, on one thread, and CPU seconds are counted.
 The full grid is evaluated in chunks as large as the bricks' and meshed by one call of scikit-image. The peak memory is
-that of a child process that does nothing else, its libraries included.
+that of a child process that does nothing else, its libraries included; also of `Reconstruction.mesh` as a whole, whose
+vertices are moved onto the network's zero set.
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ from numpy.typing import NDArray
 from skimage.measure import marching_cubes
 
 from art_levelset.recon.bricks import CHUNK, Function
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.clouds import Frame, Points
 from art_levelset.recon.extract import zero_set
 from art_levelset.recon.network import GridNetwork
+from art_levelset.recon.planes import Planes
+from art_levelset.recon.reconstruction import Reconstruction
 
 LOW, HIGH = np.full(3, -1.0), np.full(3, 1.0)
+
+WHOLE = "whole mesh"
 
 
 def torus(points: Points) -> NDArray[np.float32]:
@@ -64,6 +69,20 @@ def by_bricks(function: Function, resolution: int) -> int:
     :return: The number of triangles.
     """
     return len(zero_set(function, LOW, HIGH, resolution, verbose=False)[1])
+
+
+def whole_mesh(resolution: int) -> int:
+    """
+    Make the mesh of a reconstruction that is the network as it starts, with points of a sphere for a cloud.
+
+    :param resolution: Cells along each axis.
+    :return: The number of triangles.
+    """
+    directions = np.random.default_rng(0).standard_normal((50_000, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    module = GridNetwork(generator=torch.Generator().manual_seed(0))
+    reconstruction = Reconstruction(module, Frame(np.zeros(3), 1.0), Planes(0.7 * directions, directions, 0.01))
+    return len(reconstruction.mesh(resolution).faces)
 
 
 def on_the_full_grid(function: Function, resolution: int) -> int:
@@ -122,7 +141,7 @@ def peak(name: str, resolution: int) -> str:
     """
     Measure a child process that meshes by bricks.
 
-    :param name: The function.
+    :param name: The function, or :data:`WHOLE`.
     :param resolution: Cells along each axis.
     :return: A line of text.
     """
@@ -134,11 +153,13 @@ def child(name: str, resolution: int) -> None:
     """
     What the child process does.
 
-    :param name: The function.
+    :param name: The function, or :data:`WHOLE`.
     :param resolution: Cells along each axis.
     """
     before = peak_memory()
-    seconds, count = cpu_seconds(lambda: by_bricks(FUNCTIONS[name](), resolution))
+    seconds, count = cpu_seconds(
+        lambda: whole_mesh(resolution) if name == WHOLE else by_bricks(FUNCTIONS[name](), resolution)
+    )
     print(
         f"{name} at {resolution}: {count:,} triangles, {seconds:.1f} CPU s, "
         f"peak {peak_memory():.2f} GB ({before:.2f} GB after the imports)"
@@ -173,7 +194,7 @@ def main() -> None:
     for name in arguments.functions:
         for resolution in arguments.resolutions:
             print(compare(name, resolution, arguments.rounds), flush=True)
-    for name in arguments.functions if arguments.largest else ():
+    for name in (*arguments.functions, WHOLE) if arguments.largest else ():
         print(peak(name, arguments.largest), flush=True)
 
 

@@ -56,7 +56,9 @@ class Frame:
         :param points: (n, 3) in the unit frame.
         :return: (n, 3), float64.
         """
-        return np.asarray(points, dtype=np.float64) * self.scale + self.centre
+        places = np.asarray(points, dtype=np.float64) * self.scale
+        places += self.centre
+        return places
 
 
 def check_cloud(points: object) -> Points:

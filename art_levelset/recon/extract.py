@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from art_levelset.recon.bricks import SIDE, Brick, Function, Grid, Integers, Values, crossed_bricks
 from art_levelset.recon.clouds import Points
+from art_levelset.recon.parts import Faces
 
 COARSEST = 8
 """The smallest resolution."""
@@ -39,7 +39,7 @@ class Piece(NamedTuple):
 
     keys: Integers
     local: Values
-    faces: NDArray[np.int32]
+    faces: Faces
     origin: Integers
 
 
@@ -51,7 +51,7 @@ def zero_set(
     *,
     slope: float = STEEPEST,
     verbose: bool = True,
-) -> tuple[Points, Integers]:
+) -> tuple[Points, Faces]:
     """
     The zero level set of a function, as triangles that are oriented towards its positive side.
 
@@ -83,11 +83,11 @@ def zero_set(
     return _welded([_brick_mesh(bricks.pop(), grid, tiny) for _ in range(len(bricks))], grid)
 
 
-def _welded(pieces: list[Piece], grid: Grid) -> tuple[Points, Integers]:
+def _welded(pieces: list[Piece], grid: Grid) -> tuple[Points, Faces]:
     """One mesh from those of the bricks: vertices with the same key are the same vertex."""
     keys, vertex = np.unique(np.concatenate([piece.keys for piece in pieces]), return_inverse=True)
     vertices = np.empty((len(keys), 3))
-    faces = np.empty((sum(len(piece.faces) for piece in pieces), 3), dtype=np.int64)
+    faces = np.empty((sum(len(piece.faces) for piece in pieces), 3), dtype=np.int32)
     known = filled = 0
     for piece in pieces:
         own = vertex[known : known + len(piece.keys)]

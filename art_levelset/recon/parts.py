@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
@@ -10,24 +12,32 @@ from scipy.spatial import cKDTree
 
 from art_levelset.recon.clouds import Points, neighbours
 
-Faces = NDArray[np.int64]
+Faces = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 
+CHUNK = 1 << 20
+"""So many triangles are looked at together: the edges of a mesh take more memory than the mesh."""
 
-def connected_parts(faces: Faces) -> tuple[int, NDArray[np.int64]]:
+
+def connected_parts(faces: Faces) -> tuple[int, NDArray[np.int32]]:
     """
     The connected parts of a mesh.
 
     :param faces: (m, 3), indices of vertices.
     :return: The number of parts that have faces, and the part of each face, (m,), counted from 0.
     """
-    size = int(faces.max(initial=-1)) + 1
-    first, second, third = (column.astype(np.int32) for column in faces.T)
-    ends = np.concatenate([first, second]), np.concatenate([second, third])
-    graph = coo_matrix((np.ones(len(ends[0]), dtype=bool), ends), shape=(size, size))
-    _, part = connected_components(graph, directed=False)
-    with_faces, own = np.unique(part[faces[:, 0]], return_inverse=True)
-    return len(with_faces), own
+    parts = int(faces.max(initial=-1)) + 1
+    part = np.arange(parts, dtype=np.int32)
+    for start in range(0, len(faces), CHUNK):  # the parts so far are the vertices of the next graph
+        first, second, third = part[faces[start : start + CHUNK]].T
+        ends = np.concatenate([first, second]), np.concatenate([second, third])
+        graph = coo_matrix((np.ones(len(ends[0]), dtype=bool), ends), shape=(parts, parts))
+        parts, larger = connected_components(graph, directed=False)
+        part = larger[part]
+    own = part[faces[:, 0]]
+    with_faces = np.zeros(parts, dtype=bool)
+    with_faces[own] = True
+    return int(with_faces.sum()), (np.cumsum(with_faces, dtype=np.int32) - 1)[own]
 
 
 def supported_parts(vertices: Points, faces: Faces, centres: Points, share: float) -> Mask:
@@ -43,8 +53,9 @@ def supported_parts(vertices: Points, faces: Faces, centres: Points, share: floa
     count, part = connected_parts(faces)
     if count <= 1:
         return np.ones(len(faces), dtype=bool)
-    used, first = np.unique(faces[:, 0], return_index=True)
-    nearest = part[first][neighbours(cKDTree(vertices[used]), centres, 1)[1][:, 0]]
+    own = np.full(len(vertices), -1, dtype=np.int32)
+    own[faces[:, 0]] = part
+    nearest = own[own >= 0][neighbours(cKDTree(vertices[own >= 0]), centres, 1)[1][:, 0]]
     speakers = np.bincount(nearest, minlength=count)
     supported: Mask = speakers >= share * len(centres)
     return supported[part]
@@ -63,8 +74,10 @@ def largest_parts(vertices: Points, faces: Faces, count: int) -> Mask:
     if count < 1:
         raise ValueError(f"parts must be at least 1, got {count}")
     parts, part = connected_parts(faces)
-    corners = vertices[faces]
-    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    areas = np.empty(len(faces))
+    for start in range(0, len(faces), CHUNK):
+        first, second, third = (vertices[corners] for corners in faces[start : start + CHUNK].T)
+        areas[start : start + CHUNK] = np.linalg.norm(np.cross(second - first, third - first), axis=1)
     order = np.argsort(-np.bincount(part, weights=areas, minlength=parts), kind="stable")
     return np.isin(part, order[:count])
 
@@ -93,10 +106,27 @@ def compact(vertices: Points, faces: Faces) -> tuple[Points, Faces]:
     """
     used = np.zeros(len(vertices), dtype=bool)
     used[faces.ravel()] = True
-    return vertices[used], (np.cumsum(used) - 1)[faces]
+    return vertices[used], (np.cumsum(used, dtype=np.int32) - 1)[faces]
 
 
-def without_short_edges(vertices: Points, triangles: NDArray[np.int64], shortest: float) -> NDArray[np.int64]:
+def short_edges(vertices: Points, triangles: Faces, shortest: float) -> NDArray[np.int32]:
+    """
+    The edges of triangles that are shorter than a length.
+
+    :param vertices: (n, 3).
+    :param triangles: Indices of vertices, (m, 3).
+    :param shortest: The length.
+    :return: Their ends, (k, 2); an edge of two triangles may be there twice.
+    """
+    short = [np.zeros((0, 2), dtype=np.int32)]
+    for start in range(0, len(triangles), CHUNK):
+        for ends in _sides(triangles[start : start + CHUNK]):
+            near = np.linalg.norm(vertices[ends[0]] - vertices[ends[1]], axis=1) < shortest
+            short.append(np.stack([end[near] for end in ends], axis=1))
+    return np.concatenate(short)
+
+
+def without_short_edges(vertices: Points, triangles: Faces, shortest: float) -> Faces:
     """
     Collapse the edges that single precision may not resolve: where F is nearly zero at a node of the grid, marching
     cubes puts several vertices there.
@@ -107,16 +137,32 @@ def without_short_edges(vertices: Points, triangles: NDArray[np.int64], shortest
     :return: The triangles that remain, with one vertex of each cluster; all of them if the collapse would leave an edge
              that is not shared by two.
     """
-    edges = np.concatenate([triangles[:, :2], triangles[:, 1:], triangles[:, ::2]])
-    short = edges[np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1) < shortest]
+    short = short_edges(vertices, triangles, shortest)
     if not len(short):
         return triangles
     ones = np.ones(len(short), dtype=bool)
     graph = coo_matrix((ones, (short[:, 0], short[:, 1])), shape=(len(vertices), len(vertices)))
     cluster = connected_components(graph, directed=False)[1]
-    first = np.unique(cluster, return_index=True)[1]
+    first = np.unique(cluster, return_index=True)[1].astype(np.int32)
     merged = first[cluster][triangles]
-    merged = merged[(merged != np.roll(merged, 1, axis=1)).all(axis=1)]
-    sides = np.sort(np.concatenate([merged[:, :2], merged[:, 1:], merged[:, ::2]]), axis=1)
-    shared = np.unique(sides, axis=0, return_counts=True)[1]
-    return merged if (shared == 2).all() else triangles
+    merged = merged[np.logical_and.reduce([one != other for one, other in _sides(merged)])]
+    return merged if _closed(merged, len(vertices)) else triangles
+
+
+def _closed(triangles: Faces, size: int) -> bool:
+    """Whether every edge is shared by two triangles; `size` is the number of vertices."""
+    numbers = np.empty((3, len(triangles)), dtype=np.int64)
+    for row, (one, other) in zip(numbers, _sides(triangles), strict=True):
+        np.minimum(one, other, out=row)
+        row *= size
+        row += np.maximum(one, other)
+    edges = numbers.ravel()
+    edges.sort()
+    twice = len(edges) % 2 == 0 and bool((edges[::2] == edges[1::2]).all())
+    return twice and not (edges[1:-1:2] == edges[2::2]).any()
+
+
+def _sides(triangles: Faces) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """The two ends of the first, second and third edges."""
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        yield triangles[:, one], triangles[:, other]

@@ -102,7 +102,8 @@ class Reconstruction:
         if parts is not None:
             triangles = triangles[largest_parts(vertices, triangles, parts)]
         cell = float((high - low).max()) / resolution
-        vertices, triangles = compact(vertices, without_short_edges(vertices, triangles, APART * cell))
+        triangles = without_short_edges(vertices, triangles, APART * cell)
+        vertices, triangles = compact(vertices, triangles)
         if polish:
             vertices = polished(self.network, vertices, triangles, cell)
         if trim is not None:
@@ -114,7 +115,8 @@ class Reconstruction:
         if faces is not None:
             vertices, triangles = simplified(vertices, triangles, faces)
         directions = normals(self.network, vertices) if polish else None
-        return Trimesh(self.frame.from_unit(vertices), triangles, vertex_normals=directions, process=False)
+        vertices = self.frame.from_unit(vertices)
+        return Trimesh(vertices, triangles, vertex_normals=directions, process=False)
 
     def save(self, path: str | Path) -> None:
         """

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from art_levelset.core.fields import values_and_jacobians
 from art_levelset.core.projection import project
 from art_levelset.recon.clouds import Points
-from art_levelset.recon.parts import compact
+from art_levelset.recon.parts import Faces, compact, short_edges
 
 STEPS = 3
 """Newton steps (and halvings) of a vertex: it starts within a fraction of a cell."""
@@ -32,7 +31,7 @@ ROUNDS = 10
 CHUNK = 1 << 16
 
 
-def polished(network: nn.Module, vertices: Points, triangles: NDArray[np.int64], cell: float) -> Points:
+def polished(network: nn.Module, vertices: Points, triangles: Faces, cell: float) -> Points:
     """
     Move the vertices of a mesh onto the zero level set, by Newton steps that decrease |F| (eqs. 4, 5).
 
@@ -46,18 +45,17 @@ def polished(network: nn.Module, vertices: Points, triangles: NDArray[np.int64],
     :param cell: The edge of a grid cell, > 0; no vertex moves further than half of it.
     :return: (n, 3).
     """
-    parts = [np.zeros((0, 3))]
-    for part in _chunks(network, vertices):
+    moved = np.empty_like(vertices)
+    back = np.empty(len(vertices), dtype=bool)
+    for rows, part in _chunks(network, vertices):
         found = project(network, part, max_iter=STEPS, tol=FINE * cell, backtracking=True)
-        parts.append(found.points.cpu().double().numpy())
-    moved = np.concatenate(parts)
-    edges = np.concatenate([triangles[:, :2], triangles[:, 1:], triangles[:, ::2]])
-    back = ~(np.linalg.norm(moved - vertices, axis=1) <= cell / 2)  # also where not a number
+        moved[rows] = found.points.cpu().numpy()
+        # Also where it is not a number.
+        back[rows] = ~(np.linalg.norm(moved[rows] - vertices[rows], axis=1) <= cell / 2)
     while True:
         moved[back] = vertices[back]
-        lengths = np.linalg.norm(moved[edges[:, 0]] - moved[edges[:, 1]], axis=1)
         back = np.zeros_like(back)
-        back[edges[lengths < APART * cell]] = True
+        back[short_edges(moved, triangles, APART * cell)] = True
         back &= (moved != vertices).any(axis=1)
         if not back.any():
             return moved
@@ -71,11 +69,11 @@ def normals(network: nn.Module, vertices: Points) -> Points:
     :param vertices: Points of its zero level set, (n, 3).
     :return: (n, 3), towards F's positive side; zero where D_xF is.
     """
-    directions = [np.zeros((0, 3))]
-    for part in _chunks(network, vertices):
+    directions = np.empty_like(vertices)
+    for rows, part in _chunks(network, vertices):
         gradients = values_and_jacobians(network, part)[1].squeeze(1)
-        directions.append(torch.nn.functional.normalize(gradients, dim=1).cpu().double().numpy())
-    return np.concatenate(directions)
+        directions[rows] = torch.nn.functional.normalize(gradients, dim=1).cpu().numpy()
+    return directions
 
 
 def nearest_points(network: nn.Module, points: Points) -> Points:
@@ -90,8 +88,8 @@ def nearest_points(network: nn.Module, points: Points) -> Points:
     :param points: x, (n, 3).
     :return: (n, 3); NaN where the projection does not reach the zero level set.
     """
-    places = [np.zeros((0, 3))]
-    for part in _chunks(network, points):
+    places = np.empty_like(points)
+    for rows, part in _chunks(network, points):
         best = project(network, part, tol=CLOSE, backtracking=True)
         place, jacobians, lost = best.points, best.jacobians, ~best.converged
         scale = torch.ones_like(part[:, :1])
@@ -107,11 +105,11 @@ def nearest_points(network: nn.Module, points: Points) -> Points:
             scale = torch.where(nearer[:, None], scale, scale / 2)
             place = torch.where(nearer[:, None], trial.points, place)
             jacobians = torch.where(nearer[:, None, None], trial.jacobians, jacobians)
-        places.append(torch.where(lost[:, None], torch.nan, place).cpu().double().numpy())
-    return np.concatenate(places)
+        places[rows] = torch.where(lost[:, None], torch.nan, place).cpu().numpy()
+    return places
 
 
-def simplified(vertices: Points, faces: NDArray[np.int64], count: int) -> tuple[Points, NDArray[np.int64]]:
+def simplified(vertices: Points, faces: Faces, count: int) -> tuple[Points, Faces]:
     """
     A mesh of fewer triangles, by collapsing the edges that cost the least quadric error.
 
@@ -130,14 +128,16 @@ def simplified(vertices: Points, faces: NDArray[np.int64], count: int) -> tuple[
         from fast_simplification import simplify
     except ImportError as error:
         raise ImportError("fewer faces need fast-simplification: pip install 'art-levelset[mesh]'") from error
-    places, triangles = simplify(vertices, faces.astype(np.int32), target_count=count)
+    places, triangles = simplify(vertices, faces, target_count=count)
     # A collapsed edge may leave a flap, two triangles back to back: without them the mesh is closed as before.
     _, group, members = np.unique(np.sort(triangles, axis=1), axis=0, return_inverse=True, return_counts=True)
     single = members[group.ravel()] == 1
-    return compact(np.asarray(places, dtype=np.float64), np.asarray(triangles[single], dtype=np.int64))
+    return compact(np.asarray(places, dtype=np.float64), np.asarray(triangles[single], dtype=np.int32))
 
 
-def _chunks(network: nn.Module, points: Points) -> Iterator[Tensor]:
+def _chunks(network: nn.Module, points: Points) -> Iterator[tuple[slice, Tensor]]:
+    """Rows, and the points there where the network is."""
     device = next(network.parameters()).device
     for start in range(0, len(points), CHUNK):
-        yield torch.as_tensor(points[start : start + CHUNK], dtype=torch.float32, device=device)
+        rows = slice(start, start + CHUNK)
+        yield rows, torch.as_tensor(points[rows], dtype=torch.float32, device=device)

@@ -46,7 +46,7 @@ def topology(mesh: Trimesh) -> Topology:
     :param mesh: The mesh, with at least one face. Vertices at the same place are different vertices.
     :return: Its topology.
     """
-    faces = np.asarray(mesh.faces, dtype=np.int64)
+    faces = np.asarray(mesh.faces, dtype=np.int32)
     parts, _ = connected_parts(faces)
     edges, count = np.unique(np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0, return_counts=True)
     ends = edges[count == 1]
