@@ -1,4 +1,4 @@
-"""`art-levelset leaderboard`: a folder of records as a table, in Markdown and as a page."""
+"""`art-levelset leaderboard`: folders of records as a table, in Markdown and as a page."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "leaderboard",
         help="rank evaluated models",
-        description="Ranks the models of a folder of records by their worst-case accuracy, for each data set, threat "
+        description="Ranks the models of folders of records by their worst-case accuracy, for each data set, threat "
         "model and radius, and prints the table.",
     )
-    parser.add_argument("records", type=Path, metavar="FOLDER", help="a folder of records (*.json)")
+    parser.add_argument("records", type=Path, nargs="+", metavar="FOLDER", help="folders of records (*.json)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table in Markdown")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with everything the records hold")
     parser.set_defaults(run=run)
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     from art_levelset.evaluation.record import read_records
     from art_levelset.evaluation.writing import check_place, write_text
 
-    records = read_records(arguments.records)
+    records = [record for folder in arguments.records for record in read_records(folder)]
     wanted = [(path, render) for path, render in ((arguments.markdown, markdown), (arguments.html, html)) if path]
     for path, _ in wanted:
         check_place(path)

@@ -44,6 +44,14 @@ def test_the_table_alone_writes_nothing(folder: Path, tmp_path: Path, capsys: py
     assert [path.name for path in tmp_path.iterdir()] == ["records"]
 
 
+def test_several_folders_are_one_table(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    write_record(record("C", 0.7), other / "C.json")
+    assert main(["leaderboard", str(folder), str(other)]) == 0
+    assert capsys.readouterr().out == f"{text([*RECORDS, record('C', 0.7)])}\n"
+
+
 @pytest.mark.parametrize("missing", ["missing", ""])
 def test_no_records(missing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["leaderboard", str(tmp_path / missing), "--html", str(tmp_path / "board.html")]) == 2
