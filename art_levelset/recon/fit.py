@@ -35,8 +35,10 @@ from art_levelset.core.fields import Field, as_field
 from art_levelset.core.losses import reconstruction_loss
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import sample_network
+from art_levelset.recon.attempts import Attempts, copied
 from art_levelset.recon.checkpoint import Checkpoint, described
 from art_levelset.recon.clouds import check_cloud, unit_frame, without_strays
+from art_levelset.recon.judgement import judge
 from art_levelset.recon.network import GridNetwork
 from art_levelset.recon.normals import check_normals, votes_on_sides
 from art_levelset.recon.orientation import orient
@@ -51,15 +53,17 @@ STEPS = 800
 """Number of steps where nothing else is said."""
 
 FEWEST_STEPS = 100
-"""With fewer steps a time budget leaves an unfinished surface."""
+"""Fewer steps leave an unfinished surface, which is not judged."""
 
 REPORTED = 20
 """Number of steps between two reports of the progress."""
 
+ATTEMPTS = 2
+"""A fit that has failed is made again with the next seed, until there have been so many: where the second fails as well
+the data are to blame."""
+
 LAMBDA = 1.0
 VOTE_WEIGHT = 3.0
-CERTAINTY = 0.15
-"""A point's side is beyond doubt where |chi - 1/2| exceeds this and the data are further away than planes reach."""
 
 SMOOTHNESS = 1e-4, 300.0
 """Weight of the grids' Dirichlet energy: for exact planes, and by the squared error of the planes (unit frame)."""
@@ -90,6 +94,10 @@ def reconstruct(
     """
     Reconstruct the surface that a raw cloud samples as the zero level set of a network (eq. 13). It needs no normals.
 
+    A fit of at least :data:`FEWEST_STEPS` steps is judged by what its zero level set has in common with the cloud
+    (:mod:`art_levelset.recon.judgement`). One that has failed is made again with the next seed, at most
+    :data:`ATTEMPTS` times in all and within the time budget, and the best one is kept.
+
     | Paper link: https://arxiv.org/abs/1905.11911
 
     :param points: The cloud, (n, 3), in any units, n >= 10. Stray points are left out.
@@ -97,9 +105,10 @@ def reconstruct(
            scanners do: they decide then which side is outside, instead of a guess from the points. The majority of
            neighbouring ones counts; zeros and NaN stand for missing ones. If all point inwards they are turned round.
     :param network: The network to fit in place, (batch, 3) -> (batch, 1), in the unit frame [-1, 1]^3. None for a
-           :class:`GridNetwork`; FC-2 of the paper is `art_levelset.models.fc_2()`.
-    :param steps: The most optimisation steps, >= 1. None for :data:`STEPS`, or, with a time budget, for as many as it
-           allows.
+           :class:`GridNetwork`; FC-2 of the paper is `art_levelset.models.fc_2()`. Every attempt starts from its
+           weights.
+    :param steps: The most optimisation steps of an attempt, >= 1. None for :data:`STEPS`, or, with a time budget, for
+           as many as it allows.
     :param time_budget: The most wall seconds, > 0, what is done before the first step included. The fit ends when it or
            `steps` is used up. It decides how many steps are made, so with it the seed does not determine the result.
     :param batch_size: Number of samples a step, >= 8.
@@ -114,7 +123,8 @@ def reconstruct(
     :param checkpoint: A file for the state of the fit, which is written every few seconds. If it is there already, the
            fit goes on from it, and on a CPU ends as if it had not been interrupted. It stays after the end, so that the
            same call returns the same result: delete it when you have that.
-    :param callback: Called every :data:`REPORTED` steps and after the last one. What it raises ends the fit.
+    :param callback: Called every :data:`REPORTED` steps of an attempt and after its last one. What it raises ends the
+           fit.
     :param verbose: Whether to show a progress bar.
     :return: The reconstruction, whose mesh is in the coordinates of the points.
     :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`), the normals contradict each other, a
@@ -126,9 +136,8 @@ def reconstruct(
     budget = Budget(STEPS if steps is None and time_budget is None else steps, time_budget)
     cloud = check_cloud(points)
     directions = None if normals is None else check_normals(normals, len(np.asarray(points)))
-    generator = torch.Generator().manual_seed(seed)
-    if network is None:
-        network = GridNetwork(generator=generator)
+    given = None if network is None else copied(network)
+    network = GridNetwork(generator=torch.Generator()) if network is None else network
     file = state = None
     if checkpoint is not None:
         file = Checkpoint(
@@ -157,12 +166,33 @@ def reconstruct(
         votes = votes_on_sides(planes, frame.to_unit(np.asarray(points, dtype=np.float64)), directions)
     planes, indicator = orient(planes, place, votes)
     logger.info("%d points, %d local planes of reach %.4f", len(cloud), len(planes), planes.reach)
-    samples = Samples(cloud, planes, indicator, batch_size // 4, generator, place)
-    fit = _Fit(network, samples, learning_rate, eikonal, budget)
+    attempts = Attempts(network)
     if state is not None:
-        fit.load_state_dict(state)
-    fit.run(file, callback, frame.scale, verbose)
-    return Reconstruction(network, frame, planes)
+        attempts.load_state_dict(state["attempts"])
+    while True:
+        own_seed = seed + len(attempts.judgements)
+        generator = torch.Generator().manual_seed(own_seed)
+        network.load_state_dict(GridNetwork(generator=generator).state_dict() if given is None else given)
+        samples = Samples(cloud, planes, indicator, batch_size // 4, generator, place)
+        fit = _Fit(network, samples, learning_rate, eikonal, budget, attempts)
+        if state is not None:
+            fit.load_state_dict(state)
+            state = None
+        finite = fit.run(file, callback, frame.scale, verbose)
+        if finite and budget.step < FEWEST_STEPS and not attempts.judgements:
+            break  # unfinished, no more and no less than was asked for
+        judgement = judge(Reconstruction(network, frame, planes), samples, topology=not budget.is_spent())
+        attempts.add(judgement)
+        if not judgement.failed:
+            break
+        last = len(attempts.judgements) == ATTEMPTS or budget.is_spent()
+        end = "the best attempt is kept" if last else f"it is made again with seed {own_seed + 1}"
+        logger.warning("the fit with seed %d is rejected, for %s: %s", own_seed, judgement, end)
+        if last:
+            break
+        budget.begin_anew()
+    attempts.restore_best()
+    return Reconstruction(network, frame, planes, attempts.judgements)
 
 
 class _Fit:
@@ -174,12 +204,19 @@ class _Fit:
     :param learning_rate: The highest learning rate.
     :param eikonal: The weight of the eikonal term.
     :param budget: What the fit may use.
+    :param attempts: The attempts before it.
     """
 
     def __init__(
-        self, network: nn.Module, samples: Samples, learning_rate: float, eikonal: float, budget: Budget
+        self,
+        network: nn.Module,
+        samples: Samples,
+        learning_rate: float,
+        eikonal: float,
+        budget: Budget,
+        attempts: Attempts,
     ) -> None:
-        self.network, self.samples, self.budget = network, samples, budget
+        self.network, self.samples, self.budget, self.attempts = network, samples, budget, attempts
         self.learning_rate, self.eikonal = learning_rate, eikonal
         self.field = as_field(network)
         self.smoothness = SMOOTHNESS[0] + SMOOTHNESS[1] * samples.error**2
@@ -191,34 +228,41 @@ class _Fit:
         callback: Callable[[FitProgress], object] | None,
         scale: float,
         verbose: bool,
-    ) -> None:
-        """Make steps until the budget is used up; `scale` is the length of the frame's unit."""
-        budget = self.budget
+    ) -> bool:
+        """
+        Make steps until the budget is used up; `scale` is the length of the frame's unit.
+
+        :return: Whether the loss stayed finite; where it does not, there are no more steps.
+        """
+        budget, earlier = self.budget, len(self.attempts.judgements)
         gauge = self.samples.gauge(self.field)
         budget.begin()
         part = budget.part()
-        if part >= 1 and not budget.step:
+        if part >= 1 and not budget.step and not earlier:
             raise ValueError(
                 f"time_budget: {budget.seconds:g} s are too few, {budget.spent():.1f} s passed before the first step"
             )
-        with tqdm(desc="fit", unit="step", total=budget.steps, initial=budget.step, disable=not verbose) as bar:
+        desc = f"fit, attempt {earlier + 1}" if earlier else "fit"
+        with tqdm(desc=desc, unit="step", total=budget.steps, initial=budget.step, disable=not verbose) as bar:
             while part < 1:
-                loss = self._step(part)
+                loss = float(self._step(part))
+                if not math.isfinite(loss):
+                    return False
                 budget.step += 1
                 part = budget.part()
                 if checkpoint is not None and (checkpoint.due() or part >= 1):
                     checkpoint.write(self.state_dict())
                 if (verbose or callback is not None) and (part >= 1 or budget.step % REPORTED == 0):
-                    progress = FitProgress(
-                        budget.step, float(loss), budget.spent(), budget.left(), *(scale * mean for mean in gauge())
-                    )
+                    distances = (scale * mean for mean in gauge())
+                    progress = FitProgress(earlier + 1, budget.step, loss, budget.spent(), budget.left(), *distances)
                     bar.total = round(budget.step / part)
                     bar.set_postfix(loss=f"{progress.loss:.4f}", distance=f"{progress.chamfer:.3g}", refresh=False)
                     if callback is not None:
                         callback(progress)
                 bar.update()
-        if budget.seconds is not None and budget.step < min(FEWEST_STEPS, budget.steps or FEWEST_STEPS):
+        if not earlier and budget.seconds is not None and budget.step < min(FEWEST_STEPS, budget.steps or FEWEST_STEPS):
             logger.warning("time_budget: %g s were enough for %d steps only", budget.seconds, budget.step)
+        return True
 
     def _step(self, part: float) -> Tensor:
         for group in self.optimizer.param_groups:
@@ -234,6 +278,7 @@ class _Fit:
     def state_dict(self) -> dict[str, Any]:
         """All that changes from step to step."""
         return {
+            "attempts": self.attempts.state_dict(),
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.samples.generator.get_state(),
@@ -262,7 +307,7 @@ def _loss(field: Field, samples: Samples, eikonal: float) -> Tensor:
     positions = sample_network(field, space.points, jacobians)
     distances, beside = samples.distance(positions, levels, space.reach, space.found)
 
-    certain = (space.inside.abs() > CERTAINTY) & (space.reach[:, 0] > samples.distance.reach / 2)
+    certain = samples.certain(space)
     wrong = certain & (space.inside * levels > 0)
     counts = (torch.linalg.vector_norm(gradients, dim=1) > FLATTEST) & ~wrong
     # Over a hole of the data nothing is known about where the zero set should be: its samples there do not count.

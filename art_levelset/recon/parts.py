@@ -149,8 +149,14 @@ def without_short_edges(vertices: Points, triangles: Faces, shortest: float) -> 
     return merged if _closed(merged, len(vertices)) else triangles
 
 
-def _closed(triangles: Faces, size: int) -> bool:
-    """Whether every edge is shared by two triangles; `size` is the number of vertices."""
+def sorted_edges(triangles: Faces, size: int) -> NDArray[np.int64]:
+    """
+    The edges of triangles as numbers, the same ones for the same ends.
+
+    :param triangles: Indices of vertices, (m, 3).
+    :param size: The number of vertices.
+    :return: (3m,), ascending.
+    """
     numbers = np.empty((3, len(triangles)), dtype=np.int64)
     for row, (one, other) in zip(numbers, _sides(triangles), strict=True):
         np.minimum(one, other, out=row)
@@ -158,6 +164,12 @@ def _closed(triangles: Faces, size: int) -> bool:
         row += np.maximum(one, other)
     edges = numbers.ravel()
     edges.sort()
+    return edges
+
+
+def _closed(triangles: Faces, size: int) -> bool:
+    """Whether every edge is shared by two triangles; `size` is the number of vertices."""
+    edges = sorted_edges(triangles, size)
     twice = len(edges) % 2 == 0 and bool((edges[::2] == edges[1::2]).all())
     return twice and not (edges[1:-1:2] == edges[2::2]).any()
 

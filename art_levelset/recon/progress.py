@@ -28,7 +28,8 @@ class FitProgress:
     """
     How far a fit is.
 
-    :param step: Number of steps made.
+    :param attempt: Which attempt at the fit makes the steps, counted from 1.
+    :param step: Number of steps that it has made.
     :param loss: The loss of the last one.
     :param seconds: Wall seconds since the call, the set-up included, and those before an interruption.
     :param seconds_left: Estimate of those to come; with a time budget alone, what is left of it.
@@ -37,6 +38,7 @@ class FitProgress:
            in the scan's units; NaN if no point of a surface is found.
     """
 
+    attempt: int
     step: int
     loss: float
     seconds: float
@@ -75,6 +77,18 @@ class Budget:
     def begin(self) -> None:
         """What is spent from now on is spent on steps: the part of the fit that is done grows with it from here."""
         self._begun = self._part, self.spent()
+
+    def begin_anew(self) -> None:
+        """Another attempt has all the steps, and the seconds that are left."""
+        self.step, self._part = 0, 0.0
+
+    def is_spent(self) -> bool:
+        """
+        Whether another attempt would have no time.
+
+        :return: Whether the seconds are used up.
+        """
+        return self.seconds is not None and self.spent() >= self.seconds
 
     def spent(self) -> float:
         """

@@ -14,12 +14,15 @@ from torch import nn
 from art_levelset.core.modes import evaluating
 from art_levelset.recon.clouds import Frame, Points
 from art_levelset.recon.extract import zero_set
-from art_levelset.recon.parts import compact, largest_parts, near_data, supported_parts, without_short_edges
+from art_levelset.recon.parts import Faces, compact, largest_parts, near_data, supported_parts, without_short_edges
 from art_levelset.recon.planes import Planes
 from art_levelset.recon.refine import APART, nearest_points, normals, polished, simplified
+from art_levelset.recon.topology import euler_number
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
+
+    from art_levelset.recon.judgement import Judgement
 
 MARGIN = 0.08
 """How far the box of the mesh goes beyond the cloud, in the unit frame."""
@@ -36,11 +39,14 @@ class Reconstruction:
     :param network: F, (batch, 3) -> (batch, 1) in the unit frame, positive outside.
     :param frame: The map between the scan's coordinates and the unit frame.
     :param planes: The local planes of the cloud, with outward normals, in the unit frame.
+    :param attempts: How the attempts at the fit were judged, in their order; the network is that of the best one. Empty
+           where nothing was judged: unfinished fits, the paper's own setting, and what :meth:`load` reads.
     """
 
     network: nn.Module
     frame: Frame
     planes: Planes
+    attempts: tuple[Judgement, ...] = ()
 
     def sdf(self, points: object) -> NDArray[np.float64]:
         """
@@ -95,13 +101,9 @@ class Reconstruction:
 
         if trim is not None and not trim > 0:
             raise ValueError(f"trim must be positive, got {trim}")
-        low = self.planes.centres.min(axis=0) - MARGIN
-        high = self.planes.centres.max(axis=0) + MARGIN
-        vertices, triangles = zero_set(self._values, low, high, resolution, verbose=verbose)
-        triangles = triangles[supported_parts(vertices, triangles, self.planes.centres, SUPPORT)]
+        vertices, triangles, cell = self._level_set(0.0, resolution, verbose=verbose)
         if parts is not None:
             triangles = triangles[largest_parts(vertices, triangles, parts)]
-        cell = float((high - low).max()) / resolution
         triangles = without_short_edges(vertices, triangles, APART * cell)
         vertices, triangles = compact(vertices, triangles)
         if polish:
@@ -116,7 +118,22 @@ class Reconstruction:
             vertices, triangles = simplified(vertices, triangles, faces)
         directions = normals(self.network, vertices) if polish else None
         vertices = self.frame.from_unit(vertices)
-        return Trimesh(vertices, triangles, vertex_normals=directions, process=False)
+        indices = triangles.astype(np.int64)
+        del triangles  # of a mesh of millions, 12 bytes each
+        return Trimesh(vertices, indices, vertex_normals=directions, process=False)
+
+    def euler_number(self, resolution: int = 256, level: float = 0.0) -> int:
+        """
+        Vertices minus edges plus triangles of a level set: for closed surfaces, twice the difference of the numbers of
+        parts and handles.
+
+        :param resolution: As in :meth:`mesh`, which leaves out the same parts.
+        :param level: The value of F, in the unit frame.
+        :return: The Euler number.
+        :raises ValueError: If the resolution is out of range or the network has no such level set there.
+        """
+        vertices, triangles, _ = self._level_set(level, resolution)
+        return euler_number(triangles, len(vertices))
 
     def save(self, path: str | Path) -> None:
         """
@@ -143,6 +160,17 @@ class Reconstruction:
         from art_levelset.recon.saving import load
 
         return cls(*load(path, network))
+
+    def _level_set(self, level: float, resolution: int, *, verbose: bool = False) -> tuple[Points, Faces, float]:
+        """The parts of {F = level} that data support, as vertices and triangles, and the edge of a grid cell."""
+        low = self.planes.centres.min(axis=0) - MARGIN
+        high = self.planes.centres.max(axis=0) + MARGIN
+        shift = np.float32(level)
+        vertices, triangles = zero_set(
+            lambda places: self._values(places) - shift, low, high, resolution, verbose=verbose
+        )
+        triangles = triangles[supported_parts(vertices, triangles, self.planes.centres, SUPPORT)]
+        return vertices, triangles, float((high - low).max()) / resolution
 
     def _values(self, places: Points) -> NDArray[np.float32]:
         """F at points of the unit frame, in chunks."""

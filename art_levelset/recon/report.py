@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from art_levelset.recon.clouds import Points
+from art_levelset.recon.judgement import Judgement
 from art_levelset.recon.metrics import CloudDistances, SurfaceDistances, compare, compare_with_cloud
 from art_levelset.recon.topology import Topology, topology
 
@@ -101,13 +102,16 @@ class Report:
             return [f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}", f"mesh: {self.topology}"]
         return [*self.distances.report().splitlines(), f"mesh: {self.topology}", f"reference: {self.reference}"]
 
-    def json(self, settings: Mapping[str, Any], points: int, seconds: Seconds) -> str:
+    def json(
+        self, settings: Mapping[str, Any], points: int, seconds: Seconds, attempts: Sequence[Judgement] = ()
+    ) -> str:
         """
         Everything, for a file.
 
         :param settings: What was asked for.
         :param points: Number of points of the scan.
         :param seconds: What the parts of the run took.
+        :param attempts: How the attempts at the fit were judged.
         :return: A JSON document; distances are in the scan's units, `relative` ones are multiples of the diagonal of
                  the reference's bounding box, times 10^3.
         """
@@ -121,6 +125,7 @@ class Report:
             },
             "points": points,
             "seconds": {**seconds.parts, "total": seconds.total()},
+            "attempts": [{**asdict(attempt), "failed": attempt.failed} for attempt in attempts],
             "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
             "cloud": {**asdict(self.cloud), "relative": self.cloud.relative()},
         }

@@ -20,6 +20,9 @@ FAR = 0.1
 """Standard deviation, in the unit frame, of the jitter of the samples far from the surface; the reach of the planes is
 that of the near ones."""
 
+CERTAINTY = 0.15
+"""A place's side is beyond doubt where |chi - 1/2| exceeds this and the data are further away than planes reach."""
+
 STOCK = 1 << 16
 """Number of points near the surface, and of points anywhere, that are drawn once for all steps."""
 
@@ -48,7 +51,8 @@ class Samples:
     """
     Random points for the steps: a quarter each of the cloud, around the surface, near it, and everywhere.
 
-    Points that do not move with theta are drawn, with their nearest planes, from a stock made once.
+    Points that do not move with theta are drawn, with their nearest planes, from a stock made once, of which `far` is
+    the part not near the surface.
 
     :param cloud: (m, 3), in the unit frame.
     :param planes: Its planes.
@@ -77,7 +81,7 @@ class Samples:
         far = self._jittered(STOCK // 2, FAR)
         anywhere = WALL * (2 * torch.rand(STOCK // 2, 3, generator=generator) - 1)
         self._near = self.locate(near.clamp(-WALL, WALL))
-        self._far = self.locate(torch.cat([far, anywhere.to(device)]).clamp(-WALL, WALL))
+        self.far = self.locate(torch.cat([far, anywhere.to(device)]).clamp(-WALL, WALL))
 
     def locate(self, points: Tensor) -> Space:
         """
@@ -87,6 +91,15 @@ class Samples:
         :return: The same places.
         """
         return Space(points, *self.distance.neighbours(points), self.indicator(points) - 0.5)
+
+    def certain(self, space: Space) -> Tensor:
+        """
+        Where the indicator function says beyond doubt whether a place is inside.
+
+        :param space: The places.
+        :return: (n,), bool.
+        """
+        return (space.inside.abs() > CERTAINTY) & (space.reach[:, 0] > self.distance.reach / 2)
 
     def of_cloud(self) -> Tensor:
         """
@@ -110,7 +123,7 @@ class Samples:
 
         :return: n near the surface and n anywhere.
         """
-        parts = [stock[self._rows(stock.points)] for stock in (self._near, self._far)]
+        parts = [stock[self._rows(stock.points)] for stock in (self._near, self.far)]
         return joined(*parts)
 
     def gauge(self, field: Field) -> Gauge:
@@ -120,7 +133,7 @@ class Samples:
         :param field: F.
         :return: The gauge.
         """
-        return Gauge(field, self._cloud, self._far.points, self.distance, (-WALL, WALL))
+        return Gauge(field, self._cloud, self.far.points, self.distance, (-WALL, WALL))
 
     def _rows(self, points: Tensor) -> Tensor:
         return torch.randint(len(points), (self.quarter,), generator=self.generator).to(points.device)

@@ -146,7 +146,9 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
         "heat_map": lambda path: write_mesh(shown, path),
         "html": lambda path: write_page(path, shown, cloud.points, title=title, largest_error=largest),
         "save": reconstruction.save,
-        "json": lambda path: path.write_text(report.json(settings, count, seconds), encoding="utf-8"),
+        "json": lambda path: path.write_text(
+            report.json(settings, count, seconds, reconstruction.attempts), encoding="utf-8"
+        ),
     }
     files = write_files(arguments, writers)
     if arguments.checkpoint is not None:

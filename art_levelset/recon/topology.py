@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from art_levelset.recon.parts import connected_parts
+from art_levelset.recon.parts import Faces, connected_parts, sorted_edges
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -60,6 +60,19 @@ def topology(mesh: Trimesh) -> Topology:
         genus=handles // 2 if simple and handles >= 0 and handles % 2 == 0 else None,
         watertight=bool(mesh.is_watertight and mesh.is_winding_consistent),
     )
+
+
+def euler_number(triangles: Faces, size: int) -> int:
+    """
+    Vertices, as far as triangles have them, minus edges plus triangles.
+
+    :param triangles: Indices of vertices, (m, 3).
+    :param size: The number of vertices.
+    :return: The Euler number.
+    """
+    edges = sorted_edges(triangles, size)
+    different = int(np.count_nonzero(np.diff(edges))) + min(len(edges), 1)
+    return len(np.unique(triangles)) - different + len(triangles)
 
 
 def _counted(number: int, name: str) -> str:

@@ -14,10 +14,11 @@ import torch
 import trimesh
 
 from art_levelset.models import fc_2
-from art_levelset.recon import Reconstruction, checkpoint, demo_scan_path, reconstruct
+from art_levelset.recon import Reconstruction, checkpoint, demo_scan_path, fit, reconstruct
 from art_levelset.recon import __main__ as recon
 from art_levelset.recon.__main__ import main
 from art_levelset.recon.clouds import Points
+from art_levelset.recon.judgement import Judgement
 from art_levelset.recon.scan import PRESETS
 
 QUICK = ["--steps", "40", "--resolution", "32", "--quiet"]
@@ -73,6 +74,7 @@ def test_everything_that_can_be_written(scan: Path, capsys: pytest.CaptureFixtur
     assert found["settings"]["trim"] == 0.5
     assert found["settings"]["scan"] == str(scan)
     assert found["points"] == 3000
+    assert found["attempts"] == []  # so few steps are not judged
     assert found["mesh"]["faces"] == len(mesh.faces)
     assert found["mesh"]["genus"] == 0
     assert found["mesh"]["watertight"] is True
@@ -86,6 +88,20 @@ def test_everything_that_can_be_written(scan: Path, capsys: pytest.CaptureFixtur
     assert np.abs(back.sdf(mesh.vertices)).mean() < 1e-3
     assert capsys.readouterr().out.splitlines()[-5:] == [
         f"  {folder / name}" for name in ("scan.mesh.ply", "heat.ply", "a.html", "a.pt", "a.json")
+    ]
+
+
+def test_the_attempts_are_told(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judgements = [Judgement(0.3, 0.0), Judgement(0.01, 0.0, 2)]
+    monkeypatch.setattr(fit, "FEWEST_STEPS", 1)
+    left = iter(judgements)
+    monkeypatch.setattr(fit, "judge", lambda *_, **__: next(left))
+    assert (
+        main([str(scan), "--steps", "1", "--resolution", "16", "--quiet", "--json", str(scan.with_name("a.json"))]) == 0
+    )
+    assert json.loads(scan.with_name("a.json").read_text())["attempts"] == [
+        {"missed": 0.3, "astray": 0.0, "doubtful": None, "failed": True},
+        {"missed": 0.01, "astray": 0.0, "doubtful": 2, "failed": True},
     ]
 
 

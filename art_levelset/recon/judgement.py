@@ -1,0 +1,121 @@
+"""
+Whether a fit has failed, told without labels from what F must have in common with the cloud.
+
+The zero level set must pass by the planes. A plane with the centre c and the outward normal n is *met* if one Newton
+step from c ends near it and F grows outwards,
+
+    |F(c)| <= h |D_xF(c)|,     n . D_xF(c) > 0,     h = max(3 standard errors of c, half of the planes' reach),
+
+for nearer than half of their reach to the centres, planes do not tell one side from the other. And F must have the sign
+that the indicator function says where that is beyond doubt (:meth:`art_levelset.recon.samples.Samples.certain`).
+
+No more than 4/81 of what has a single-peaked distribution is further than three standard deviations from its mean, be
+it normal or not (Vysochanskij and Petunin), so in a fit as good as the data at most one plane in twenty is missed.
+
+And its topology must not hang on what the data cannot tell: the level sets F = -s, 0 and s, with s the usual standard
+error of the planes, are as good as one another, so a handle that only some of them have is a chance of the seed.
+
+What the planes and the indicator function have wrong themselves, such as tunnels through walls that no scanner saw, is
+not seen here, and another seed would not repair it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from art_levelset.core.fields import as_field, values_and_jacobians
+from art_levelset.core.modes import evaluating
+from art_levelset.recon.reconstruction import Reconstruction
+from art_levelset.recon.samples import Samples
+
+STANDARD_ERRORS = 3.0
+
+MOST_MISSED = 0.05
+"""A fit has failed that misses a larger part of the planes."""
+
+MOST_ASTRAY = 0.01
+"""A fit has failed that has the wrong sign at a larger part of the places beyond doubt: no noise reaches them."""
+
+CELLS = 4.0
+"""Grid cells per reach of the planes when handles are counted."""
+
+FINEST = 256
+"""The largest number of them along the longest side."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """
+    How a fit agrees with its cloud.
+
+    :param missed: The part of the planes that the zero level set misses, in [0, 1].
+    :param astray: The part of the places beyond doubt where F has the wrong sign, in [0, 1].
+    :param doubtful: By how much the Euler numbers of level sets within a standard error differ; None where that was not
+           looked at.
+    """
+
+    missed: float
+    astray: float
+    doubtful: int | None = None
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """
+        For comparisons: planes and places first, as far as they say that the fit has failed, then the topology.
+
+        :return: The less, the better.
+        """
+        return max(self.missed / MOST_MISSED, self.astray / MOST_ASTRAY, 1.0), self.doubtful or 0
+
+    @property
+    def failed(self) -> bool:
+        """
+        Whether the fit has failed.
+
+        :return: Whether too many planes or places disagree, or the topology is in doubt.
+        """
+        return self.rank > (1.0, 0)
+
+    def __str__(self) -> str:
+        """For a message."""
+        if self.rank[0] == 1:
+            return f"its Euler number changes by {self.doubtful or 0} within a standard error"
+        return (
+            f"it misses {self.missed:.1%} of the planes (at most {MOST_MISSED:.0%} may be) and has the wrong sign at "
+            f"{self.astray:.1%} of the places beyond doubt (at most {MOST_ASTRAY:.0%})"
+        )
+
+
+def judge(reconstruction: Reconstruction, samples: Samples, *, topology: bool = True) -> Judgement:
+    """
+    Judge a fit.
+
+    :param reconstruction: What it has come to.
+    :param samples: Of its cloud.
+    :param topology: Whether to look at the topology as well, for some seconds; only of what has not failed otherwise.
+    :return: The judgement. A network with a weight that is not finite misses all planes.
+    """
+    network, planes = reconstruction.network, samples.distance
+    if not all(bool(torch.isfinite(weights).all()) for weights in network.parameters()):
+        return Judgement(1.0, 1.0)
+    values, jacobians = values_and_jacobians(as_field(network), planes.centres)
+    gradients = jacobians.squeeze(1)
+    near = max(STANDARD_ERRORS * samples.error, planes.reach / 2)
+    met = values.squeeze(1).abs() <= near * torch.linalg.vector_norm(gradients, dim=1)
+    met &= (gradients * planes.normals).sum(dim=1) > 0
+    places = samples.far[torch.nonzero(samples.certain(samples.far)).squeeze(1)]
+    with torch.no_grad(), evaluating(network):
+        right = network(places.points).squeeze(1) * places.inside < 0
+    judgement = Judgement(_part(~met), _part(~right))
+    if judgement.failed or not topology:
+        return judgement
+    resolution = min(math.ceil(2 * CELLS / planes.reach), FINEST)
+    numbers = [reconstruction.euler_number(resolution, step * samples.error) for step in (-1, 0, 1)]
+    return Judgement(judgement.missed, judgement.astray, max(numbers) - min(numbers))
+
+
+def _part(mask: torch.Tensor) -> float:
+    return float(mask.double().mean()) if len(mask) else 0.0
