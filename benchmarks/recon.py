@@ -32,26 +32,28 @@ NEIGHBOURS = 16
 DEPTH = 8
 
 
-def poisson(points: Points) -> trimesh.Trimesh:
+def poisson(points: Points, depth: int = DEPTH) -> trimesh.Trimesh:
     """
     Screened Poisson reconstruction of a cloud without normals.
 
     :param points: (n, 3).
+    :param depth: Of the octree.
     :return: The mesh.
     """
     meshes = loaded(points)
-    screened_poisson(meshes)
+    screened_poisson(meshes, depth)
     return current(meshes)
 
 
-def screened_poisson(meshes: Any) -> None:
+def screened_poisson(meshes: Any, depth: int = DEPTH) -> None:
     """
     Estimate normals and reconstruct.
 
     :param meshes: A MeshSet with a cloud.
+    :param depth: Of the octree.
     """
     meshes.compute_normal_for_point_clouds(k=NEIGHBOURS)
-    meshes.generate_surface_reconstruction_screened_poisson(depth=DEPTH, preclean=True)
+    meshes.generate_surface_reconstruction_screened_poisson(depth=depth, preclean=True)
 
 
 def ball_pivoting(points: Points) -> trimesh.Trimesh:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ def reconstruct(
     network: nn.Module | None = None,
     steps: int | None = None,
     time_budget: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
     batch_size: int = 4096,
     learning_rate: float = 2e-3,
     eikonal: float = 0.0,
@@ -111,6 +113,8 @@ def reconstruct(
            as many as it allows.
     :param time_budget: The most wall seconds, > 0, what is done before the first step included. The fit ends when it or
            `steps` is used up. It decides how many steps are made, so with it the seed does not determine the result.
+    :param clock: What tells the seconds of the time budget: wall seconds, or `time.process_time`, which other
+           processes disturb less.
     :param batch_size: Number of samples a step, >= 8.
     :param learning_rate: Of Adam, > 0; constant for half of the steps, or of the time for them, then a cosine to nearly
            zero.
@@ -133,7 +137,7 @@ def reconstruct(
     :raises OSError: If the checkpoint cannot be read or written.
     """
     _check(steps, time_budget, batch_size, learning_rate, eikonal, seed)
-    budget = Budget(STEPS if steps is None and time_budget is None else steps, time_budget)
+    budget = Budget(STEPS if steps is None and time_budget is None else steps, time_budget, clock)
     cloud = check_cloud(points)
     directions = None if normals is None else check_normals(normals, len(np.asarray(points)))
     given = None if network is None else copied(network)
@@ -238,10 +242,6 @@ class _Fit:
         gauge = self.samples.gauge(self.field)
         budget.begin()
         part = budget.part()
-        if part >= 1 and not budget.step and not earlier:
-            raise ValueError(
-                f"time_budget: {budget.seconds:g} s are too few, {budget.spent():.1f} s passed before the first step"
-            )
         desc = f"fit, attempt {earlier + 1}" if earlier else "fit"
         with tqdm(desc=desc, unit="step", total=budget.steps, initial=budget.step, disable=not verbose) as bar:
             while part < 1:

@@ -14,6 +14,10 @@ tenths and seven tenths of it: the paper's epochs 1000 and 500, 1500, 3500 of 50
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
+
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
@@ -26,6 +30,7 @@ from art_levelset.core.sample_network import sample_network
 from art_levelset.models.mlps import fc_2
 from art_levelset.recon.clouds import Points, check_cloud, neighbours, unit_frame
 from art_levelset.recon.planes import fit_planes
+from art_levelset.recon.progress import Budget
 from art_levelset.recon.reconstruction import Reconstruction
 
 WALL = 1.1
@@ -34,6 +39,7 @@ WALL = 1.1
 UNIFORM = 0.2
 SPREADS = 0.01, 0.2
 NEWTON_STEPS = 10
+STEPS = 5000
 FIRST_LAMBDA, LAST_LAMBDA, GROWTH = 1.0, 5.0, 0.2
 HALVINGS = 0.1, 0.3, 0.7
 
@@ -42,7 +48,9 @@ def reconstruct_as_paper(
     points: object,
     *,
     network: nn.Module | None = None,
-    steps: int = 5000,
+    steps: int | None = None,
+    time_budget: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
     batch_size: int = 10_000,
     learning_rate: float = 1e-3,
     seed: int = 0,
@@ -57,7 +65,9 @@ def reconstruct_as_paper(
     :param points: The cloud, (n, 3), in any units, n >= 10.
     :param network: The network to fit in place, (batch, 3) -> (batch, 1), in the unit frame; None for FC-2, eight
            layers of 512 units, which starts as a sphere.
-    :param steps: Number of optimisation steps, >= 1.
+    :param steps: The most optimisation steps, >= 1. None for 5000, or, with a time budget, for as many as it allows.
+    :param time_budget: The most wall seconds for the steps, > 0, which then stand for all 5000 in the schedules.
+    :param clock: What tells the seconds, as for :func:`reconstruct`.
     :param batch_size: Points of the cloud a step, >= 2.
     :param learning_rate: The first learning rate of Adam, > 0.
     :param seed: Seed of the initialisation and of the samples, >= 0.
@@ -67,10 +77,13 @@ def reconstruct_as_paper(
     :raises ValueError: If the points cannot be a scan, or a number is out of range.
     """
     for name, value, least in (("steps", steps, 1), ("batch_size", batch_size, 2), ("seed", seed, 0)):
-        if value < least:
+        if value is not None and value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
-    if not 0 < learning_rate < float("inf"):
+    if time_budget is not None and not 0 < time_budget < math.inf:
+        raise ValueError(f"time_budget must be a positive number of seconds, got {time_budget}")
+    if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+    budget = Budget(STEPS if steps is None and time_budget is None else steps, time_budget, clock)
     cloud = check_cloud(points)
     frame = unit_frame(cloud)
     cloud = frame.to_unit(cloud)
@@ -80,18 +93,24 @@ def reconstruct_as_paper(
             network = fc_2(radius=0.7)
     network = network.to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
-    milestones = [round(part * steps) for part in HALVINGS]
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.5)
     draw = _Batches(cloud, min(batch_size, len(cloud)), torch.Generator().manual_seed(seed), torch.device(device))
     field = as_field(network)
-    for step in (progress := tqdm(range(steps), desc="fit as in the paper", unit="step", disable=not verbose)):
-        lam = FIRST_LAMBDA + (LAST_LAMBDA - FIRST_LAMBDA) * min(step / (GROWTH * steps), 1.0)
-        optimizer.zero_grad(set_to_none=True)
-        loss = _loss(field, draw, lam)
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
-        progress.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+    budget.begin()
+    part = budget.part()
+    with tqdm(desc="fit as in the paper", unit="step", total=budget.steps, disable=not verbose) as bar:
+        while part < 1:
+            lam = FIRST_LAMBDA + (LAST_LAMBDA - FIRST_LAMBDA) * min(part / GROWTH, 1.0)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate / 2 ** sum(part >= halving for halving in HALVINGS)
+            optimizer.zero_grad(set_to_none=True)
+            loss = _loss(field, draw, lam)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            budget.step += 1
+            part = budget.part()
+            bar.total = round(budget.step / part)
+            bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+            bar.update()
     return Reconstruction(network, frame, fit_planes(cloud))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -58,29 +59,42 @@ class FitProgress:
 
 class Budget:
     """
-    What a fit may use, of steps and of wall seconds: it ends when either is used up.
+    What a fit may use, of steps and of seconds: it ends when either is used up.
 
     The seconds count from when the budget was made, so that they include what is done before the first step.
 
     :param steps: The most steps, >= 1; None for no limit.
     :param seconds: The most seconds, > 0; None for no limit.
+    :param clock: Tells the seconds.
     """
 
-    def __init__(self, steps: int | None, seconds: float | None) -> None:
+    def __init__(
+        self, steps: int | None, seconds: float | None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.steps, self.seconds = steps, seconds
         self.step = 0
         self._part = 0.0
         self._earlier = 0.0
-        self._made = time.perf_counter()
+        self._clock = clock
+        self._made = clock()
         self._begun: tuple[float, float] = (0.0, 0.0)
+        self._anew = False
 
     def begin(self) -> None:
-        """What is spent from now on is spent on steps: the part of the fit that is done grows with it from here."""
+        """
+        What is spent from now on is spent on steps: the part of the fit that is done grows with it from here.
+
+        :raises ValueError: If the seconds are spent before the first step of all.
+        """
         self._begun = self._part, self.spent()
+        if self.part() >= 1 and not self.step and not self._anew:
+            raise ValueError(
+                f"time_budget: {self.seconds:g} s are too few, {self.spent():.1f} s passed before the first step"
+            )
 
     def begin_anew(self) -> None:
         """Another attempt has all the steps, and the seconds that are left."""
-        self.step, self._part = 0, 0.0
+        self.step, self._part, self._anew = 0, 0.0, True
 
     def is_spent(self) -> bool:
         """
@@ -94,9 +108,9 @@ class Budget:
         """
         The seconds so far.
 
-        :return: Wall seconds since the budget was made, and those before an interruption.
+        :return: Those since the budget was made, and those before an interruption.
         """
-        return self._earlier + time.perf_counter() - self._made
+        return self._earlier + self._clock() - self._made
 
     def part(self) -> float:
         """

@@ -170,7 +170,7 @@ def _check(arguments: argparse.Namespace, taken: dict[Path, str]) -> None:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
     if arguments.trim is not None and not arguments.trim > 0:
         raise ValueError(f"--trim must be positive, got {arguments.trim}")
-    for name in ("time_budget", "checkpoint", "use_normals"):
+    for name in ("checkpoint", "use_normals"):
         if arguments.preset == "paper" and getattr(arguments, name):
             raise ValueError(f"--{name.replace('_', '-')}: the preset paper does not have it")
     if arguments.heat_map is not None and arguments.reference is None:

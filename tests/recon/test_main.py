@@ -235,7 +235,7 @@ def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Pa
         (["--reference", "cloud.ply"], "--reference: cloud.ply has no triangles"),
         (["--time-budget", "0s"], "argument --time-budget: must be a time such as 60s, 2m or 1h, got '0s'"),
         (["--time-budget", "soon"], "argument --time-budget: must be a time such as 60s, 2m or 1h, got 'soon'"),
-        (["--time-budget", "1s", "--preset", "paper"], "--time-budget: the preset paper does not have it"),
+        (["--checkpoint", "fit.pt", "--preset", "paper"], "--checkpoint: the preset paper does not have it"),
         (["--checkpoint", "none/fit.pt"], "--checkpoint: there is no directory none"),
         (["--checkpoint", "cloud.ply"], "checkpoint: cloud.ply cannot be read"),
         (["--use-normals"], "--use-normals: scan.npy has no normals"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +34,28 @@ def test_the_seed_determines_the_result(few_points: Points) -> None:
     assert not np.allclose(results[0], results[2])
 
 
-@pytest.mark.parametrize("name", ["steps", "batch_size", "learning_rate", "seed"])
+def test_a_time_budget_stands_for_the_whole_schedule(few_points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()  # a second for every look at it
+    rates: list[float] = []
+    step = torch.optim.Adam.step
+
+    def noted(self: torch.optim.Adam, *arguments: object) -> object:
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    options = {"network": fc_2(width=8), "batch_size": 32, "learning_rate": 0.8, "verbose": False}
+    reconstruct_as_paper(few_points, time_budget=103.0, clock=lambda: float(next(clock)), **options)
+    assert 90 <= len(rates) <= 100
+    assert sorted(set(rates), reverse=True) == [0.8, 0.4, 0.2, 0.1]
+    assert rates == sorted(rates, reverse=True)
+    shares = [rates.count(rate) / len(rates) for rate in (0.8, 0.4, 0.2, 0.1)]
+    assert shares == pytest.approx([0.1, 0.2, 0.4, 0.3], abs=0.02)
+    with pytest.raises(ValueError, match="time_budget: 1e-06 s are too few"):
+        reconstruct_as_paper(few_points, time_budget=1e-6, **options)
+
+
+@pytest.mark.parametrize("name", ["steps", "time_budget", "batch_size", "learning_rate", "seed"])
 def test_bad_numbers_are_named(name: str, few_points: Points) -> None:
     with pytest.raises(ValueError, match=f"^{name} must be"):
         reconstruct_as_paper(few_points, **{name: -1})
