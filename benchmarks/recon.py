@@ -30,6 +30,8 @@ from art_levelset.recon.clouds import Points
 
 NEIGHBOURS = 16
 DEPTH = 8
+THREADS = 1
+"""Of Poisson, as of the others: its threads wait busily for each other where other processes run as well."""
 
 
 def poisson(points: Points, depth: int = DEPTH) -> trimesh.Trimesh:
@@ -53,7 +55,7 @@ def screened_poisson(meshes: Any, depth: int = DEPTH) -> None:
     :param depth: Of the octree.
     """
     meshes.compute_normal_for_point_clouds(k=NEIGHBOURS)
-    meshes.generate_surface_reconstruction_screened_poisson(depth=depth, preclean=True)
+    meshes.generate_surface_reconstruction_screened_poisson(depth=depth, preclean=True, threads=THREADS)
 
 
 def ball_pivoting(points: Points) -> trimesh.Trimesh:
