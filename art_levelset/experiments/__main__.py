@@ -6,9 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from art_levelset.experiments import batchnorm, equal_budget, released_weights
+from art_levelset.experiments import batchnorm, equal_budget, released_weights, table2
 
-EXPERIMENTS = {"batchnorm": batchnorm, "equal-budget": equal_budget, "released-weights": released_weights}
+EXPERIMENTS = {
+    "batchnorm": batchnorm,
+    "equal-budget": equal_budget,
+    "released-weights": released_weights,
+    "table2": table2,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

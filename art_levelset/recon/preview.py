@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,41 @@ def draw(path: str | Path, mesh: Trimesh, cloud: Points, *, title: str = "") -> 
             axes.imshow(picture, origin="lower")
             axes.set_axis_off()
     figure.tight_layout()
+    figure.savefig(path, format="png")
+
+
+def draw_beside(path: str | Path, rows: Sequence[Mapping[str, Trimesh | Points]]) -> None:
+    """
+    Draw clouds and surfaces side by side from the front, as the paper's Figure 3 does, and write a PNG file.
+
+    :param path: The file to write.
+    :param rows: For each row of pictures the clouds, (n, 3), and meshes by their titles, in the same coordinates; the
+           last one gives the row its centre and size.
+    :raises OSError: If the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = max(len(row) for row in rows)
+    figure = Figure(figsize=(2.2 * columns, 2.4 * len(rows)), dpi=90, layout="constrained")
+    FigureCanvasAgg(figure)
+    for row, shown in enumerate(rows):
+        last = list(shown.values())[-1]
+        places = last if isinstance(last, np.ndarray) else np.asarray(last.vertices)
+        low, high = places.min(axis=0), places.max(axis=0)
+        centre, turn = (low + high) / 2, view(*VIEWS[1], high - low)
+        scale = float(np.linalg.norm(high - low)) / 2
+        for column, (title, shape) in enumerate(shown.items()):
+            axes = figure.add_subplot(len(rows), columns, row * columns + column + 1)
+            if isinstance(shape, np.ndarray):
+                some = shape[np.random.default_rng(0).permutation(len(shape))[:MOST_POINTS]]
+                picture = _points_picture((some - centre) / scale @ turn.T)
+            else:
+                vertices = (np.asarray(shape.vertices) - centre) / scale @ turn.T
+                picture = _mesh_picture(vertices, np.asarray(shape.faces), _face_colours(shape))
+            axes.imshow(picture, origin="lower")
+            axes.set_title(title, fontsize=7)
+            axes.set_axis_off()
     figure.savefig(path, format="png")
 
 

@@ -8,7 +8,7 @@ import trimesh
 from matplotlib.image import imread
 
 from art_levelset.recon import draw
-from art_levelset.recon.preview import PIXELS, _mesh_picture, _rotation
+from art_levelset.recon.preview import PIXELS, _mesh_picture, _rotation, draw_beside
 
 
 def test_a_picture_is_written(tmp_path: Path) -> None:
@@ -19,6 +19,19 @@ def test_a_picture_is_written(tmp_path: Path) -> None:
     blue = picture[..., 2] - picture[..., 0] > 0.1
     assert 0.05 < blue[picture.shape[0] // 2 :].mean() < 0.6  # meshes below,
     assert blue[: picture.shape[0] // 2].mean() < 0.001  # clouds above
+
+
+def test_clouds_and_meshes_side_by_side(tmp_path: Path) -> None:
+    mesh = trimesh.creation.icosphere(subdivisions=3, radius=4.0).apply_translation([100, 0, 0])
+    row = {"cloud": np.asarray(mesh.vertices), "mesh": mesh}
+    draw_beside(tmp_path / "a.png", [row, {"small": mesh.copy().apply_scale(1e-3)}])
+    picture = imread(tmp_path / "a.png")[..., :3]
+    blue = picture[..., 2] - picture[..., 0] > 0.1
+    height, width = blue.shape[0] // 2, blue.shape[1] // 2
+    shares = [blue[rows, columns].mean() for rows in np.s_[:height, height:] for columns in np.s_[:width, width:]]
+    assert shares[0] == shares[3] == 0
+    assert shares[1] == pytest.approx(shares[2], rel=0.05)
+    assert 0.1 < shares[1] < 0.9
 
 
 def test_nearer_faces_hide_others_and_backs_are_red() -> None:
