@@ -34,14 +34,13 @@ import trimesh
 from recon import NEIGHBOURS, RESOLUTION, ball_pivoting, current, loaded, poisson
 
 from art_levelset.evaluation.writing import check_place, write_text
-from art_levelset.recon import compare, read_points, reconstruct
+from art_levelset.experiments.table2 import level_sets, level_sets_of_the_paper
+from art_levelset.recon import compare, read_points
 from art_levelset.recon.clouds import Points
-from art_levelset.recon.paper import reconstruct_as_paper
 from art_levelset.recon.writing import replacing
 
 BUDGETS = (15.0, 30.0, 60.0, 120.0, 300.0)
 DEPTHS = (7, 8, 9)
-PAPER_BATCH, PAPER_RESOLUTION = 1000, 128
 OURS, PAPER = "level set", "the paper's setting"
 
 
@@ -75,35 +74,9 @@ def all_runs(points: Points, budgets: list[float], paper_budgets: list[float], s
     """
     others = [Run(f"Poisson {depth}", None, partial(poisson, points, depth)) for depth in DEPTHS]
     others += [Run(each.__name__.replace("_", " "), None, partial(each, points)) for each in (ball_pivoting, rimls)]
-    fits = [Run(OURS, budget, partial(level_set, points, budget, seed)) for budget in budgets]
-    fits += [Run(PAPER, budget, partial(paper, points, budget, seed)) for budget in paper_budgets]
+    fits = [Run(OURS, budget, partial(level_sets, points, budget, seed)) for budget in budgets]
+    fits += [Run(PAPER, budget, partial(level_sets_of_the_paper, points, budget, seed)) for budget in paper_budgets]
     return others + sorted(fits, key=lambda run: run.budget or 0.0)
-
-
-def level_set(points: Points, budget: float, seed: int) -> trimesh.Trimesh:
-    """
-    The package's default.
-
-    :param points: (n, 3).
-    :param budget: Processor seconds of the fit.
-    :param seed: The seed.
-    :return: The mesh.
-    """
-    fitted = reconstruct(points, time_budget=budget, clock=time.process_time, seed=seed, verbose=False)
-    return fitted.mesh(RESOLUTION)
-
-
-def paper(points: Points, budget: float, seed: int) -> trimesh.Trimesh:
-    """
-    The paper's setting.
-
-    :param points: (n, 3).
-    :param budget: Processor seconds of the fit.
-    :param seed: The seed.
-    :return: The mesh.
-    """
-    options: dict[str, Any] = {"clock": time.process_time, "batch_size": PAPER_BATCH, "seed": seed, "verbose": False}
-    return reconstruct_as_paper(points, time_budget=budget, **options).mesh(PAPER_RESOLUTION, polish=False)
 
 
 def rimls(points: Points) -> trimesh.Trimesh:

@@ -74,7 +74,7 @@ def draw_beside(path: str | Path, rows: Sequence[Mapping[str, Trimesh | Points]]
     from matplotlib.figure import Figure
 
     columns = max(len(row) for row in rows)
-    figure = Figure(figsize=(2.2 * columns, 2.4 * len(rows)), dpi=90, layout="constrained")
+    figure = Figure(figsize=(1.7 * columns, 2.6 * len(rows)), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     for row, shown in enumerate(rows):
         last = list(shown.values())[-1]
@@ -82,15 +82,19 @@ def draw_beside(path: str | Path, rows: Sequence[Mapping[str, Trimesh | Points]]
         low, high = places.min(axis=0), places.max(axis=0)
         centre, turn = (low + high) / 2, view(*VIEWS[1], high - low)
         scale = float(np.linalg.norm(high - low)) / 2
-        for column, (title, shape) in enumerate(shown.items()):
-            axes = figure.add_subplot(len(rows), columns, row * columns + column + 1)
+        pictures = []
+        for shape in shown.values():
             if isinstance(shape, np.ndarray):
                 some = shape[np.random.default_rng(0).permutation(len(shape))[:MOST_POINTS]]
-                picture = _points_picture((some - centre) / scale @ turn.T)
+                pictures.append(_points_picture((some - centre) / scale @ turn.T))
             else:
                 vertices = (np.asarray(shape.vertices) - centre) / scale @ turn.T
-                picture = _mesh_picture(vertices, np.asarray(shape.faces), _face_colours(shape))
-            axes.imshow(picture, origin="lower")
+                pictures.append(_mesh_picture(vertices, np.asarray(shape.faces), _face_colours(shape)))
+        drawn = np.any([(picture < 1).any(axis=2) for picture in pictures], axis=0)
+        bottom, top, left, right = (index for axis in (1, 0) for index in np.flatnonzero(drawn.any(axis=axis))[[0, -1]])
+        for column, (title, picture) in enumerate(zip(shown, pictures, strict=True)):
+            axes = figure.add_subplot(len(rows), columns, row * columns + column + 1)
+            axes.imshow(picture[bottom : top + 1, left : right + 1], origin="lower")
             axes.set_title(title, fontsize=7)
             axes.set_axis_off()
     figure.savefig(path, format="png")

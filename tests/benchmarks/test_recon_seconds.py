@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from art_levelset.experiments import table2
 from art_levelset.models import fc_2
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -34,8 +35,8 @@ def files(tmp_path):
 
 
 def test_a_small_sphere(benchmark, files, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "RESOLUTION", 24)
-    monkeypatch.setattr(benchmark, "PAPER_RESOLUTION", 8)
+    monkeypatch.setattr(table2, "RESOLUTION", 24)
+    monkeypatch.setattr(table2, "PAPER_RESOLUTION", 8)
     monkeypatch.setattr(benchmark, "compare", partial(benchmark.compare, samples=1000))
     monkeypatch.setattr("art_levelset.recon.paper.fc_2", partial(fc_2, width=16))
     options = [*files, "--picture", str(tmp_path / "seconds.png"), "--paper-budgets", "1"]
