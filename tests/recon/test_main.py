@@ -148,12 +148,14 @@ def test_presets(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert steps == [800, 5000, 40]
 
 
-def test_the_setting_of_the_paper(scan: Path) -> None:
+def test_the_setting_of_the_paper(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = partial(fc_2, width=32)
+    monkeypatch.setattr("art_levelset.recon.paper.fc_2", small)
     np.save(scan, np.load(scan)[:500])
     saved = scan.with_name("a.pt")
-    assert main([str(scan), *QUICK, "--preset", "paper", "--steps", "1", "--save", str(saved)]) == 0
+    assert main([str(scan), *QUICK, "--preset", "paper", "--steps", "3", "--save", str(saved)]) == 0
     assert len(trimesh.load(scan.with_name("scan.mesh.ply"), force="mesh").faces) > 500
-    back = Reconstruction.load(saved, fc_2())
+    back = Reconstruction.load(saved, small())
     assert back.sdf([[0, 0, 0], [2, 2, 2]])[0] < 0 < back.sdf([[0, 0, 0], [2, 2, 2]])[1]
 
 
