@@ -73,7 +73,7 @@ def all_runs(points: Points, budgets: list[float], paper_budgets: list[float], s
     :return: The runs.
     """
     others = [Run(f"Poisson {depth}", None, partial(poisson, points, depth)) for depth in DEPTHS]
-    others += [Run(each.__name__.replace("_", " "), None, partial(each, points)) for each in (ball_pivoting, rimls)]
+    others += [Run("ball pivoting", None, partial(ball_pivoting, points)), Run("RIMLS", None, partial(rimls, points))]
     fits = [Run(OURS, budget, partial(level_sets, points, budget, seed)) for budget in budgets]
     fits += [Run(PAPER, budget, partial(level_sets_of_the_paper, points, budget, seed)) for budget in paper_budgets]
     return others + sorted(fits, key=lambda run: run.budget or 0.0)
@@ -147,15 +147,18 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
     methods: dict[str, list[tuple[float, float]]] = {}
     for row in results["rows"]:
         if "chamfer" in row:
-            methods.setdefault(row["method"], []).append((row["seconds"], row["chamfer"]))
+            name = f"Poisson {DEPTHS}" if row["method"].startswith("Poisson") else row["method"]
+            methods.setdefault(name, []).append((row["seconds"], row["chamfer"]))
     for method, places in methods.items():
         seconds, errors = zip(*sorted(places), strict=True)
         colour = {OURS: "#c0392b", PAPER: "#2264a8"}.get(method, "0.4")
-        axes.loglog(seconds, errors, "o-" if colour != "0.4" else "s", color=colour, markersize=5)
-        axes.annotate(method, (seconds[-1], errors[-1]), (6, 4), textcoords="offset points", color=colour, fontsize=9)
+        axes.loglog(seconds, errors, "o-", color=colour, markersize=5)
+        middle = len(places) // 2
+        place = seconds[middle], errors[middle]
+        axes.annotate(method, place, (0, 9), textcoords="offset points", ha="center", color=colour, fontsize=9)
     axes.set(xlabel="processor seconds, from the points to the mesh", ylabel="Chamfer distance, 10⁻³ of the diagonal")
     axes.set_title(results["scan"], fontsize=10)
-    axes.margins(x=0.18, y=0.1)
+    axes.margins(x=0.1, y=0.1)
     axes.grid(which="both", alpha=0.25)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
