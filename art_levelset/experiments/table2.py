@@ -32,7 +32,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import trimesh
 from scipy.spatial import cKDTree
 from trimesh import Trimesh
 from trimesh.visual import ColorVisuals
@@ -41,6 +40,7 @@ from art_levelset.evaluation.writing import check_place, write_text
 from art_levelset.experiments.atlas import fit_atlas
 from art_levelset.recon import compare, read_points, reconstruct
 from art_levelset.recon.clouds import Points
+from art_levelset.recon.meshes import read_mesh
 from art_levelset.recon.metrics import SAMPLES, sample_surface
 from art_levelset.recon.paper import reconstruct_as_paper
 from art_levelset.recon.parts import connected_parts
@@ -136,7 +136,7 @@ def run(arguments: argparse.Namespace) -> str:
         if results["settings"] != settings:
             raise ValueError(f"output: {arguments.output} has results of other settings: {results['settings']}")
     pairs = {
-        scan.stem: (read_points(scan), _read(path))
+        scan.stem: (read_points(scan), read_mesh(path, "files"))
         for scan, path in zip(arguments.files[::2], arguments.files[1::2], strict=True)
     }
     if 2 * len(pairs) < len(arguments.files):
@@ -233,18 +233,6 @@ def _mesh_path(arguments: argparse.Namespace, scan: str, name: str, seed: int) -
     return folder / f"{scan}_{arguments.seconds:g}s_{name.replace(',', '').replace(' ', '_')}_{seed}.ply"
 
 
-def _read(path: Path) -> Trimesh:
-    with path.open("rb"):
-        pass  # says so when there is no such file
-    try:
-        mesh = trimesh.load(path, force="mesh")
-    except Exception as error:  # the readers of corrupt files raise anything
-        raise ValueError(f"files: {path} cannot be read as a mesh ({type(error).__name__}: {error})") from error
-    if not isinstance(mesh, Trimesh) or not len(mesh.faces):
-        raise ValueError(f"files: {path} has no triangles")
-    return mesh
-
-
 def _draw(pairs: Mapping[str, tuple[Points, Trimesh]], arguments: argparse.Namespace) -> None:
     """The cloud, the meshes and the reference of each scan side by side; every chart in a colour of its own."""
     from matplotlib import colormaps
@@ -254,7 +242,7 @@ def _draw(pairs: Mapping[str, tuple[Points, Trimesh]], arguments: argparse.Names
     for scan, (points, reference) in pairs.items():
         shown: dict[str, Points | Trimesh] = {scan: points}
         for name in arguments.rows:
-            mesh = _read(_mesh_path(arguments, scan, name, arguments.seeds[0]))
+            mesh = read_mesh(_mesh_path(arguments, scan, name, arguments.seeds[0]), "work_dir")
             if name in CHARTS:
                 charts = np.zeros(len(mesh.vertices), dtype=np.int64)
                 charts[mesh.faces] = connected_parts(np.asarray(mesh.faces))[1][:, None]

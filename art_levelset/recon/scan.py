@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import trimesh
 from trimesh import Trimesh
 
 from art_levelset.recon.colours import coloured
 from art_levelset.recon.console import check_files, write_files
 from art_levelset.recon.fit import reconstruct
 from art_levelset.recon.heat_map import heat_map
+from art_levelset.recon.meshes import read_mesh
 from art_levelset.recon.paper import reconstruct_as_paper
 from art_levelset.recon.preview import draw
 from art_levelset.recon.reading import read_cloud
@@ -111,7 +111,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
         cloud = read_cloud(arguments.scan)
         if arguments.use_normals and cloud.normals is None:
             raise ValueError(f"--use-normals: {arguments.scan} has no normals")
-        reference = None if arguments.reference is None else _read_mesh(arguments.reference)
+        reference = None if arguments.reference is None else read_mesh(arguments.reference, "--reference")
     with seconds.of("fit"):
         reconstruction = PRESETS[arguments.preset](
             cloud.points,
@@ -189,15 +189,3 @@ def _check_format(output: Path) -> None:
         single = False
     if not single:
         raise ValueError(f"--output: cannot write a mesh as {output.suffix!r}, use .ply, .obj, .stl, .off or .glb")
-
-
-def _read_mesh(path: Path) -> Trimesh:
-    with path.open("rb"):
-        pass  # says so when there is no such file
-    try:
-        mesh = trimesh.load(path, force="mesh")
-    except Exception as error:  # the readers of corrupt files raise anything
-        raise ValueError(f"--reference: {path} cannot be read ({type(error).__name__}: {error})") from error
-    if not isinstance(mesh, Trimesh) or not len(mesh.faces):
-        raise ValueError(f"--reference: {path} has no triangles")
-    return mesh
