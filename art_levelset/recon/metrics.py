@@ -225,6 +225,9 @@ def nearest_on_surface(points: Points, mesh: Trimesh) -> tuple[NDArray[np.float6
     than the best one known, at distance d, then has its centre within d + R: more and more triangles are tried, in the
     order of their centres, until those are all among them.
 
+    trimesh compares areas with a fixed threshold, so lengths are measured in usual edges: in metres the triangles of a
+    small object would lose their insides.
+
     :param points: (n, 3).
     :param mesh: The mesh, with at least one face.
     :return: The distances, (n,), and the indices of faces, (n,).
@@ -234,11 +237,13 @@ def nearest_on_surface(points: Points, mesh: Trimesh) -> tuple[NDArray[np.float6
 
     corners = np.asarray(mesh.triangles, dtype=np.float64)
     edges = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
-    longest = max(2 * float(np.median(edges)), float(np.sqrt(mesh.area / MOST_TRIANGLES)))
+    usual = max(float(np.median(edges)), 1e-300)
+    longest = max(2 * usual, float(np.sqrt(mesh.area / MOST_TRIANGLES)))
     vertices, faces, owners = subdivide_to_size(  # type: ignore[no-untyped-call]
         mesh.vertices, mesh.faces, longest, max_iter=50, return_index=True
     )
-    corners = vertices[faces]
+    origin = mesh.bounds.mean(axis=0)
+    corners, points = (vertices[faces] - origin) / usual, (points - origin) / usual
     centres = corners.mean(axis=1)
     radius = float(np.linalg.norm(corners - centres[:, None], axis=2).max())
     tree = cKDTree(centres)
@@ -260,4 +265,4 @@ def nearest_on_surface(points: Points, mesh: Trimesh) -> tuple[NDArray[np.float6
             unfinished.append(rows[(reach[:, -1] - radius < distances[rows]) & (count < len(corners))])
         pending = np.concatenate(unfinished)
         count *= 4
-    return distances, nearest
+    return usual * distances, nearest

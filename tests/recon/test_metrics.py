@@ -54,6 +54,16 @@ def test_distances_to_surface_are_exact_for_slender_and_crowded_triangles() -> N
     np.testing.assert_allclose(distances_to_surface(points, mesh), expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1e-3, 1e3])
+def test_distances_do_not_depend_on_the_unit(unit: float) -> None:
+    """In metres the triangles of small objects are tiny."""
+    ball = trimesh.creation.icosphere(subdivisions=4)
+    points = np.random.default_rng(0).normal(size=(200, 3))
+    expected, _ = nearest_on_surface(points, ball)
+    small = trimesh.Trimesh(unit * ball.vertices, ball.faces, process=False)
+    np.testing.assert_allclose(nearest_on_surface(unit * points, small)[0], unit * expected, rtol=1e-6)
+
+
 def test_samples_are_uniform_on_the_surface() -> None:
     mesh = trimesh.util.concatenate([square(0.0), square(1.0, side=3.0)])
     points = sample_surface(mesh, 20_000, np.random.default_rng(0))
