@@ -18,7 +18,7 @@ from torch import nn
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "art-levelset fit 2"
+FORMAT = "art-levelset fit 3"
 
 INTERVAL = 10.0
 """Seconds between two checkpoints."""

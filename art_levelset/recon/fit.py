@@ -23,6 +23,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,13 @@ from art_levelset.recon.clouds import check_cloud, unit_frame, without_strays
 from art_levelset.recon.judgement import judge
 from art_levelset.recon.network import GridNetwork
 from art_levelset.recon.normals import check_normals, votes_on_sides
-from art_levelset.recon.orientation import orient
+from art_levelset.recon.orientation import indicator_of, orient
 from art_levelset.recon.planes import fit_planes
 from art_levelset.recon.progress import Budget, FitProgress
 from art_levelset.recon.reconstruction import Reconstruction
 from art_levelset.recon.samples import WALL, Samples, joined
+from art_levelset.recon.sides import agreed, refined
+from art_levelset.recon.surface import CORRECTION, simplest
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +69,7 @@ the data are to blame."""
 LAMBDA = 1.0
 VOTE_WEIGHT = 3.0
 
-SMOOTHNESS = 1e-4, 300.0
+SMOOTHNESS = 1e-5, 300.0
 """Weight of the grids' Dirichlet energy: for exact planes, and by the squared error of the planes (unit frame)."""
 
 EIKONAL_REACH = 0.01
@@ -85,7 +88,7 @@ def reconstruct(
     time_budget: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
     batch_size: int = 4096,
-    learning_rate: float = 2e-3,
+    learning_rate: float = 1e-3,
     eikonal: float = 0.0,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -98,7 +101,8 @@ def reconstruct(
 
     A fit of at least :data:`FEWEST_STEPS` steps is judged by what its zero level set has in common with the cloud
     (:mod:`art_levelset.recon.judgement`). One that has failed is made again with the next seed, at most
-    :data:`ATTEMPTS` times in all and within the time budget, and the best one is kept.
+    :data:`ATTEMPTS` times in all and within the time budget, and the best one is kept. The surface of
+    one that has not failed gets the last corrections of :mod:`art_levelset.recon.surface`.
 
     | Paper link: https://arxiv.org/abs/1905.11911
 
@@ -168,7 +172,9 @@ def reconstruct(
     votes = None
     if directions is not None:
         votes = votes_on_sides(planes, frame.to_unit(np.asarray(points, dtype=np.float64)), directions)
-    planes, indicator = orient(planes, place, votes)
+    planes = orient(planes, place, votes)
+    planes = refined(cloud, agreed(planes) if votes is None else planes)
+    indicator = indicator_of(planes, place)
     logger.info("%d points, %d local planes of reach %.4f", len(cloud), len(planes), planes.reach)
     attempts = Attempts(network)
     if state is not None:
@@ -185,7 +191,7 @@ def reconstruct(
         finite = fit.run(file, callback, frame.scale, verbose)
         if finite and budget.step < FEWEST_STEPS and not attempts.judgements:
             break  # unfinished, no more and no less than was asked for
-        judgement = judge(Reconstruction(network, frame, planes), samples, topology=not budget.is_spent())
+        judgement = judge(network, samples)
         attempts.add(judgement)
         if not judgement.failed:
             break
@@ -196,7 +202,11 @@ def reconstruct(
             break
         budget.begin_anew()
     attempts.restore_best()
-    return Reconstruction(network, frame, planes, attempts.judgements)
+    result = Reconstruction(network, frame, planes, attempts=attempts.judgements)
+    if not attempts.judgements or attempts.judgements[-1].failed:
+        return result
+    result = replace(result, correction=CORRECTION * planes.reach)
+    return result if budget.is_spent() else replace(result, shift=simplest(result))
 
 
 class _Fit:

@@ -12,23 +12,18 @@ that the indicator function says where that is beyond doubt (:meth:`art_levelset
 No more than 4/81 of what has a single-peaked distribution is further than three standard deviations from its mean, be
 it normal or not (Vysochanskij and Petunin), so in a fit as good as the data at most one plane in twenty is missed.
 
-And its topology must not hang on what the data cannot tell: the level sets F = -s, 0 and s, with s the usual standard
-error of the planes, are as good as one another, so a handle that only some of them have is a chance of the seed.
-
-What the planes and the indicator function have wrong themselves, such as tunnels through walls that no scanner saw, is
-not seen here, and another seed would not repair it.
+What the planes and the indicator function have wrong themselves is not seen here, and another seed would not repair it.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from art_levelset.core.fields import as_field, values_and_jacobians
 from art_levelset.core.modes import evaluating
-from art_levelset.recon.reconstruction import Reconstruction
 from art_levelset.recon.samples import Samples
 
 STANDARD_ERRORS = 3.0
@@ -39,12 +34,6 @@ MOST_MISSED = 0.05
 MOST_ASTRAY = 0.01
 """A fit has failed that has the wrong sign at a larger part of the places beyond doubt: no noise reaches them."""
 
-CELLS = 4.0
-"""Grid cells per reach of the planes when handles are counted."""
-
-FINEST = 256
-"""The largest number of them along the longest side."""
-
 
 @dataclass(frozen=True)
 class Judgement:
@@ -53,52 +42,46 @@ class Judgement:
 
     :param missed: The part of the planes that the zero level set misses, in [0, 1].
     :param astray: The part of the places beyond doubt where F has the wrong sign, in [0, 1].
-    :param doubtful: By how much the Euler numbers of level sets within a standard error differ; None where that was not
-           looked at.
     """
 
     missed: float
     astray: float
-    doubtful: int | None = None
 
     @property
-    def rank(self) -> tuple[float, int]:
+    def rank(self) -> float:
         """
-        For comparisons: planes and places first, as far as they say that the fit has failed, then the topology.
+        For comparisons.
 
-        :return: The less, the better.
+        :return: The less, the better; above 1, the fit has failed.
         """
-        return max(self.missed / MOST_MISSED, self.astray / MOST_ASTRAY, 1.0), self.doubtful or 0
+        return max(self.missed / MOST_MISSED, self.astray / MOST_ASTRAY, 1.0)
 
     @property
     def failed(self) -> bool:
         """
         Whether the fit has failed.
 
-        :return: Whether too many planes or places disagree, or the topology is in doubt.
+        :return: Whether too many planes or places disagree.
         """
-        return self.rank > (1.0, 0)
+        return self.rank > 1
 
     def __str__(self) -> str:
         """For a message."""
-        if self.rank[0] == 1:
-            return f"its Euler number changes by {self.doubtful or 0} within a standard error"
         return (
             f"it misses {self.missed:.1%} of the planes (at most {MOST_MISSED:.0%} may be) and has the wrong sign at "
             f"{self.astray:.1%} of the places beyond doubt (at most {MOST_ASTRAY:.0%})"
         )
 
 
-def judge(reconstruction: Reconstruction, samples: Samples, *, topology: bool = True) -> Judgement:
+def judge(network: nn.Module, samples: Samples) -> Judgement:
     """
     Judge a fit.
 
-    :param reconstruction: What it has come to.
+    :param network: F, as the fit has left it.
     :param samples: Of its cloud.
-    :param topology: Whether to look at the topology as well, for some seconds; only of what has not failed otherwise.
     :return: The judgement. A network with a weight that is not finite misses all planes.
     """
-    network, planes = reconstruction.network, samples.distance
+    planes = samples.distance
     if not all(bool(torch.isfinite(weights).all()) for weights in network.parameters()):
         return Judgement(1.0, 1.0)
     values, jacobians = values_and_jacobians(as_field(network), planes.centres)
@@ -109,12 +92,7 @@ def judge(reconstruction: Reconstruction, samples: Samples, *, topology: bool = 
     places = samples.far[torch.nonzero(samples.certain(samples.far)).squeeze(1)]
     with torch.no_grad(), evaluating(network):
         right = network(places.points).squeeze(1) * places.inside < 0
-    judgement = Judgement(_part(~met), _part(~right))
-    if judgement.failed or not topology:
-        return judgement
-    resolution = min(math.ceil(2 * CELLS / planes.reach), FINEST)
-    numbers = [reconstruction.euler_number(resolution, step * samples.error) for step in (-1, 0, 1)]
-    return Judgement(judgement.missed, judgement.astray, max(numbers) - min(numbers))
+    return Judgement(_part(~met), _part(~right))
 
 
 def _part(mask: torch.Tensor) -> float:

@@ -10,9 +10,9 @@ The unknowns are the mu_j. Two steps alternate, with a kernel whose width decrea
 sum_i (chi(y_i) - 1/2)^2, the equations of the parametric Gauss reconstruction; and turning every mu_j into the
 direction -grad chi(y_j), for the normals of a surface are those of its indicator's level set. The second half of the
 iterations allows only the normals of the fitted planes, so that what remains to be found is their signs. Then all
-planes are turned outwards, and on a finer grid the areas start as those of the neighbourhoods and take some steps of
-descent. All sums are convolutions, done by fast Fourier transforms on periodic grids: seconds, and nothing is
-propagated from point to point, where one wrong step would turn everything behind it.
+planes are turned outwards. For the indicator itself, on a finer grid, the areas start as those of the neighbourhoods
+and take some steps of descent. All sums are convolutions, done by fast Fourier transforms on periodic grids: seconds,
+and nothing is propagated from point to point, where one wrong step would turn everything behind it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 REACH = 1.3
 """The periodic grids cover [-REACH, REACH)^3."""
 
-GRIDS = (2.5, 128), (4.0, 224)
+COARSE, FINE = (2.5, 128), (4.0, 224)
 """Nodes per reach of the planes and the largest number of nodes along an axis, of the two grids."""
 
 ITERATIONS = 30
@@ -79,19 +79,43 @@ class Indicator:
         return functional.grid_sample(volume, places, align_corners=True, padding_mode="border")[0, 0, 0, 0]
 
 
-def orient(planes: Planes, device: torch.device, votes: NDArray[np.float64] | None = None) -> tuple[Planes, Indicator]:
+def orient(planes: Planes, device: torch.device, votes: NDArray[np.float64] | None = None) -> Planes:
     """
-    Turn the normals of planes outwards, and tell inside from outside.
+    Turn the normals of planes outwards.
 
     :param planes: The planes, in the unit frame, with normals of any sign.
-    :param device: Where to compute, and where the indicator lives.
+    :param device: Where to compute.
     :param votes: What is known beforehand, for each plane, in [-1, 1]: positive if its normal points outwards. None if
            nothing is known.
-    :return: The planes with outward normals, and the indicator function of their solid.
+    :return: The planes with outward normals.
     """
-    coarse, fine = (min(next_fast_len(math.ceil(2 * REACH / planes.reach * rate)), most) for rate, most in GRIDS)
-    planes = _guessed(planes, coarse, device) if votes is None else _agreeing(planes, votes, coarse, device)
-    return planes, _indicator(planes, fine, device)
+    nodes = _grid_size(planes, *COARSE)
+    return _guessed(planes, nodes, device) if votes is None else _agreeing(planes, votes, nodes, device)
+
+
+def indicator_of(planes: Planes, device: torch.device) -> Indicator:
+    """
+    Tell inside from outside.
+
+    The areas of the surface elements follow from the distances between the planes, and take some steps of descent.
+
+    :param planes: The planes, in the unit frame, with outward normals.
+    :param device: Where to compute, and where the indicator lives.
+    :return: The indicator function of their solid.
+    """
+    centres, normals, areas = _elements(planes, device)
+    grid = _PeriodicGrid(centres, _grid_size(planes, *FINE))
+    for _ in range(AREA_ITERATIONS):
+        residuals = 0.5 - grid.read(grid.indicator(areas * normals))
+        descent = areas * (grid.read_gradient(-grid.smooth(residuals)) * normals).sum(dim=1, keepdim=True)
+        change = grid.read(grid.indicator(descent * normals))
+        areas = (areas + descent * (residuals @ change) / (change @ change).clamp_min(1e-30)).clamp_min(0)
+    chi = grid.indicator(areas * normals)
+    return Indicator(chi / (2 * grid.read(chi).median().clamp_min(1e-6)))
+
+
+def _grid_size(planes: Planes, rate: float, most: int) -> int:
+    return min(next_fast_len(math.ceil(2 * REACH / planes.reach * rate)), most)
 
 
 def _guessed(planes: Planes, nodes: int, device: torch.device) -> Planes:
@@ -141,19 +165,6 @@ def _surface_elements(centres: Tensor, normals: Tensor, nodes: int) -> Tensor:
         lengths = torch.linalg.vector_norm(elements, dim=1, keepdim=True)
         elements = functional.normalize(directions, dim=1) * lengths
     return elements
-
-
-def _indicator(planes: Planes, nodes: int, device: torch.device) -> Indicator:
-    """Chi of oriented planes: the areas of their surface elements follow from the distances to their neighbours."""
-    centres, normals, areas = _elements(planes, device)
-    grid = _PeriodicGrid(centres, nodes)
-    for _ in range(AREA_ITERATIONS):
-        residuals = 0.5 - grid.read(grid.indicator(areas * normals))
-        descent = areas * (grid.read_gradient(-grid.smooth(residuals)) * normals).sum(dim=1, keepdim=True)
-        change = grid.read(grid.indicator(descent * normals))
-        areas = (areas + descent * (residuals @ change) / (change @ change).clamp_min(1e-30)).clamp_min(0)
-    chi = grid.indicator(areas * normals)
-    return Indicator(chi / (2 * grid.read(chi).median().clamp_min(1e-6)))
 
 
 def _elements(planes: Planes, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

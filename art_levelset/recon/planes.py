@@ -100,11 +100,16 @@ class PlaneDistance:
         """
         Measure the distance of samples x(theta) of the level sets {F = t}.
 
-        Beside the data, d is the distance to the blend of the nearest plane and those of its neighbours that face the
-        same way, counted positive on the side where F should have the sign of t: d = sign(t) n . (x - c) with the
-        outward normal n. So |d - |t|| is |n . (x - c) - t|, and a sample that has strayed to the other side of the
-        surface is sent back instead of further away. Elsewhere (over holes, off edges) d is the distance to the nearest
-        centre.
+        Beside the data, d = sign(t) h is counted positive on the side where F should have the sign of t, so
+        |d - |t|| is |h - t|, and a sample that has strayed to the other side of the surface is sent back instead of
+        further away. The height h over the surface blends the nearest plane and those of its neighbours that face the
+        same way, with weights w_i and n the normalised mean of their outward normals n_i:
+
+            h = sum_i w_i (n_i + n) . (x - c_i) / sum_i w_i (1 + n_i . n).
+
+        With n_i alone all the tangent planes of a convex surface would lie outside of it, and so would their mean; the
+        mean of n_i and the normal at x is at right angles to the chord from c_i to x, exactly so on a sphere.
+        Elsewhere (over holes, off edges) d is the distance to the nearest centre.
 
         :param points: x, (n, 3), differentiable in theta.
         :param levels: t, (n,).
@@ -117,9 +122,10 @@ class PlaneDistance:
         weights = weights * ((normals * normals[:, :1]).sum(dim=2) > 0)
         weights = (weights / weights.sum(dim=1, keepdim=True)).unsqueeze(2)
         blend = (weights * normals).sum(dim=1)
-        length = torch.linalg.vector_norm(blend, dim=1)
-        offset = (weights * normals * centres).sum(dim=(1, 2)) / length
-        height = (blend * points).sum(dim=1) / length - offset
+        length = torch.linalg.vector_norm(blend, dim=1, keepdim=True)
+        middle = blend / length
+        offset = (weights * (normals + middle.unsqueeze(1)) * centres).sum(dim=(1, 2))
+        height = (((blend + middle) * points).sum(dim=1) - offset) / (1 + length[:, 0])
         to_plane = torch.where(levels < 0, -height, height)
         to_centre = torch.linalg.vector_norm(points - centres[:, 0], dim=1)
         beside = reach[:, 0] ** 2 - height.detach() ** 2 < self.reach**2

@@ -60,20 +60,26 @@ class LocalFits:
         return LocalFits(self.centres[rows], self.normals[rows], self.errors[rows], self.residuals[rows])
 
 
-def fit_surface(cloud: Points, places: Points) -> LocalFits:
+def fit_surface(cloud: Points, places: Points, keys: tuple[Floats, Floats] | None = None) -> LocalFits:
     """
     Fit a quadric around each place, to as many neighbours as noise and shape suggest.
 
     :param cloud: (n, 3), n >= 7.
-    :param places: (m, 3), near the cloud. Each is first moved to the mean of its nearest neighbours.
+    :param places: (m, 3), near the cloud.
+    :param keys: By what neighbours are found, of the cloud, (n, d), and of the places, (m, d). None for where they are,
+           and then each place is first moved to the mean of its nearest neighbours.
     :return: The fits, m of them.
     """
-    tree = cKDTree(cloud)
+    tree = cKDTree(cloud if keys is None else keys[0])
     counts = [count for count in COUNTS if smallest_count(cloud) <= count <= len(cloud)] or [len(cloud)]
     parts = []
-    for some in np.array_split(places, len(places) // CHUNK + 1):
-        reach, found = neighbours(tree, some, counts[-1])
-        middles = _middles(cloud[found[:, : counts[0]]], _nearness(reach[:, : counts[0]]))
+    for rows in np.array_split(np.arange(len(places)), len(places) // CHUNK + 1):
+        middles = places[rows]
+        reach, found = neighbours(tree, middles if keys is None else keys[1][rows], counts[-1])
+        if keys is None:
+            middles = _middles(cloud[found[:, : counts[0]]], _nearness(reach[:, : counts[0]]))
+        else:
+            reach = np.linalg.norm(cloud[found] - middles[:, None], axis=2)
         fits = [fit_quadrics(middles, cloud[found[:, :count]], reach[:, :count]) for count in counts]
         parts.append(_largest_faithful(middles, fits))
     return LocalFits(*(np.concatenate(column) for column in zip(*map(_columns, parts), strict=True)))
@@ -95,10 +101,10 @@ def fit_quadrics(places: Points, members: Points, reach: Floats) -> LocalFits:
 
     :param places: (m, 3).
     :param members: The neighbours of each, (m, k, 3), k >= 7.
-    :param reach: Their distances, (m, k), ascending.
+    :param reach: Their distances, (m, k).
     :return: The fits.
     """
-    radius = np.maximum(reach[:, -1:], 1e-300)
+    radius = np.maximum(reach.max(axis=1, keepdims=True), 1e-300)
     near = _nearness(reach)
     middles = _middles(members, near)
     offsets = members - middles[:, None]
@@ -137,7 +143,8 @@ def fit_quadrics(places: Points, members: Points, reach: Floats) -> LocalFits:
 
 
 def _nearness(reach: Floats) -> Floats:
-    return np.exp(-2 * (reach / np.maximum(reach[:, -1:], 1e-300)) ** 2)
+    near: Floats = np.exp(-2 * (reach / np.maximum(reach.max(axis=1, keepdims=True), 1e-300)) ** 2)
+    return near
 
 
 def _middles(members: Points, weights: Floats) -> Points:

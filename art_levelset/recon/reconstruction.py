@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,18 @@ from torch import nn
 from art_levelset.core.modes import evaluating
 from art_levelset.recon.clouds import Frame, Points
 from art_levelset.recon.extract import zero_set
-from art_levelset.recon.parts import Faces, compact, largest_parts, near_data, supported_parts, without_short_edges
+from art_levelset.recon.parts import (
+    Faces,
+    compact,
+    connected_parts,
+    largest_parts,
+    near_data,
+    supported_parts,
+    without_short_edges,
+)
 from art_levelset.recon.planes import Planes
 from art_levelset.recon.refine import APART, nearest_points, normals, polished, simplified
+from art_levelset.recon.surface import Surface
 from art_levelset.recon.topology import euler_number
 
 if TYPE_CHECKING:
@@ -39,6 +49,9 @@ class Reconstruction:
     :param network: F, (batch, 3) -> (batch, 1) in the unit frame, positive outside.
     :param frame: The map between the scan's coordinates and the unit frame.
     :param planes: The local planes of the cloud, with outward normals, in the unit frame.
+    :param correction: By how much F may be corrected beside the data, in the unit frame, >= 0
+           (:mod:`art_levelset.recon.surface`).
+    :param shift: By how much it is changed where no data are, in the unit frame.
     :param attempts: How the attempts at the fit were judged, in their order; the network is that of the best one. Empty
            where nothing was judged: unfinished fits, the paper's own setting, and what :meth:`load` reads.
     """
@@ -46,7 +59,16 @@ class Reconstruction:
     network: nn.Module
     frame: Frame
     planes: Planes
+    correction: float = 0.0
+    shift: float = 0.0
     attempts: tuple[Judgement, ...] = ()
+
+    @cached_property
+    def surface(self) -> nn.Module:
+        """The function whose zero level set is the surface: F, with its corrections."""
+        if not self.correction and not self.shift:
+            return self.network
+        return Surface(self.network, self.planes, self.correction, self.shift)
 
     def sdf(self, points: object) -> NDArray[np.float64]:
         """
@@ -66,7 +88,7 @@ class Reconstruction:
         :return: (n, 3) in the scan's coordinates; NaN where the projection does not arrive at the surface.
         :raises ValueError: If the shape is wrong.
         """
-        return self.frame.from_unit(nearest_points(self.network, self.frame.to_unit(_checked(points))))
+        return self.frame.from_unit(nearest_points(self.surface, self.frame.to_unit(_checked(points))))
 
     def mesh(
         self,
@@ -101,13 +123,13 @@ class Reconstruction:
 
         if trim is not None and not trim > 0:
             raise ValueError(f"trim must be positive, got {trim}")
-        vertices, triangles, cell = self._level_set(0.0, resolution, verbose=verbose)
+        vertices, triangles, cell = self._level_set(resolution, verbose=verbose)
         if parts is not None:
             triangles = triangles[largest_parts(vertices, triangles, parts)]
         triangles = without_short_edges(vertices, triangles, APART * cell)
         vertices, triangles = compact(vertices, triangles)
         if polish:
-            vertices = polished(self.network, vertices, triangles, cell)
+            vertices = polished(self.surface, vertices, triangles, cell)
         if trim is not None:
             gap = self.planes.reach / 2  # between the centres of the planes that stand for the data
             kept = near_data(vertices, triangles, self.planes.centres, trim / self.frame.scale + gap)
@@ -116,24 +138,23 @@ class Reconstruction:
                 raise ValueError(f"trim: no part of the surface is within {trim} of the data")
         if faces is not None:
             vertices, triangles = simplified(vertices, triangles, faces)
-        directions = normals(self.network, vertices) if polish else None
+        directions = normals(self.surface, vertices) if polish else None
         vertices = self.frame.from_unit(vertices)
         indices = triangles.astype(np.int64)
         del triangles  # of a mesh of millions, 12 bytes each
         return Trimesh(vertices, indices, vertex_normals=directions, process=False)
 
-    def euler_number(self, resolution: int = 256, level: float = 0.0) -> int:
+    def parts_and_euler_number(self, resolution: int = 256) -> tuple[int, int]:
         """
-        Vertices minus edges plus triangles of a level set: for closed surfaces, twice the difference of the numbers of
-        parts and handles.
+        Count the connected parts of the surface, and its vertices minus edges plus triangles: for closed surfaces,
+        twice the difference of the numbers of parts and handles.
 
         :param resolution: As in :meth:`mesh`, which leaves out the same parts.
-        :param level: The value of F, in the unit frame.
-        :return: The Euler number.
-        :raises ValueError: If the resolution is out of range or the network has no such level set there.
+        :return: The number of parts and the Euler number.
+        :raises ValueError: If the resolution is out of range or there is no surface.
         """
-        vertices, triangles, _ = self._level_set(level, resolution)
-        return euler_number(triangles, len(vertices))
+        vertices, triangles, _ = self._level_set(resolution)
+        return connected_parts(triangles)[0], euler_number(triangles, len(vertices))
 
     def save(self, path: str | Path) -> None:
         """
@@ -161,25 +182,22 @@ class Reconstruction:
 
         return cls(*load(path, network))
 
-    def _level_set(self, level: float, resolution: int, *, verbose: bool = False) -> tuple[Points, Faces, float]:
-        """The parts of {F = level} that data support, as vertices and triangles, and the edge of a grid cell."""
+    def _level_set(self, resolution: int, *, verbose: bool = False) -> tuple[Points, Faces, float]:
+        """The parts of the surface that data support, as vertices and triangles, and the edge of a grid cell."""
         low = self.planes.centres.min(axis=0) - MARGIN
         high = self.planes.centres.max(axis=0) + MARGIN
-        shift = np.float32(level)
-        vertices, triangles = zero_set(
-            lambda places: self._values(places) - shift, low, high, resolution, verbose=verbose
-        )
+        vertices, triangles = zero_set(self._values, low, high, resolution, verbose=verbose)
         triangles = triangles[supported_parts(vertices, triangles, self.planes.centres, SUPPORT)]
         return vertices, triangles, float((high - low).max()) / resolution
 
     def _values(self, places: Points) -> NDArray[np.float32]:
-        """F at points of the unit frame, in chunks."""
-        device = next(self.network.parameters()).device
+        """The surface's function at points of the unit frame, in chunks."""
+        device = next(self.surface.parameters()).device
         values = [np.zeros(0, dtype=np.float32)]
-        with torch.no_grad(), evaluating(self.network):
+        with torch.no_grad(), evaluating(self.surface):
             for start in range(0, len(places), CHUNK):
                 part = torch.as_tensor(places[start : start + CHUNK], dtype=torch.float32, device=device)
-                values.append(self.network(part).squeeze(1).cpu().numpy())
+                values.append(self.surface(part).squeeze(1).cpu().numpy())
         return np.concatenate(values)
 
 

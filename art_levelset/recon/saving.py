@@ -18,7 +18,7 @@ from art_levelset.recon.writing import replacing
 if TYPE_CHECKING:
     from art_levelset.recon.reconstruction import Reconstruction
 
-FORMAT = "art-levelset reconstruction 1"
+FORMAT = "art-levelset reconstruction 2"
 
 
 def save(reconstruction: Reconstruction, path: str | Path) -> None:
@@ -39,18 +39,20 @@ def save(reconstruction: Reconstruction, path: str | Path) -> None:
         "weights": {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()},
         "frame": _fields(reconstruction.frame),
         "planes": _fields(reconstruction.planes),
+        "correction": reconstruction.correction,
+        "shift": reconstruction.shift,
     }
     with replacing(Path(path)) as temporary:
         torch.save(contents, temporary)
 
 
-def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, Frame, Planes]:
+def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, Frame, Planes, float, float]:
     """
     Read a reconstruction.
 
     :param path: The file.
     :param network: The network to fill with the weights, for one that is none of this package's.
-    :return: The network, on the CPU, the frame and the planes.
+    :return: The network, on the CPU, the frame, the planes, the correction and the shift.
     :raises OSError: If the file cannot be read.
     :raises ValueError: If it is no reconstruction, or needs a network.
     """
@@ -73,7 +75,8 @@ def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module,
         network.load_state_dict(contents["weights"])
     except RuntimeError as error:
         raise ValueError(f"network: the weights in {path} are those of another network") from error
-    return network, Frame(**_arrays(contents["frame"])), Planes(**_arrays(contents["planes"]))
+    frame, planes = Frame(**_arrays(contents["frame"])), Planes(**_arrays(contents["planes"]))
+    return network, frame, planes, contents["correction"], contents["shift"]
 
 
 def _class_named(name: str | None) -> type[nn.Module] | None:

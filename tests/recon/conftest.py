@@ -22,8 +22,8 @@ def sphere_cloud(count: int) -> Points:
 
 @pytest.fixture(autouse=True)
 def _prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The planes of a cloud and their orientation, which take seconds, are computed once for all tests."""
-    for name in ("fit_planes", "orient"):
+    """The planes of a cloud and their indicator function, which take seconds, are computed once for all tests."""
+    for name in ("fit_planes", "orient", "agreed", "refined", "indicator_of"):
         monkeypatch.setattr(fit, name, remembered(getattr(fit, name)))
 
 

@@ -92,7 +92,7 @@ def test_everything_that_can_be_written(scan: Path, capsys: pytest.CaptureFixtur
 
 
 def test_the_attempts_are_told(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    judgements = [Judgement(0.3, 0.0), Judgement(0.01, 0.0, 2)]
+    judgements = [Judgement(0.3, 0.0), Judgement(0.01, 0.0)]
     monkeypatch.setattr(fit, "FEWEST_STEPS", 1)
     left = iter(judgements)
     monkeypatch.setattr(fit, "judge", lambda *_, **__: next(left))
@@ -100,8 +100,8 @@ def test_the_attempts_are_told(scan: Path, monkeypatch: pytest.MonkeyPatch) -> N
         main([str(scan), "--steps", "1", "--resolution", "16", "--quiet", "--json", str(scan.with_name("a.json"))]) == 0
     )
     assert json.loads(scan.with_name("a.json").read_text())["attempts"] == [
-        {"missed": 0.3, "astray": 0.0, "doubtful": None, "failed": True},
-        {"missed": 0.01, "astray": 0.0, "doubtful": 2, "failed": True},
+        {"missed": 0.3, "astray": 0.0, "failed": True},
+        {"missed": 0.01, "astray": 0.0, "failed": False},
     ]
 
 

@@ -10,7 +10,7 @@ import torch
 from art_levelset.recon import GridNetwork, reconstruct
 from art_levelset.recon.clouds import Points
 from art_levelset.recon.normals import check_normals, votes_on_sides
-from art_levelset.recon.orientation import Indicator, orient
+from art_levelset.recon.orientation import Indicator, indicator_of, orient
 from art_levelset.recon.planes import Planes, fit_planes
 
 CPU = torch.device("cpu")
@@ -32,7 +32,8 @@ def planes(shell: tuple[Points, Points]) -> Planes:
 
 
 def oriented(planes: Planes, points: Points, normals: Points) -> tuple[Planes, Indicator]:
-    return orient(planes, CPU, votes_on_sides(planes, points, check_normals(normals, len(points))))
+    planes = orient(planes, CPU, votes_on_sides(planes, points, check_normals(normals, len(points))))
+    return planes, indicator_of(planes, CPU)
 
 
 def outwards(planes: Planes) -> float:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from art_levelset.recon.clouds import Points
-from art_levelset.recon.orientation import Indicator, orient
+from art_levelset.recon.orientation import Indicator, indicator_of, orient
 from art_levelset.recon.planes import PlaneDistance, Planes, fit_planes
 
 CPU = torch.device("cpu")
@@ -25,7 +25,8 @@ def shells() -> Planes:
 @pytest.fixture(scope="module", params=[0, 1])
 def turned(shells: Planes, request: pytest.FixtureRequest) -> tuple[Planes, Indicator]:
     """What is made of them if their normals point to either side at random."""
-    return orient(shells.flipped(np.random.default_rng(request.param).random(len(shells)) < 0.5), CPU)
+    planes = orient(shells.flipped(np.random.default_rng(request.param).random(len(shells)) < 0.5), CPU)
+    return planes, indicator_of(planes, CPU)
 
 
 def centre_of_own_solid(places: Points) -> Points:
@@ -55,7 +56,7 @@ def thin_ring(count: int) -> Points:
 
 
 def test_few_points_of_a_thin_limb() -> None:
-    planes, _ = orient(fit_planes(thin_ring(1000)), CPU)
+    planes = orient(fit_planes(thin_ring(1000)), CPU)
     around = np.linalg.norm(planes.centres[:, :2], axis=1, keepdims=True)
     axis = 0.85 * np.pad(planes.centres[:, :2] / around, ((0, 0), (0, 1)))
     outward = planes.centres - axis
@@ -94,6 +95,25 @@ def test_the_other_side_of_a_thin_sheet_does_not_count() -> None:
     points = torch.tensor([[0.02, 0.01, 0.03], [0.02, 0.01, -0.03]])
     heights, _ = distance(points, torch.ones(2), *distance.neighbours(points))
     torch.testing.assert_close(heights, torch.full((2,), 0.025), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_the_distance_to_planes_of_a_sphere_is_that_to_the_sphere(side: float) -> None:
+    """Tangent planes of a ball all lie outside of it, those of a cavity inside."""
+    generator = np.random.default_rng(0)
+    polar = np.arccos(1 - (2 * np.arange(4000) + 1) / 4000)
+    azimuth = np.pi * (1 + np.sqrt(5)) * np.arange(4000)  # turned by the golden angle: evenly spread
+    directions = np.stack([np.cos(azimuth) * np.sin(polar), np.sin(azimuth) * np.sin(polar), np.cos(polar)], axis=1)
+    distance = PlaneDistance(Planes(0.5 * directions, side * directions, 0.1), CPU)
+    places = generator.standard_normal((500, 3))
+    places *= generator.uniform(0.49, 0.51, (500, 1)) / np.linalg.norm(places, axis=1, keepdims=True)
+    points = torch.tensor(places, dtype=torch.float32)
+    heights, beside = distance(points, torch.ones(500), *distance.neighbours(points))
+    expected = side * (torch.linalg.vector_norm(points, dim=1) - 0.5)
+    errors = heights - expected
+    assert beside.all()
+    assert errors.abs().max() < 2e-4
+    assert errors.mean().abs() < 5e-5  # of the tangent planes alone: 8e-4
 
 
 def test_distance_is_differentiable_in_the_samples() -> None:
