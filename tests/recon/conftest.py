@@ -113,4 +113,4 @@ def torus() -> Reconstruction:
     u, v = u[uniform][:2000], v[uniform][:2000]
     ring = 1 + 0.35 * np.cos(v)
     points = np.stack([ring * np.cos(u), ring * np.sin(u), 0.35 * np.sin(v)], axis=1)
-    return reconstruct(points, network=medium(), steps=150, batch_size=1024, verbose=False)
+    return reconstruct(points, network=medium(), steps=150, batch_size=1024, learning_rate=2e-3, verbose=False)

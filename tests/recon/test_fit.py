@@ -246,7 +246,7 @@ def test_a_fit_with_a_time_budget_goes_on(few_points: Points, tmp_path: Path) ->
         ({"steps": None, "time_budget": 9.0}, "steps was 40, is None; time_budget was None, is 9.0"),
         ({"batch_size": 65}, "batch_size was 64, is 65"),
         ({"eikonal": 0.5}, "eikonal was 0.0, is 0.5"),
-        ({"learning_rate": 1e-3}, "learning_rate was 0.001, is 0.002"),
+        ({"learning_rate": 2e-3}, "learning_rate was 0.001, is 0.002"),
         ({"network": GridNetwork((8, 16), (2, 4))}, "network was GridNetwork [0-9a-f]{16}, is GridNetwork"),
         ({"normals": [[0.0, 0.0, 1.0]] * 300}, "normals was None, is 300 points"),
         ({"points": 0}, "points was 300 points [0-9a-f]{16}, is 300 points"),

@@ -29,8 +29,8 @@ OneError = Callable[[Callable[[list[str]], int], list[str]], str]
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sphere does not need many samples a step."""
-    monkeypatch.setitem(PRESETS, "default", partial(reconstruct, batch_size=256))
+    """A sphere does not need many samples a step, nor small steps."""
+    monkeypatch.setitem(PRESETS, "default", partial(reconstruct, batch_size=256, learning_rate=2e-3))
 
 
 def test_a_scan_becomes_a_mesh(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
