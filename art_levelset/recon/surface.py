@@ -39,7 +39,7 @@ CORRECTION = 1 / 16
 SHIFTS = 0.0, -1 / 16, 1 / 16, -1 / 8, 1 / 8
 """The values of s that are tried, in reaches of the planes; of equally good ones the first is taken."""
 
-BESIDE, AWAY = 0.3, 0.7
+BESIDE, AWAY = 0.2, 0.6
 """Up to the first and from the second part of the planes' reach from the nearest centre, u is 0 and 1."""
 
 CELLS = 8.0
