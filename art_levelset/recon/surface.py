@@ -16,7 +16,7 @@ is as good as
 
 where u rises from 0 to 1 as x leaves the centres of the planes: s of either sign moves the zero level set there, and
 there only. Of these surfaces the simplest is taken: that with the fewest handles, among those with as many parts as
-that of F_c.
+that of F_c. A shift costs some accuracy, so it must be worth it: at most half of the handles may be left.
 """
 
 from __future__ import annotations
@@ -112,13 +112,12 @@ def simplest(reconstruction: Reconstruction) -> float:
     """
     reach = reconstruction.planes.reach
     resolution = min(math.ceil(2 * CELLS / reach), FINEST)
-    best, fewest, usual = 0.0, math.inf, None
+    found = {}
     for shift in SHIFTS:
         parts, euler_number = replace(reconstruction, shift=shift * reach).parts_and_euler_number(resolution)
-        usual = parts if usual is None else usual
-        handles = parts - euler_number / 2
-        if parts == usual and handles < fewest:
-            best, fewest = shift * reach, handles
-        if fewest == 0:
+        found[shift] = parts, parts - euler_number / 2
+        if found[shift][1] == 0:
             break
-    return best
+    usual, handles = found[0.0]
+    best = min((shift for shift in found if found[shift][0] == usual), key=lambda shift: found[shift][1])
+    return best * reach if found[best][1] <= handles / 2 else 0.0

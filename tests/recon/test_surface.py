@@ -64,6 +64,17 @@ def test_other_holes_stay(hole: float, unseen: float) -> None:
     assert simplest(surface) == 0
 
 
+def test_a_shift_that_leaves_most_handles_is_not_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    reconstruction = wall(0.015, unseen=0.12)
+    euler_numbers = {0.0: -4, -1 / 16: -2, 1 / 16: -8, -1 / 8: -2, 1 / 8: -8}
+    monkeypatch.setattr(
+        Reconstruction, "parts_and_euler_number", lambda self, _: (1, euler_numbers[self.shift / self.planes.reach])
+    )
+    assert simplest(reconstruction) == 0
+    euler_numbers[-1 / 8] = 0  # one handle, not three
+    assert simplest(reconstruction) == -REACH / 8
+
+
 class Pair(nn.Module):
     """Two balls, which touch if the gap is negative."""
 
