@@ -33,7 +33,9 @@ class Notes(Callback):
         self.file = file
 
     def on_epoch_end(self, trainer, figures):
-        self.file.write_text(str(trainer.progress.epoch))
+        whole = self.file.with_suffix(".whole")  # a kill between opening and writing must not empty the file
+        whole.write_text(str(trainer.progress.epoch))
+        whole.replace(self.file)
 
 
 def train(folder: Path) -> None:
@@ -113,7 +115,7 @@ def main() -> None:
         if in_a_child(folder / "parts", *((when, None) if how == "fsync" else (None, when))):
             break
         state = Checkpoints(folder / "parts").read()
-        sys.stdout.write(f"{how} {(folder / 'seen').read_text() or 0} {len(state['history']) if state else 0}\n")
+        sys.stdout.write(f"{how} {(folder / 'seen').read_text()} {len(state['history']) if state else 0}\n")
     assert in_a_child(folder / "parts", None, None)
 
 
