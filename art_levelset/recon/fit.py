@@ -135,9 +135,9 @@ def reconstruct(
            fit.
     :param verbose: Whether to show a progress bar.
     :return: The reconstruction, whose mesh is in the coordinates of the points.
-    :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`), the normals contradict each other, a
-            number is out of range, the time budget is too small for a single step, or the checkpoint is damaged or that
-            of another fit.
+    :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`) or are of no surface, the normals
+            contradict each other, a number is out of range, the time budget is too small for a single step, or the
+            checkpoint is damaged or that of another fit.
     :raises OSError: If the checkpoint cannot be read or written.
     """
     _check(steps, time_budget, batch_size, learning_rate, eikonal, seed)

@@ -96,6 +96,7 @@ def refined(cloud: Points, planes: Planes) -> Planes:
     :param cloud: The cloud that they were fitted to, (n, 3).
     :param planes: The planes, with outward normals.
     :return: Planes with outward normals at the places of these, but for some that are left out.
+    :raises ValueError: If none is left: the points are of no surface.
     """
     return supported(_fitted_again(cloud, supported(planes)))
 
@@ -108,10 +109,13 @@ def supported(planes: Planes) -> Planes:
 
     :param planes: The planes, with outward normals.
     :return: Those of whose :data:`NEAREST` nearest ones at least :data:`SUPPORTERS` agree.
+    :raises ValueError: If there are none: the points are of no surface.
     """
     distances, _, cosines, misses = _relations(planes, NEAREST)
     agree = (cosines > AGREEING) & (misses < _most_missed(planes, distances))
     kept = agree.sum(axis=1) >= min(SUPPORTERS, agree.shape[1])
+    if not kept.any():
+        raise ValueError("points: they are of no surface, all planes fitted to neighbouring ones contradict each other")
     return replace(planes, centres=planes.centres[kept], normals=planes.normals[kept])
 
 

@@ -59,6 +59,12 @@ def test_few_planes_are_enough(count: int) -> None:
     assert len(agreed(few)) == count
 
 
+def test_planes_that_all_contradict_each_other() -> None:
+    planes = lattice(2)
+    with pytest.raises(ValueError, match="points: they are of no surface"):
+        supported(replace(planes, normals=np.array([[0.0, 0, 1], [0, 0, -1], [0, 1, 0], [1, 0, 0]])))
+
+
 def ball(count: int, noise: float, generator: np.random.Generator) -> Points:
     directions = generator.standard_normal((count, 3))
     directions *= (0.8 + noise * generator.standard_normal((count, 1))) / np.linalg.norm(directions, axis=1)[:, None]
