@@ -11,8 +11,8 @@ sum_i (chi(y_i) - 1/2)^2, the equations of the parametric Gauss reconstruction; 
 direction -grad chi(y_j), for the normals of a surface are those of its indicator's level set. The second half of the
 iterations allows only the normals of the fitted planes, so that what remains to be found is their signs. Then all
 planes are turned outwards. For the indicator itself, on a finer grid, the areas start as those of the neighbourhoods
-and take some steps of descent. All sums are convolutions, done by fast Fourier transforms on periodic grids: seconds,
-and nothing is propagated from point to point, where one wrong step would turn everything behind it.
+and take some conjugate gradient steps. All sums are convolutions, done by fast Fourier transforms on periodic grids:
+seconds, and nothing is propagated from point to point, where one wrong step would turn everything behind it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ REACH = 1.3
 COARSE, FINE = (2.5, 128), (4.0, 224)
 """Nodes per reach of the planes and the largest number of nodes along an axis, of the two grids."""
 
-ITERATIONS = 30
+ITERATIONS = 20
 WIDEST = 2.0
 """Width of the first kernel in grid cells; that of the last ones is one cell."""
 
@@ -97,7 +97,8 @@ def indicator_of(planes: Planes, device: torch.device) -> Indicator:
     """
     Tell inside from outside.
 
-    The areas of the surface elements follow from the distances between the planes, and take some steps of descent.
+    The areas of the surface elements follow from the distances between the planes, and take some conjugate gradient
+    steps towards chi = 1/2 on all of them.
 
     :param planes: The planes, in the unit frame, with outward normals.
     :param device: Where to compute, and where the indicator lives.
@@ -105,12 +106,14 @@ def indicator_of(planes: Planes, device: torch.device) -> Indicator:
     """
     centres, normals, areas = _elements(planes, device)
     grid = _PeriodicGrid(centres, _grid_size(planes, *FINE))
-    for _ in range(AREA_ITERATIONS):
-        residuals = 0.5 - grid.read(grid.indicator(areas * normals))
-        descent = areas * (grid.read_gradient(-grid.smooth(residuals)) * normals).sum(dim=1, keepdim=True)
-        change = grid.read(grid.indicator(descent * normals))
-        areas = (areas + descent * (residuals @ change) / (change @ change).clamp_min(1e-30)).clamp_min(0)
-    chi = grid.indicator(areas * normals)
+    chi, change, slope = grid.indicator(areas * normals), torch.zeros_like(areas), math.inf
+    for _ in range(AREA_ITERATIONS):  # conjugate gradients for the normal equations, scaled by the areas
+        residuals = 0.5 - grid.read(chi)
+        gradient = -(grid.read_gradient(grid.smooth(residuals)) * normals).sum(dim=1, keepdim=True)
+        last, slope = slope, float((gradient**2 * areas).sum())
+        change = areas * gradient + slope / max(last, 1e-30) * change
+        added = grid.indicator(change * normals)
+        chi += _step(residuals, grid.read(added)) * added
     return Indicator(chi / (2 * grid.read(chi).median().clamp_min(1e-6)))
 
 
@@ -138,11 +141,12 @@ def _agreeing(planes: Planes, votes: NDArray[np.float64], nodes: int, device: to
     centres, normals, areas = _elements(planes, device)
     elements = areas * normals * torch.as_tensor(clear[:, None], device=device)
     grid = _PeriodicGrid(centres, nodes)
-    descent = -(grid.read_gradient(grid.transformed_indicator(elements)) * normals).sum(dim=1)
+    chi = grid.indicator(elements)
+    descent = -(grid.read_gradient(chi) * normals).sum(dim=1)
     # About 1/2 on a closed surface, and -1/2 if its normals point inwards; nearly 0 on an open sheet, whose sides are
     # what they are said to be.
     disc = math.pi / AREA_NEIGHBOURS  # the area of a plane, in squares of the distance to its last neighbour
-    inwards = bool(disc * grid.read(grid.indicator(elements)).median() < -INWARDS)
+    inwards = bool(disc * grid.read(chi).median() < -INWARDS)
     if inwards:
         logger.warning("normals: they point inwards, all are turned round")
     return planes.flipped(np.where(clear, inwards, (descent.cpu().numpy() < 0) ^ inwards))
@@ -155,16 +159,23 @@ def _surface_elements(centres: Tensor, normals: Tensor, nodes: int) -> Tensor:
     for iteration in range(ITERATIONS):
         width = max(WIDEST ** (1 - iteration / (0.8 * ITERATIONS)), 1.0)
         grid.widen(width)
-        residuals = 0.5 - grid.read(grid.indicator(elements))
-        descent = grid.read_gradient(-grid.smooth(residuals))
-        change = grid.read(grid.indicator(descent))
-        elements = elements + descent * (residuals @ change) / (change @ change).clamp_min(1e-30)
-        directions = -grid.read_gradient(grid.transformed_indicator(elements))
+        chi = grid.indicator(elements)
+        residuals = 0.5 - grid.read(chi)
+        descent = -grid.read_gradient(grid.smooth(residuals))
+        change = grid.indicator(descent)
+        step = _step(residuals, grid.read(change))
+        elements = elements + step * descent
+        directions = -grid.read_gradient(chi.add_(step * change))
         if 2 * iteration >= ITERATIONS:
             directions = normals * torch.where((directions * normals).sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
         lengths = torch.linalg.vector_norm(elements, dim=1, keepdim=True)
         elements = functional.normalize(directions, dim=1) * lengths
     return elements
+
+
+def _step(residuals: Tensor, changes: Tensor) -> Tensor:
+    """The factor of the changes that takes the most off the sum of the squared residuals."""
+    return (residuals @ changes) / (changes @ changes).clamp_min(1e-30)
 
 
 def _elements(planes: Planes, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -176,67 +187,96 @@ def _elements(planes: Planes, device: torch.device) -> tuple[Tensor, Tensor, Ten
 
 
 class _PeriodicGrid:
-    """Linear maps between values at fixed points and functions on the grid, by trilinear weights and Fourier series."""
+    """
+    Linear maps between values at fixed points and functions on the grid: trilinear weights, central differences between
+    nodes, and the Green's function by Fourier transforms.
+
+    :param points: (n, 3), in the unit frame.
+    :param nodes: Number of nodes along an axis.
+    """
 
     def __init__(self, points: Tensor, nodes: int) -> None:
         self.shape = (nodes, nodes, nodes)
         self.cell = 2 * REACH / nodes
         places = (points + REACH) / self.cell
-        corner = places.floor()
-        inner = places - corner
-        self.index, self.weights = [], []
-        for bits in range(8):
-            shift = torch.tensor([bits >> 2 & 1, bits >> 1 & 1, bits & 1], device=points.device)
-            node = (corner.long() + shift) % nodes
-            self.index.append((node[:, 0] * nodes + node[:, 1]) * nodes + node[:, 2])
-            self.weights.append(torch.where(shift == 1, inner, 1 - inner).prod(dim=1))
+        corners = (torch.arange(8, device=points.device)[:, None] >> torch.arange(3, device=points.device)) & 1
+        lowest = places.floor()
+        inner = (places - lowest)[:, None]
+        near = lowest.long()[:, None] + corners
+        weights = torch.where(corners == 1, inner, 1 - inner).prod(dim=2)
+        self.stencil = _Stencil(_flat(near, nodes), weights)
+        self.differences = [
+            _Stencil(
+                torch.cat([_flat(near + step, nodes), _flat(near - step, nodes)], dim=1),
+                torch.cat([weights, -weights], dim=1) / (2 * self.cell),
+            )
+            for step in torch.eye(3, dtype=torch.long, device=points.device)
+        ]
         wave = torch.fft.fftfreq(nodes, d=1 / nodes, device=points.device) * (math.pi / REACH)
         half = wave[: nodes // 2 + 1].abs()
-        self.waves = (wave[:, None, None], wave[None, :, None], half[None, None, :])
         self.squares = wave[:, None, None] ** 2 + wave[None, :, None] ** 2 + half[None, None, :] ** 2
         self.widen(1.0)
 
     def widen(self, width: float) -> None:
-        """Set the width of the smoothed Green's function, in cells."""
-        kernel = torch.exp(-0.5 * self.squares * (width * self.cell) ** 2) / self.squares.clamp_min(1e-12)
+        """Set the width of the smoothed Green's function, in cells; central differences add 1/3 to its square."""
+        kernel = torch.exp(-0.5 * self.squares * (width**2 - 1 / 3) * self.cell**2) / self.squares.clamp_min(1e-12)
         kernel[0, 0, 0] = 0
         self.kernel = kernel / self.cell**3
 
     def smooth(self, values: Tensor) -> Tensor:
-        """The Fourier series of sum_j v_j G(., y_j)."""
-        nodes = torch.zeros(math.prod(self.shape), dtype=values.dtype, device=values.device)
-        for index, weights in zip(self.index, self.weights, strict=True):
-            nodes.index_add_(0, index, weights * values)
-        series: Tensor = torch.fft.rfftn(nodes.reshape(self.shape)).mul_(self.kernel)
-        return series
-
-    def transformed_indicator(self, elements: Tensor) -> Tensor:
-        """The Fourier series of chi."""
-        series = self.smooth(elements[:, 0]).mul_(1j * self.waves[0])
-        for axis in (1, 2):
-            series += self.smooth(elements[:, axis]).mul_(1j * self.waves[axis])
-        return series
+        """Sum_j v_j G(., y_j)."""
+        return self._convolved(self.stencil.spread(values, self._zeros()))
 
     def indicator(self, elements: Tensor) -> Tensor:
-        """Chi on the grid; zero in its corner, which is far outside."""
-        nodes: Tensor = torch.fft.irfftn(self.transformed_indicator(elements), s=self.shape)
+        """Chi; zero in the corner of the grid, which is far outside."""
+        sources = self._zeros()
+        for difference, column in zip(self.differences, elements.T, strict=True):
+            difference.spread(-column, sources)
+        nodes = self._convolved(sources)
         return nodes.sub_(nodes[0, 0, 0].clone())
 
     def read(self, nodes: Tensor) -> Tensor:
         """The values of a function at the points."""
-        flat = nodes.reshape(-1)
-        total = torch.zeros_like(self.weights[0])
-        for index, weights in zip(self.index, self.weights, strict=True):
-            total += flat[index] * weights
-        return total
+        return self.stencil.read(nodes)
 
-    def read_gradient(self, series: Tensor) -> Tensor:
-        """The gradients at the points of a function given by its Fourier series."""
-        columns, product = [], torch.empty_like(series)  # large tensors take longer to allocate than to multiply
-        for wave in self.waves:
-            torch.mul(series, 1j * wave, out=product)
-            columns.append(self.read(torch.fft.irfftn(product, s=self.shape)))
-        return torch.stack(columns, dim=1)
+    def read_gradient(self, nodes: Tensor) -> Tensor:
+        """The gradients of a function at the points."""
+        return torch.stack([difference.read(nodes) for difference in self.differences], dim=1)
+
+    def _zeros(self) -> Tensor:
+        return torch.zeros(self.shape, device=self.squares.device)
+
+    def _convolved(self, sources: Tensor) -> Tensor:
+        nodes: Tensor = torch.fft.irfftn(torch.fft.rfftn(sources).mul_(self.kernel), s=self.shape)
+        return nodes
+
+
+@dataclass(frozen=True, eq=False)
+class _Stencil:
+    """
+    A weighted sum of nodes for each point.
+
+    :param index: The nodes, (n, k).
+    :param weights: Their weights, (n, k).
+    """
+
+    index: Tensor
+    weights: Tensor
+
+    def read(self, nodes: Tensor) -> Tensor:
+        """The sums, (n,)."""
+        return (nodes.reshape(-1)[self.index] * self.weights).sum(dim=1)
+
+    def spread(self, values: Tensor, nodes: Tensor) -> Tensor:
+        """Add values at the points to the nodes: the adjoint of :meth:`read`."""
+        nodes.reshape(-1).index_add_(0, self.index.reshape(-1), (self.weights * values[:, None]).reshape(-1))
+        return nodes
+
+
+def _flat(coordinates: Tensor, nodes: int) -> Tensor:
+    """The indices of nodes in the flattened grid, (n, k), from (n, k, 3)."""
+    x, y, z = (coordinates % nodes).unbind(dim=2)
+    return (x * nodes + y) * nodes + z
 
 
 def _signs(values: NDArray[np.float32]) -> NDArray[np.float64]:
