@@ -15,9 +15,11 @@ s_k^2), and such that the residuals do not grow suddenly, as they do when a neig
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -37,7 +39,8 @@ GROWTH = 1.6
 
 REWEIGHTINGS = 2
 RIDGE = 1e-6
-CHUNK = 1 << 12
+CHUNK = 1 << 8
+"""So many places at once: their neighbourhoods fit into a processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,16 +75,18 @@ def fit_surface(cloud: Points, places: Points, keys: tuple[Floats, Floats] | Non
     """
     tree = cKDTree(cloud if keys is None else keys[0])
     counts = [count for count in COUNTS if smallest_count(cloud) <= count <= len(cloud)] or [len(cloud)]
-    parts = []
-    for rows in np.array_split(np.arange(len(places)), len(places) // CHUNK + 1):
+
+    def fit(rows: NDArray[np.int64]) -> LocalFits:
         middles = places[rows]
         reach, found = neighbours(tree, middles if keys is None else keys[1][rows], counts[-1])
         if keys is None:
             middles = _middles(cloud[found[:, : counts[0]]], _nearness(reach[:, : counts[0]]))
         else:
             reach = np.linalg.norm(cloud[found] - middles[:, None], axis=2)
-        fits = [fit_quadrics(middles, cloud[found[:, :count]], reach[:, :count]) for count in counts]
-        parts.append(_largest_faithful(middles, fits))
+        return _largest_faithful(middles, cloud[found], reach, counts)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # numpy computes without the interpreter's lock
+        parts = threads.map(fit, np.array_split(np.arange(len(places)), len(places) // CHUNK + 1))
     return LocalFits(*(np.concatenate(column) for column in zip(*map(_columns, parts), strict=True)))
 
 
@@ -156,20 +161,29 @@ def _monomials(u: Floats, v: Floats) -> Floats:
     return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=2)
 
 
-def _largest_faithful(places: Points, fits: list[LocalFits]) -> LocalFits:
-    """Lepski's rule."""
-    normals = fits[min(1, len(fits) - 1)].normals
+def _largest_faithful(places: Points, members: Points, reach: Floats, counts: list[int]) -> LocalFits:
+    """The fits to the largest neighbourhoods that are faithful, as all smaller ones are."""
+    rows = np.arange(len(places))
+    fits = [fit_quadrics(places, members[:, : counts[0]], reach[:, : counts[0]])]
+    chosen = [column.copy() for column in _columns(fits[0])]
+    for count in counts[1:]:
+        fits.append(fit_quadrics(places[rows], members[rows, :count], reach[rows, :count]))
+        faithful = _is_faithful(places[rows], fits)
+        rows, fits = rows[faithful], [fit[faithful] for fit in fits]
+        for column, values in zip(chosen, _columns(fits[-1]), strict=True):
+            column[rows] = values
+    return LocalFits(*chosen)
+
+
+def _is_faithful(places: Points, fits: list[LocalFits]) -> NDArray[np.bool_]:
+    """Lepski's rule for the last of the fits to neighbourhoods of growing size."""
+    normals = fits[1].normals
     heights = [np.einsum("mi,mi->m", fit.centres - places, normals) for fit in fits]
-    columns = [column.copy() for column in _columns(fits[0])]
-    faithful = np.ones(len(places), dtype=bool)
-    for k in range(1, len(fits)):
-        faithful &= fits[k].residuals <= GROWTH * fits[k - 1].residuals
-        for j in range(k):
-            noise = np.sqrt(np.maximum(fits[j].errors ** 2 - fits[k].errors ** 2, 0))
-            faithful &= np.abs(heights[k] - heights[j]) <= NOISE * noise
-        for column, new in zip(columns, _columns(fits[k]), strict=True):
-            column[faithful] = new[faithful]
-    return LocalFits(*columns)
+    faithful: NDArray[np.bool_] = fits[-1].residuals <= GROWTH * fits[-2].residuals
+    for fit, height in zip(fits[:-1], heights, strict=False):
+        noise = np.sqrt(np.maximum(fit.errors**2 - fits[-1].errors ** 2, 0))
+        faithful &= np.abs(heights[-1] - height) <= NOISE * noise
+    return faithful
 
 
 def _columns(fits: LocalFits) -> tuple[NDArray[np.float64], ...]:
