@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from art_levelset.recon.console import FORMATS, PROGRAM, Parser, check_device, exit_status, print_error
+from art_levelset.recon.console import PROGRAM, SEVERAL, Parser, add_execution, add_scans, exit_status
 
 STEPS = 800
 PAPER_STEPS = 5000
@@ -27,9 +27,7 @@ EXAMPLES = f"""examples:
   {PROGRAM} a.ply b.ply c.csv --jobs 2 --output-dir meshes --preview meshes/{{stem}}.png
       three scans, two at a time; under torchrun every rank has its share of them
 
-Of several scans a failed one does not stop the others; a table comes at the end, and exit status 1 if one failed.
-In paths, {{stem}} stands for the name of the scan without its suffix: files of several scans need it.
-"""
+{SEVERAL}"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,13 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help=f"point clouds: {FORMATS}")
+    add_scans(parser, "MESH", "in any format of trimesh", ".mesh.ply")
     parser.add_argument("--curve", action="store_true", help="reconstruct curves instead (options: --curve --help)")
-    output = parser.add_mutually_exclusive_group()
-    output.add_argument(
-        "-o", "--output", type=Path, metavar="MESH", help="in any format of trimesh (default: SCAN.mesh.ply)"
-    )
-    output.add_argument("--output-dir", type=Path, metavar="DIR", help="write SCAN.mesh.ply there; made if missing")
     parser.add_argument("--preview", type=Path, metavar="PNG", help="also draw the cloud and the mesh")
     parser.add_argument("--reference", type=Path, metavar="MESH", help="also report the distances to this surface")
     parser.add_argument(
@@ -87,12 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--use-normals", action="store_true", help="tell outside from inside by the normals of the file"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="so many scans at once, each with its share of the threads (default: 1)"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_execution(parser)
     return parser
 
 
@@ -135,33 +123,12 @@ def run(arguments: argparse.Namespace) -> int:
     :raises OSError: If a single file cannot be read or written.
     :raises ImportError: If a library is missing.
     """
-    from art_levelset.recon.batch import outcomes, place_among_ranks, summary, wait_for_ranks
+    from art_levelset.recon.command import work_on_all
     from art_levelset.recon.scan import arguments_of_each, reconstruct_scan
 
     if arguments.steps is None and arguments.time_budget is None:
         arguments.steps = PAPER_STEPS if arguments.preset == "paper" else STEPS
-    if arguments.jobs < 1:
-        raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")
-    check_device(arguments.device)
-    rank, size = place_among_ranks()
-    jobs = arguments_of_each(arguments)
-    if len(jobs) == 1 and size == 1:
-        print(*reconstruct_scan(jobs[0]).lines(), sep="\n")
-        return 0
-    share = jobs[rank::size]
-    for job in share:
-        job.quiet |= size > 1 or arguments.jobs > 1  # bars of several processes overwrite each other
-    ends = []
-    for end in outcomes(share, reconstruct_scan, arguments.jobs):
-        ends.append(end)
-        print(f"[{len(ends)} of {len(share)}] {end}", flush=True)
-    if ends:
-        print(*summary(ends), sep="\n", flush=True)
-    failed = [end for end in ends if end.result is None]
-    for end in failed:
-        print_error(end.error if str(end.scan) in end.error else f"{end.scan}: {end.error}")
-    wait_for_ranks()
-    return 1 if failed else 0
+    return work_on_all(arguments, arguments_of_each, reconstruct_scan)
 
 
 if __name__ == "__main__":

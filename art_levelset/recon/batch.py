@@ -13,14 +13,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
 
 import torch
 
 from art_levelset.recon.console import in_one_line
-
-if TYPE_CHECKING:
-    from art_levelset.recon.scan import Result
+from art_levelset.recon.result import Result
 
 SLOWEST = timedelta(days=30)
 """How long a rank waits for the others."""
@@ -110,26 +107,17 @@ def summary(ends: Sequence[Outcome]) -> list[str]:
     :param ends: The outcomes.
     :return: Lines of text.
     """
-    names = "scan", "seconds", "faces", "parts", "genus", "watertight", "Chamfer x 10^3"
-    rows = [names, *(_row(end) for end in ends)]
+    names = next((list(end.result.report.row()) for end in ends if end.result is not None), [])
+    rows = [["scan", "seconds", *names], *(_row(end, len(names)) for end in ends)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows)
     return ["  ".join(row).rstrip() for row in aligned]
 
 
-def _row(end: Outcome) -> tuple[str, ...]:
+def _row(end: Outcome, cells: int) -> list[str]:
     if end.result is None:
-        return str(end.scan), "failed", "", "", "", "", ""
-    report, topology = end.result.report, end.result.report.topology
-    return (
-        str(end.scan),
-        f"{end.result.seconds.total():.0f}",
-        f"{report.faces:,}",
-        str(topology.parts),
-        "-" if topology.genus is None else str(topology.genus),
-        "yes" if topology.watertight else "no",
-        f"{report.chamfer:.4g}",
-    )
+        return [str(end.scan), "failed", *[""] * cells]
+    return [str(end.scan), f"{end.result.seconds.total():.0f}", *end.result.report.row().values()]
 
 
 def _outcome(job: Namespace, work: Callable[[Namespace], Result]) -> Outcome:

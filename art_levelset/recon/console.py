@@ -1,20 +1,22 @@
-"""What the command lines of this package share: errors in one line, exit statuses, and checks before the work."""
+"""What the command lines of this package share: options, errors in one line, exit statuses."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
-
-from art_levelset.recon.writing import replacing
 
 PROGRAM = "python -m art_levelset.recon"
 
 FORMATS = ".csv .las .laz .npy .npz .obj .off .ply .pts .stl .xyz"
 """What :func:`art_levelset.recon.reading.read_cloud` reads."""
+
+SEVERAL = """\
+Of several scans a failed one does not stop the others; a table comes at the end, and exit status 1 if one failed.
+In paths, {stem} stands for the name of the scan without its suffix: files of several scans need it.
+"""
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -74,30 +76,33 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def check_files(arguments: argparse.Namespace, suffixes: Mapping[str, Sequence[str]], taken: dict[Path, str]) -> None:
+def add_scans(parser: argparse.ArgumentParser, metavar: str, formats: str, suffix: str) -> None:
     """
-    Before the work: whether the files that the arguments name can be written afterwards.
+    Declare the scans and where their results go.
 
-    :param arguments: The `scan`, and paths, or None, by name.
-    :param suffixes: The names of the paths, and the suffixes that each may have, none for any.
-    :param taken: Resolved paths that must not be written, and what they are; the files are added.
-    :raises ValueError: If a file cannot be written.
+    :param parser: It gets the arguments.
+    :param metavar: What a result is.
+    :param formats: In which formats it may be written.
+    :param suffix: Of the name that it has by default.
     """
-    for name, allowed in suffixes.items():
-        option, path = f"--{name.replace('_', '-')}", getattr(arguments, name)
-        if path is None:
-            continue
-        if allowed and path.suffix.lower() not in allowed:
-            raise ValueError(f"{option}: must be a {', '.join(allowed)} file, got {path}")
-        if path.is_dir():
-            raise ValueError(f"{option}: {path} is a directory")
-        if not path.parent.is_dir():
-            raise ValueError(f"{option}: there is no directory {path.parent}")
-        if not os.access(path.parent, os.W_OK):
-            raise ValueError(f"{option}: cannot write in {path.parent}")
-        if path.resolve() in taken:
-            raise ValueError(f"{option}: {path} is also {taken[path.resolve()]}")
-        taken[path.resolve()] = f"{option} of {arguments.scan}"
+    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help=f"point clouds: {FORMATS}")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("-o", "--output", type=Path, metavar=metavar, help=f"{formats} (default: SCAN{suffix})")
+    output.add_argument("--output-dir", type=Path, metavar="DIR", help=f"write SCAN{suffix} there; made if missing")
+
+
+def add_execution(parser: argparse.ArgumentParser) -> None:
+    """
+    Declare how the work on the scans is done.
+
+    :param parser: It gets the arguments.
+    """
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="so many scans at once, each with its share of the threads (default: 1)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def check_device(name: str) -> None:
@@ -113,19 +118,3 @@ def check_device(name: str) -> None:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError, ImportError) as error:
         raise ValueError(f"--device: {name!r} cannot be used: {str(error).splitlines()[0]}") from error
-
-
-def write_files(arguments: argparse.Namespace, writers: Mapping[str, Callable[[Path], object]]) -> list[Path]:
-    """
-    Write the files that the arguments name, each whole or not at all.
-
-    :param arguments: Paths, or None, by name.
-    :param writers: How to write each of them, by the same names, in the order of writing.
-    :return: The files.
-    :raises OSError: If a file cannot be written.
-    """
-    files = [(path, write) for name, write in writers.items() if (path := getattr(arguments, name)) is not None]
-    for path, write in files:
-        with replacing(path) as temporary:
-            write(temporary)
-    return [path for path, _ in files]

@@ -1,55 +1,19 @@
-"""What there is to say of a reconstruction: the seconds it took, its topology, its distances to a reference."""
+"""What there is to say of a mesh: its topology, its distances to the cloud and to a reference."""
 
 from __future__ import annotations
 
-import json
-import platform
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from art_levelset.recon.clouds import Points
 from art_levelset.recon.judgement import Judgement
 from art_levelset.recon.metrics import CloudDistances, SurfaceDistances, compare, compare_with_cloud
+from art_levelset.recon.result import Seconds, document
 from art_levelset.recon.topology import Topology, topology
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
-
-
-@dataclass
-class Seconds:
-    """
-    The wall seconds of the parts of a run.
-
-    :param parts: By name, in their order.
-    """
-
-    parts: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def of(self, name: str) -> Iterator[None]:
-        """
-        Count the seconds of a block.
-
-        :param name: Its name.
-        """
-        started = time.perf_counter()
-        yield
-        self.parts[name] = time.perf_counter() - started
-
-    def total(self) -> float:
-        """
-        The seconds of all parts.
-
-        :return: Their sum.
-        """
-        return sum(self.parts.values())
 
 
 @dataclass(frozen=True)
@@ -102,6 +66,20 @@ class Report:
             return [f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}", f"mesh: {self.topology}"]
         return [*self.distances.report().splitlines(), f"mesh: {self.topology}", f"reference: {self.reference}"]
 
+    def row(self) -> dict[str, str]:
+        """
+        The mesh in a table of several.
+
+        :return: The cells by the names of their columns.
+        """
+        return {
+            "faces": f"{self.faces:,}",
+            "parts": str(self.topology.parts),
+            "genus": "-" if self.topology.genus is None else str(self.topology.genus),
+            "watertight": "yes" if self.topology.watertight else "no",
+            "Chamfer x 10^3": f"{self.chamfer:.4g}",
+        }
+
     def json(
         self, settings: Mapping[str, Any], points: int, seconds: Seconds, attempts: Sequence[Judgement] = ()
     ) -> str:
@@ -116,15 +94,6 @@ class Report:
                  the reference's bounding box, times 10^3.
         """
         figures: dict[str, Any] = {
-            "settings": {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
-            "environment": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "machine": platform.machine(),
-                "threads": torch.get_num_threads(),
-            },
-            "points": points,
-            "seconds": {**seconds.parts, "total": seconds.total()},
             "attempts": [{**asdict(attempt), "failed": attempt.failed} for attempt in attempts],
             "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
             "cloud": {**asdict(self.cloud), "relative": self.cloud.relative()},
@@ -133,4 +102,4 @@ class Report:
             figures["reference"] = asdict(self.reference)
             figures["distances"] = asdict(self.distances)
             figures["relative"] = self.distances.relative()
-        return json.dumps(figures, indent=2) + "\n"
+        return document(settings, points, seconds, figures)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from trimesh import Trimesh
 
+from art_levelset.recon import files
 from art_levelset.recon.colours import coloured
-from art_levelset.recon.console import check_files, write_files
 from art_levelset.recon.fit import reconstruct
 from art_levelset.recon.heat_map import heat_map
 from art_levelset.recon.meshes import read_mesh
@@ -19,7 +18,8 @@ from art_levelset.recon.paper import reconstruct_as_paper
 from art_levelset.recon.preview import draw
 from art_levelset.recon.reading import read_cloud
 from art_levelset.recon.reconstruction import Reconstruction
-from art_levelset.recon.report import Report, Seconds
+from art_levelset.recon.report import Report
+from art_levelset.recon.result import Result, Seconds
 from art_levelset.recon.viewer import write_page
 from art_levelset.recon.writing import write_mesh
 
@@ -36,32 +36,6 @@ FILES: dict[str, tuple[str, ...]] = {
 }
 """The options that name files to write, and the suffixes they may have."""
 
-STEM = "{stem}"
-"""Stands in paths for the name of the scan without its suffix."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """
-    What became of a scan.
-
-    :param report: The figures of the mesh.
-    :param seconds: What the parts of the work took.
-    :param files: What was written.
-    """
-
-    report: Report
-    seconds: Seconds
-    files: list[Path]
-
-    def lines(self) -> list[str]:
-        """
-        The result for a terminal.
-
-        :return: Lines of text.
-        """
-        return [*self.report.lines(), f"Wrote in {self.seconds.total():.0f} s:", *(f"  {path}" for path in self.files)]
-
 
 def arguments_of_each(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     """
@@ -72,28 +46,8 @@ def arguments_of_each(arguments: argparse.Namespace) -> list[argparse.Namespace]
     :raises ValueError: If a number makes no sense or a file cannot be written afterwards.
     :raises OSError: If the directory of the meshes cannot be made.
     """
-    scans: list[Path] = arguments.scans
-    taken = {scan.resolve(): "the scan itself" for scan in scans}
-    if arguments.output_dir is not None:
-        arguments.output_dir.mkdir(parents=True, exist_ok=True)
-    several = []
-    for scan in scans:
-        own = argparse.Namespace(**vars(arguments), scan=scan)
-        del own.scans, own.output_dir
-        for name in (*FILES, "reference"):
-            path = getattr(own, name)
-            if path is None:
-                continue
-            if len(scans) > 1 and name in FILES and STEM not in str(path):
-                raise ValueError(
-                    f"--{name.replace('_', '-')}: {path} is one file for {len(scans)} scans: write {STEM} in it, "
-                    f"as in {path.with_name(f'{STEM}{path.suffix}')}"
-                )
-            setattr(own, name, Path(str(path).replace(STEM, scan.stem)))
-        own.output = own.output or (arguments.output_dir or scan.parent) / f"{scan.stem}.mesh.ply"
-        _check(own, taken)
-        several.append(own)
-    return several
+    _check(arguments)
+    return files.arguments_of_each(arguments, FILES, ".mesh.ply", read=["reference"])
 
 
 def reconstruct_scan(arguments: argparse.Namespace) -> Result:
@@ -150,10 +104,10 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             report.json(settings, count, seconds, reconstruction.attempts), encoding="utf-8"
         ),
     }
-    files = write_files(arguments, writers)
+    written = files.write_files(arguments, writers)
     if arguments.checkpoint is not None:
         arguments.checkpoint.unlink(missing_ok=True)
-    return Result(report, seconds, files)
+    return Result(report, seconds, written)
 
 
 def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]:
@@ -162,8 +116,8 @@ def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _check(arguments: argparse.Namespace, taken: dict[Path, str]) -> None:
-    """Whether the numbers make sense and the files can be written."""
+def _check(arguments: argparse.Namespace) -> None:
+    """Whether the numbers make sense and the options go together."""
     for name, least in (("resolution", 8), ("faces", 4), ("parts", 1)):
         value = getattr(arguments, name)
         if value is not None and value < least:
@@ -177,8 +131,8 @@ def _check(arguments: argparse.Namespace, taken: dict[Path, str]) -> None:
         raise ValueError("--heat-map needs a --reference")
     if arguments.faces is not None and find_spec("fast_simplification") is None:
         raise ValueError("--faces needs fast-simplification: pip install 'art-levelset[mesh]'")
-    _check_format(arguments.output)
-    check_files(arguments, FILES, taken)
+    if arguments.output is not None:
+        _check_format(arguments.output)
 
 
 def _check_format(output: Path) -> None:

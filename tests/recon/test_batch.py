@@ -17,8 +17,9 @@ import trimesh
 
 from art_levelset.recon.__main__ import build_parser, main
 from art_levelset.recon.batch import outcomes, place_among_ranks
-from art_levelset.recon.report import Seconds
-from art_levelset.recon.scan import Result, arguments_of_each, reconstruct_scan
+from art_levelset.recon.report import Report
+from art_levelset.recon.result import Result, Seconds
+from art_levelset.recon.scan import arguments_of_each, reconstruct_scan
 
 FASTEST = ["--steps", "1", "--resolution", "16", "--quiet"]
 
@@ -63,6 +64,7 @@ def test_processes_of_their_own(scans: list[Path]) -> None:
     result = ends[scans[0]].result
     assert result is not None
     assert result.files == [scans[0].with_name("a.mesh.ply")]
+    assert isinstance(result.report, Report)
     assert len(trimesh.load(result.files[0], force="mesh").faces) == result.report.faces
     assert len(multiprocessing.active_children()) == 1
     pending.close()  # as an interrupt does
@@ -107,7 +109,10 @@ def test_files_of_several_scans(scans: list[Path], capsys: pytest.CaptureFixture
     ("argv", "message"),
     [
         (["-o", "x.ply"], "--output: x.ply is one file for 2 scans: write {stem} in it, as in {stem}.ply"),
-        (["--heat-map", "in/x.ply"], "--heat-map: in/x.ply is one file for 2 scans: write {stem} in it, as in in/{st"),
+        (
+            ["--html", "in/x.html"],
+            "--html: in/x.html is one file for 2 scans: write {stem} in it, as in in/{stem}.html",
+        ),
         (["-o", "{stem}.ply", "--save", "{stem}.ply"], "--save: a.ply is also --output of a.npy"),
         (["-o", "{stem}.npy"], "--output: cannot write a mesh as '.npy'"),
         (["--json", "{stem}.npy"], "--json: a.npy is also the scan itself"),

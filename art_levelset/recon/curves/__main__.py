@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from art_levelset.recon.console import FORMATS, PROGRAM, Parser, check_device, check_files, exit_status, write_files
+from art_levelset.recon.console import FORMATS, PROGRAM, Parser, check_device, exit_status
 from art_levelset.recon.curves.fit import STEPS, reconstruct_curve
 from art_levelset.recon.curves.preview import draw_curve
 from art_levelset.recon.curves.result import CurveReconstruction
 from art_levelset.recon.curves.writing import SUFFIXES
+from art_levelset.recon.files import check_files, write_files
 from art_levelset.recon.reading import read_points
 
 FILES = {"output": SUFFIXES, "csv": (".csv",), "preview": (".png",), "save": ()}
