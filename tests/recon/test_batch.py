@@ -110,8 +110,8 @@ def test_files_of_several_scans(scans: list[Path], capsys: pytest.CaptureFixture
     [
         (["-o", "x.ply"], "--output: x.ply is one file for 2 scans: write {stem} in it, as in {stem}.ply"),
         (
-            ["--html", "in/x.html"],
-            "--html: in/x.html is one file for 2 scans: write {stem} in it, as in in/{stem}.html",
+            ["--heat-map", "in/x.ply", "--reference", "r.ply"],
+            "--heat-map: in/x.ply is one file for 2 scans: write {stem} in it, as in in/{stem}.ply",
         ),
         (["-o", "{stem}.ply", "--save", "{stem}.ply"], "--save: a.ply is also --output of a.npy"),
         (["-o", "{stem}.npy"], "--output: cannot write a mesh as '.npy'"),
