@@ -52,7 +52,7 @@ def draw(path: str | Path, mesh: Trimesh, cloud: Points, *, title: str = "") -> 
     figure.suptitle(title)
     for column, (azimuth, elevation) in enumerate(VIEWS):
         turn = view(azimuth, elevation, high - low)
-        pictures = (_points_picture(shown @ turn.T), _mesh_picture(vertices @ turn.T, np.asarray(mesh.faces), base))
+        pictures = (_points_picture(shown @ turn.T), mesh_picture(vertices @ turn.T, np.asarray(mesh.faces), base))
         for row, picture in enumerate(pictures):
             axes = figure.add_subplot(2, len(VIEWS), row * len(VIEWS) + column + 1)
             axes.imshow(picture, origin="lower")
@@ -89,7 +89,7 @@ def draw_beside(path: str | Path, rows: Sequence[Mapping[str, Trimesh | Points]]
                 pictures.append(_points_picture((some - centre) / scale @ turn.T))
             else:
                 vertices = (np.asarray(shape.vertices) - centre) / scale @ turn.T
-                pictures.append(_mesh_picture(vertices, np.asarray(shape.faces), _face_colours(shape)))
+                pictures.append(mesh_picture(vertices, np.asarray(shape.faces), _face_colours(shape)))
         drawn = np.any([(picture < 1).any(axis=2) for picture in pictures], axis=0)
         bottom, top, left, right = (index for axis in (1, 0) for index in np.flatnonzero(drawn.any(axis=axis))[[0, -1]])
         for column, (title, picture) in enumerate(zip(shown, pictures, strict=True)):
@@ -131,8 +131,15 @@ def _face_colours(mesh: Trimesh) -> Points | None:
     return None if colours is None else np.asarray(colours[mesh.faces, :3].mean(axis=1) / 255)
 
 
-def _mesh_picture(vertices: Points, faces: NDArray[np.int64], base: Points | None = None) -> NDArray[np.float64]:
-    """Every triangle is covered by points, a pixel apart or closer, and the nearest to the viewer is kept."""
+def mesh_picture(vertices: Points, faces: NDArray[np.int64], base: Points | None = None) -> NDArray[np.float64]:
+    """
+    Every triangle is covered by points, a pixel apart or closer, and the nearest to the viewer is kept.
+
+    :param vertices: (n, 3), the picture's right and up, from -1 to 1, and the direction to the viewer.
+    :param faces: (m, 3).
+    :param base: The colours of the faces, (m, 3); None for the usual ones.
+    :return: (PIXELS, PIXELS, 3), the lowest row first.
+    """
     corners = vertices[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
@@ -152,6 +159,16 @@ def _mesh_picture(vertices: Points, faces: NDArray[np.int64], base: Points | Non
     return _splat(np.concatenate(places), colours[np.concatenate(owners)])
 
 
+def pixels(points: Points) -> Points:
+    """
+    Where points are in a picture.
+
+    :param points: (n, 2) or more, the picture's right and up, from -1 to 1.
+    :return: (n, 2), column and row.
+    """
+    return np.asarray((points[:, :2] * 0.98 + 1) * (PIXELS - 1) / 2)
+
+
 def _points_picture(points: Points) -> NDArray[np.float64]:
     depth = (points[:, 2:] - points[:, 2].min()) / max(float(np.ptp(points[:, 2])), 1e-30)
     return _splat(points, np.array([0.15, 0.15, 0.2]) + 0.55 * (1 - depth))
@@ -159,9 +176,9 @@ def _points_picture(points: Points) -> NDArray[np.float64]:
 
 def _splat(points: Points, colours: Points) -> NDArray[np.float64]:
     """Points into pixels; of those in one pixel the nearest to the viewer."""
-    pixels = np.round((points[:, :2] * 0.98 + 1) * (PIXELS - 1) / 2).astype(int)
-    inside = ((pixels >= 0) & (pixels < PIXELS)).all(axis=1)
+    places = np.round(pixels(points)).astype(int)
+    inside = ((places >= 0) & (places < PIXELS)).all(axis=1)
     order = np.flatnonzero(inside)[np.argsort(points[inside, 2], kind="stable")]
     picture = np.ones((PIXELS, PIXELS, 3))
-    picture[pixels[order, 1], pixels[order, 0]] = np.clip(colours[order], 0, 1)
+    picture[places[order, 1], places[order, 0]] = np.clip(colours[order], 0, 1)
     return picture

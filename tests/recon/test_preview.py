@@ -8,7 +8,7 @@ import trimesh
 from matplotlib.image import imread
 
 from art_levelset.recon import draw
-from art_levelset.recon.preview import PIXELS, _mesh_picture, _rotation, draw_beside
+from art_levelset.recon.preview import PIXELS, _rotation, draw_beside, mesh_picture
 
 
 def test_a_picture_is_written(tmp_path: Path) -> None:
@@ -39,9 +39,9 @@ def test_nearer_faces_hide_others_and_backs_are_red() -> None:
     far = near * [2, 2, -1]
     for order in ([near, far], [far, near]):
         vertices = np.concatenate(order)
-        picture = _mesh_picture(vertices, np.array([[0, 1, 2], [3, 4, 5]]))
+        picture = mesh_picture(vertices, np.array([[0, 1, 2], [3, 4, 5]]))
         assert picture[PIXELS // 2, PIXELS // 2, 2] > picture[PIXELS // 2, PIXELS // 2, 0]
-    backwards = _mesh_picture(near, np.array([[0, 2, 1]]))
+    backwards = mesh_picture(near, np.array([[0, 2, 1]]))
     assert backwards[PIXELS // 2, PIXELS // 2, 0] > backwards[PIXELS // 2, PIXELS // 2, 2]
     assert (backwards[0, 0] == 1).all()
 
@@ -57,7 +57,7 @@ def test_vertex_colours_are_drawn(tmp_path: Path) -> None:
 
 def test_large_triangles_have_no_gaps() -> None:
     corners = np.array([[-0.7, -0.7, 0.0], [0.7, -0.7, 0.0], [0.7, 0.7, 0.0], [-0.7, 0.7, 0.0]])
-    picture = _mesh_picture(corners, np.array([[0, 1, 2], [0, 2, 3]]))
+    picture = mesh_picture(corners, np.array([[0, 1, 2], [0, 2, 3]]))
     middle = slice(int(0.2 * PIXELS), int(0.8 * PIXELS))
     assert (picture[middle, middle] < 1).any(axis=2).all()
 

@@ -11,55 +11,90 @@ from numpy.typing import NDArray
 from art_levelset.core.modes import evaluating
 from art_levelset.recon.clouds import Points
 from art_levelset.recon.curves.result import CurveReconstruction
+from art_levelset.recon.preview import mesh_picture, pixels
 
-CELLS = 40
+CELLS = 48
 MARGIN = 0.15
 MOST_POINTS = 4000
 COLOURS = ((0.36, 0.60, 0.84), (0.93, 0.63, 0.33))
-LIGHT = np.array([0.35, 0.45, 0.82])
-VIEW = {"elev": 24.0, "azim": -58.0}
+TILT = 25.0
+"""How far the viewer stands from where the curves look widest, in degrees."""
+
+HALF_WIDTH = 0.008
+"""Of the curves where no surface hides them; half of the picture's side is 1."""
 
 
 def draw_curve(path: str | Path, reconstruction: CurveReconstruction, cloud: Points, *, title: str = "") -> None:
     """
     Draw {F_1 = 0}, {F_2 = 0} and the curve (left), the cloud and the curve (right), and write a PNG file.
 
+    The curve is thin where a surface hides it.
+
     :param path: The file to write.
     :param reconstruction: The reconstruction.
     :param cloud: The points, (n, 3), in its coordinates.
     :param title: A line above the pictures.
+    :raises ValueError: If the reconstruction has no pieces.
     :raises OSError: If the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
+    if not reconstruction.pieces:
+        raise ValueError("reconstruction: it has no pieces")
     frame = reconstruction.frame
-    unit = frame.to_unit(cloud)
-    low, high = unit.min(axis=0) - MARGIN, unit.max(axis=0) + MARGIN
-    figure = Figure(figsize=(12, 6.2), dpi=100)
+    chains = [frame.to_unit(piece.chain) for piece in reconstruction.pieces]
+    every = np.concatenate(chains)
+    low, high = every.min(axis=0) - MARGIN, every.max(axis=0) + MARGIN
+    centre, turn = (low + high) / 2, _view(every)
+    corners = np.where(np.indices((2, 2, 2)).reshape(3, -1).T, high, low)
+    scale = np.abs((corners - centre) @ turn.T)[:, :2].max()
+
+    def seen(points: Points) -> Points:
+        return np.asarray((points - centre) @ turn.T / scale)
+
+    lines = [seen(chain) for chain in chains]
+    surfaces = [seen(triangles.reshape(-1, 3)) for triangles in _surfaces(reconstruction, low, high)]
+    shapes = [*surfaces, *map(_ribbon, lines)]
+    colours = [*COLOURS, *[(0.0, 0.0, 0.0)] * len(lines)]
+    counts = [len(corners) // 3 for corners in shapes]
+    vertices = np.concatenate(shapes)
+    picture = mesh_picture(vertices, np.arange(len(vertices)).reshape(-1, 3), np.repeat(colours, counts, axis=0))
+    shown = cloud[np.random.default_rng(0).permutation(len(cloud))[:MOST_POINTS]]
+    figure = Figure(figsize=(12, 6.2), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
-    axes = [figure.add_subplot(1, 2, column + 1, projection="3d") for column in range(2)]
-    for triangles, colour in zip(_surfaces(reconstruction, low, high), COLOURS, strict=True):
-        normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
-        shade = 0.45 + 0.55 * np.abs(normals @ LIGHT)
-        colours = np.concatenate([shade[:, None] * colour, np.full((len(shade), 1), 0.4)], axis=1)
-        axes[0].add_collection3d(Poly3DCollection(triangles, facecolors=colours, linewidths=0))
-    shown = unit[np.random.default_rng(0).permutation(len(unit))[:MOST_POINTS]]
-    axes[1].scatter(*shown.T, s=7, color=(0.2, 0.6, 0.25), alpha=0.5, linewidths=0)
-    for view in axes:
-        for piece in reconstruction.pieces:
-            view.plot(*frame.to_unit(piece.chain).T, color="black", linewidth=2)
-        view.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
-        view.set_box_aspect(high - low, zoom=1.4)
-        view.view_init(**VIEW)
-        view.set_axis_off()
-    axes[0].set_title("the two surfaces and their intersection")
-    axes[1].set_title("the curve and its cloud")
-    figure.tight_layout()
+    left, right = figure.subplots(1, 2)
+    left.imshow(picture, origin="lower")
+    right.scatter(*pixels(seen(frame.to_unit(shown))).T, s=7, color=(0.2, 0.6, 0.25), alpha=0.5, linewidths=0)
+    for axes, width in ((left, 0.7), (right, 2.0)):
+        for line in lines:
+            axes.plot(*pixels(line).T, color="black", linewidth=width)
+    rows, columns = (np.flatnonzero((picture < 1).any(axis=(2, across))) for across in (1, 0))
+    for axes in (left, right):
+        axes.set(xlim=columns[[0, -1]], ylim=rows[[0, -1]], aspect="equal")
+        axes.set_axis_off()
+    left.set_title("the two surfaces and their intersection")
+    right.set_title("the curve and its cloud")
     figure.savefig(path, format="png")
+
+
+def _view(points: Points) -> Points:
+    """The rotation to where the points look widest, but for a tilt: its rows are right, up and towards the viewer."""
+    axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2]
+    axes[2] *= np.sign(np.linalg.det(axes))
+    cosine, sine = np.cos(np.deg2rad(TILT)), np.sin(np.deg2rad(TILT))
+    return np.asarray(np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]]) @ axes)
+
+
+def _ribbon(line: Points) -> Points:
+    """The corners of triangles that face the viewer along a line, slightly before it, (6 k, 3)."""
+    along = np.diff(line[:, :2], axis=0)
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-30)
+    aside = HALF_WIDTH * np.stack([-along[:, 1], along[:, 0], np.zeros(len(along))], axis=1)
+    before = line + np.array([0, 0, 2 * HALF_WIDTH])
+    a, b, c, d = before[:-1] - aside, before[:-1] + aside, before[1:] - aside, before[1:] + aside
+    return np.stack([a, b, c, b, c, d], axis=1).reshape(-1, 3)
 
 
 def _surfaces(reconstruction: CurveReconstruction, low: Points, high: Points) -> list[NDArray[np.float64]]:

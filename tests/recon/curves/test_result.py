@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.image import imread
 
 from art_levelset.models import fc_1
 from art_levelset.recon.clouds import Points
@@ -93,7 +94,22 @@ def test_other_formats_are_refused(ring: CurveReconstruction, tmp_path: Path) ->
 
 def test_a_picture(ring: CurveReconstruction, ring_cloud: Points, tmp_path: Path) -> None:
     draw_curve(tmp_path / "a.png", ring, ring_cloud, title="a ring")
-    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    halves = np.split(imread(tmp_path / "a.png")[..., :3], 2, axis=1)
+    blue, orange, black = zip(*map(_shares, halves), strict=True)
+    assert min(blue[0], orange[0], *black) > 0.002
+    assert (blue[1], orange[1]) == (0, 0)  # the surfaces are on the left
+
+
+def _shares(picture: Points) -> tuple[float, float, float]:
+    """The shares of the pixels that are blue, orange and black."""
+    red, _, blue = picture.transpose(2, 0, 1)
+    return float((blue > red + 0.1).mean()), float((red > blue + 0.1).mean()), float((picture < 0.1).all(axis=2).mean())
+
+
+def test_a_picture_of_nothing(ring: CurveReconstruction, ring_cloud: Points, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="^reconstruction: it has no pieces$"):
+        draw_curve(tmp_path / "a.png", dataclasses.replace(ring, pieces=[]), ring_cloud)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_networks() -> None:
