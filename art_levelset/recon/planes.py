@@ -16,6 +16,13 @@ from art_levelset.recon.quadrics import fit_surface, smallest_count
 MOST_PLANES = 60_000
 FINEST_SPACING = 0.006
 COARSEST_SPACING = 0.02
+
+CURVATURE = 6.0
+"""The standard error of planes allows for a spacing l with curvature l^2 = error: nearer ones would repeat its noise."""
+
+TRIED = 1000
+"""At so many places planes are fitted first, to know their error."""
+
 BLENDED = 8
 
 
@@ -56,10 +63,13 @@ def fit_planes(cloud: Points) -> Planes:
     The tangent planes of the surface behind a cloud, at each point of the thinned cloud.
 
     :param cloud: (n, 3) in the unit frame, n >= 3.
-    :return: At most about :data:`MOST_PLANES` planes; where the cloud is much thinner than usual there are none.
+    :return: At most about :data:`MOST_PLANES` planes, fewer of noisy points; where the cloud is much thinner than usual
+             there are none.
     """
-    area = len(thin(cloud, COARSEST_SPACING)) * COARSEST_SPACING**2
-    spacing = float(np.clip(np.sqrt(area / MOST_PLANES), FINEST_SPACING, COARSEST_SPACING))
+    coarse = thin(cloud, COARSEST_SPACING)
+    area = len(coarse) * COARSEST_SPACING**2
+    error = float(np.median(fit_surface(cloud, coarse[:: len(coarse) // TRIED + 1]).errors))
+    spacing = float(np.sqrt(max(area / MOST_PLANES, error / CURVATURE)).clip(FINEST_SPACING, COARSEST_SPACING))
     middles = thin(cloud, spacing)
     reach = neighbours(cKDTree(cloud), middles, smallest_count(cloud))[0][:, -1]
     dense = reach <= 3 * np.median(reach)
