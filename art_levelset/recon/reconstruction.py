@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,6 @@ from art_levelset.recon.extract import zero_set
 from art_levelset.recon.parts import (
     Faces,
     compact,
-    connected_parts,
     largest_parts,
     near_data,
     supported_parts,
@@ -26,8 +25,7 @@ from art_levelset.recon.parts import (
 )
 from art_levelset.recon.planes import Planes
 from art_levelset.recon.refine import APART, nearest_points, normals, polished, simplified
-from art_levelset.recon.surface import Surface
-from art_levelset.recon.topology import euler_number
+from art_levelset.recon.surface import Repairs, Surface
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -51,7 +49,7 @@ class Reconstruction:
     :param planes: The local planes of the cloud, with outward normals, in the unit frame.
     :param correction: By how much F may be corrected beside the data, in the unit frame, >= 0
            (:mod:`art_levelset.recon.surface`).
-    :param shift: By how much it is changed where no data are, in the unit frame.
+    :param repairs: Where it is changed because of handles that no data speak for.
     :param attempts: How the attempts at the fit were judged, in their order; the network is that of the best one. Empty
            where nothing was judged: unfinished fits, the paper's own setting, and what :meth:`load` reads.
     """
@@ -60,15 +58,15 @@ class Reconstruction:
     frame: Frame
     planes: Planes
     correction: float = 0.0
-    shift: float = 0.0
+    repairs: Repairs = field(default_factory=Repairs)
     attempts: tuple[Judgement, ...] = ()
 
     @cached_property
     def surface(self) -> nn.Module:
         """The function whose zero level set is the surface: F, with its corrections."""
-        if not self.correction and not self.shift:
+        if not self.correction and not len(self.repairs):
             return self.network
-        return Surface(self.network, self.planes, self.correction, self.shift)
+        return Surface(self.network, self.planes, self.correction, self.repairs)
 
     def sdf(self, points: object) -> NDArray[np.float64]:
         """
@@ -144,17 +142,17 @@ class Reconstruction:
         del triangles  # of a mesh of millions, 12 bytes each
         return Trimesh(vertices, indices, vertex_normals=directions, process=False)
 
-    def parts_and_euler_number(self, resolution: int = 256) -> tuple[int, int]:
+    def repaired(self) -> Reconstruction:
         """
-        Count the connected parts of the surface, and its vertices minus edges plus triangles: for closed surfaces,
-        twice the difference of the numbers of parts and handles.
+        Remove the handles that no data speak for (:mod:`art_levelset.recon.repairs`).
 
-        :param resolution: As in :meth:`mesh`, which leaves out the same parts.
-        :return: The number of parts and the Euler number.
-        :raises ValueError: If the resolution is out of range or there is no surface.
+        :return: The same reconstruction with the repairs that this takes, if any, instead of those it had.
         """
-        vertices, triangles, _ = self._level_set(resolution)
-        return connected_parts(triangles)[0], euler_number(triangles, len(vertices))
+        from art_levelset.recon.repairs import repairs_of
+
+        plain = replace(self, repairs=Repairs())
+        surface = Surface(self.network, self.planes, self.correction, Repairs())
+        return replace(self, repairs=repairs_of(surface, plain._values, *self._box()))
 
     def save(self, path: str | Path) -> None:
         """
@@ -182,10 +180,13 @@ class Reconstruction:
 
         return cls(*load(path, network))
 
+    def _box(self) -> tuple[Points, Points]:
+        """Two corners of the box of the mesh, in the unit frame."""
+        return self.planes.centres.min(axis=0) - MARGIN, self.planes.centres.max(axis=0) + MARGIN
+
     def _level_set(self, resolution: int, *, verbose: bool = False) -> tuple[Points, Faces, float]:
         """The parts of the surface that data support, as vertices and triangles, and the edge of a grid cell."""
-        low = self.planes.centres.min(axis=0) - MARGIN
-        high = self.planes.centres.max(axis=0) + MARGIN
+        low, high = self._box()
         vertices, triangles = zero_set(self._values, low, high, resolution, verbose=verbose)
         triangles = triangles[supported_parts(vertices, triangles, self.planes.centres, SUPPORT)]
         return vertices, triangles, float((high - low).max()) / resolution

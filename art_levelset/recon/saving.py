@@ -13,12 +13,13 @@ from torch import nn
 from art_levelset.recon import network as networks
 from art_levelset.recon.clouds import Frame
 from art_levelset.recon.planes import Planes
+from art_levelset.recon.surface import Repairs
 from art_levelset.recon.writing import replacing
 
 if TYPE_CHECKING:
     from art_levelset.recon.reconstruction import Reconstruction
 
-FORMAT = "art-levelset reconstruction 2"
+FORMAT = "art-levelset reconstruction 3"
 
 
 def save(reconstruction: Reconstruction, path: str | Path) -> None:
@@ -40,19 +41,19 @@ def save(reconstruction: Reconstruction, path: str | Path) -> None:
         "frame": _fields(reconstruction.frame),
         "planes": _fields(reconstruction.planes),
         "correction": reconstruction.correction,
-        "shift": reconstruction.shift,
+        "repairs": _fields(reconstruction.repairs),
     }
     with replacing(Path(path)) as temporary:
         torch.save(contents, temporary)
 
 
-def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, Frame, Planes, float, float]:
+def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, Frame, Planes, float, Repairs]:
     """
     Read a reconstruction.
 
     :param path: The file.
     :param network: The network to fill with the weights, for one that is none of this package's.
-    :return: The network, on the CPU, the frame, the planes, the correction and the shift.
+    :return: The network, on the CPU, the frame, the planes, the correction and the repairs.
     :raises OSError: If the file cannot be read.
     :raises ValueError: If it is no reconstruction, or needs a network.
     """
@@ -76,7 +77,7 @@ def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module,
     except RuntimeError as error:
         raise ValueError(f"network: the weights in {path} are those of another network") from error
     frame, planes = Frame(**_arrays(contents["frame"])), Planes(**_arrays(contents["planes"]))
-    return network, frame, planes, contents["correction"], contents["shift"]
+    return network, frame, planes, contents["correction"], Repairs(**_arrays(contents["repairs"]))
 
 
 def _class_named(name: str | None) -> type[nn.Module] | None:

@@ -9,79 +9,114 @@ Beside the data the zero level set of the fitted F misses the height h over the 
 where a is 1 on the planes and for |F| <= c, and 0 from a reach beside or from two thirds of one over them, and for
 |F| >= 3c. F_c changes sign only where |F| <= c, so it has no sheets that F has not.
 
-Where no scanner saw the surface, noise and chance decide whether a thin wall has a pinhole or two fingers touch, so F_c
-is as good as
+Where no scanner saw the surface, noise and chance decide whether a thin wall has a pinhole or two fingers touch, so one
+may choose. A repair at a place y, with a shift s of either sign, makes of a function F_i
 
-    F_s(x) = F_c(x) + s u(x) (1 - (F_c(x) / 4s)^2)_+,
+    F_{i+1}(x) = F_i(x) + s u(x) (1 - |x - y|^2 / (4s)^2)_+^2 (1 - (F_i(x) / 4s)^2)_+,
 
-where u rises from 0 to 1 as x leaves the centres of the planes: s of either sign moves the zero level set there, and
-there only. Of these surfaces the simplest is taken: that with the fewest handles, among those with as many parts as
-that of F_c. A shift costs some accuracy, so it must be worth it: at most half of the handles may be left.
+where u rises from 0 to 1 as x leaves the centres of the planes: near y, and only away from the data, the zero level set
+moves by about s. F_{i+1} grows where F_i does, so no sheets appear.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from art_levelset.recon.clouds import Points
 from art_levelset.recon.planes import PlaneDistance, Planes
-
-if TYPE_CHECKING:
-    from art_levelset.recon.reconstruction import Reconstruction
+from art_levelset.recon.quadrics import Floats
 
 CORRECTION = 1 / 16
 """c, in reaches of the planes."""
 
-SHIFTS = 0.0, -1 / 16, 1 / 16, -1 / 8, 1 / 8
-"""The values of s that are tried, in reaches of the planes; of equally good ones the first is taken."""
-
 BESIDE, AWAY = 0.2, 0.6
 """Up to the first and from the second part of the planes' reach from the nearest centre, u is 0 and 1."""
 
-CELLS = 8.0
-"""Grid cells per reach of the planes when handles are counted."""
+WIDTH = 4.0
+"""How far from y and from the zero level set a repair reaches, in shifts."""
 
-FINEST = 256
-"""The largest number of them along the longest side."""
+
+@dataclass(frozen=True, eq=False)
+class Repairs:
+    """
+    Repairs of a surface, in their order.
+
+    :param places: y of each, in the unit frame, (n, 3).
+    :param shifts: s of each, in the unit frame, (n,).
+    """
+
+    places: Points = field(default_factory=lambda: np.zeros((0, 3)))
+    shifts: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def __len__(self) -> int:
+        return len(self.shifts)
+
+    def and_one(self, place: Points, shift: float) -> Repairs:
+        """
+        The same repairs and another one.
+
+        :param place: Its y, (3,).
+        :param shift: Its s.
+        :return: All of them.
+        """
+        return Repairs(np.vstack([self.places, place]), np.append(self.shifts, shift))
 
 
 class Surface(nn.Module):
     """
-    F_s of this module.
+    F with the corrections of this module.
 
     :param network: F, (batch, 3) -> (batch, 1) in the unit frame.
     :param planes: The planes of the cloud, with outward normals.
     :param correction: c, in the unit frame, >= 0.
-    :param shift: s, in the unit frame.
+    :param repairs: The repairs.
     """
 
-    def __init__(self, network: nn.Module, planes: Planes, correction: float, shift: float) -> None:
+    def __init__(self, network: nn.Module, planes: Planes, correction: float, repairs: Repairs) -> None:
         super().__init__()
-        self.network, self.correction, self.shift = network, correction, shift
+        self.network, self.correction, self.repairs = network, correction, repairs
         self.distance = PlaneDistance(planes, next(network.parameters()).device)
 
     def forward(self, points: Tensor) -> Tensor:
         """
-        Evaluate F_s.
+        Evaluate the corrected F.
 
         :param points: (batch, 3), in the unit frame.
         :return: (batch, 1).
         """
         values: Tensor = self.network(points)
-        rows = torch.nonzero(values[:, 0].abs() < max(3 * self.correction, 4 * abs(self.shift) + self.correction))
-        rows = rows.squeeze(1)
-        near = points[rows]
-        reach, found = self.distance.neighbours(near)
-        changed = values[rows, 0]
         if self.correction:
-            changed = self._corrected(near, changed, reach, found)
-        if self.shift:
-            changed = self._shifted(near, changed, found)
-        return values.index_copy(0, rows, changed[:, None])
+            rows = torch.nonzero(values[:, 0].abs() < 3 * self.correction).squeeze(1)
+            near = points[rows]
+            corrected = self._corrected(near, values[rows, 0], *self.distance.neighbours(near))
+            values = values.index_copy(0, rows, corrected[:, None])
+        for place, shift in zip(self.repairs.places, self.repairs.shifts, strict=True):
+            values = self.repaired(points, values[:, 0], place, float(shift))[:, None]
+        return values
+
+    def repaired(self, points: Tensor, values: Tensor, place: Points, shift: float) -> Tensor:
+        """
+        Apply one repair.
+
+        :param points: (batch, 3), in the unit frame.
+        :param values: F_i there, (batch,).
+        :param place: y, (3,).
+        :param shift: s.
+        :return: F_{i+1}, (batch,).
+        """
+        squares = ((points - points.new_tensor(place)) ** 2).sum(dim=1) / (WIDTH * shift) ** 2
+        rows = torch.nonzero((squares < 1) & (values.abs() < WIDTH * abs(shift))).squeeze(1)
+        near = points[rows]
+        nearest = self.distance.centres[self.distance.neighbours(near)[1][:, 0]]
+        gaps = torch.linalg.vector_norm(near - nearest, dim=1) / self.distance.reach
+        away = ((gaps - BESIDE) / (AWAY - BESIDE)).clamp(0, 1)
+        unseen = away**2 * (3 - 2 * away)
+        change = shift * unseen * (1 - squares[rows]) ** 2 * (1 - (values[rows] / (WIDTH * shift)) ** 2)
+        return values.index_add(0, rows, change)
 
     def _corrected(self, points: Tensor, values: Tensor, reach: Tensor, found: Tensor) -> Tensor:
         """F_c from F."""
@@ -93,31 +128,3 @@ class Surface(nn.Module):
         weights = (1 - beside).clamp(0, 1) * (1 - 2.25 * over).clamp(0, 1)
         weights = weights * ((3 - values.abs() / self.correction) / 2).clamp(0, 1)
         return values + weights * (heights - values).clamp(-self.correction, self.correction)
-
-    def _shifted(self, points: Tensor, values: Tensor, found: Tensor) -> Tensor:
-        """F_s from F_c."""
-        distances = torch.linalg.vector_norm(points - self.distance.centres[found[:, 0]], dim=1) / self.distance.reach
-        part = ((distances - BESIDE) / (AWAY - BESIDE)).clamp(0, 1)
-        bump = (1 - (values / (4 * self.shift)) ** 2).clamp_min(0)
-        shifted: Tensor = values + self.shift * part**2 * (3 - 2 * part) * bump
-        return shifted
-
-
-def simplest(reconstruction: Reconstruction) -> float:
-    """
-    The shift of the surface with the fewest handles.
-
-    :param reconstruction: A surface that has none yet.
-    :return: s, in the unit frame; 0 where nothing is simpler.
-    """
-    reach = reconstruction.planes.reach
-    resolution = min(math.ceil(2 * CELLS / reach), FINEST)
-    found = {}
-    for shift in SHIFTS:
-        parts, euler_number = replace(reconstruction, shift=shift * reach).parts_and_euler_number(resolution)
-        found[shift] = parts, parts - euler_number / 2
-        if found[shift][1] == 0:
-            break
-    usual, handles = found[0.0]
-    best = min((shift for shift in found if found[shift][0] == usual), key=lambda shift: found[shift][1])
-    return best * reach if found[best][1] <= handles / 2 else 0.0
