@@ -68,8 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--time-budget",
         type=_seconds,
         metavar="TIME",
-        help="the most time for the fit, such as 60s or 2m, instead of steps; reading the scan and making the mesh add "
-        "some seconds",
+        help="the most time for the fit, such as 60s or 2m, instead of steps; reading the scan, the last corrections "
+        "and the mesh add some seconds",
     )
     parser.add_argument(
         "--checkpoint",

@@ -116,8 +116,9 @@ def reconstruct(
            weights.
     :param steps: The most optimisation steps of an attempt, >= 1. None for :data:`STEPS`, or, with a time budget, for
            as many as it allows.
-    :param time_budget: The most wall seconds, > 0, what is done before the first step included. The fit ends when it or
-           `steps` is used up. It decides how many steps are made, so with it the seed does not determine the result.
+    :param time_budget: The most wall seconds of the fit, > 0, what is done before the first step included. It ends when
+           they or `steps` are used up; the last corrections take some seconds more. It decides how many steps are made,
+           so with it the seed does not determine the result.
     :param clock: What tells the seconds of the time budget: wall seconds, or `time.process_time`, which other
            processes disturb less.
     :param batch_size: Number of samples a step, >= 8.
@@ -206,8 +207,7 @@ def reconstruct(
     result = Reconstruction(network, frame, planes, attempts=attempts.judgements)
     if not attempts.judgements or attempts.judgements[-1].failed:
         return result
-    result = replace(result, correction=CORRECTION * planes.reach)
-    return result if budget.is_spent() else result.repaired()
+    return replace(result, correction=CORRECTION * planes.reach).repaired()
 
 
 class _Fit:

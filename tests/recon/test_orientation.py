@@ -40,6 +40,16 @@ def test_planes_are_tangent(shells: Planes) -> None:
     np.testing.assert_allclose(np.minimum(np.abs(radii - 0.5), np.abs(radii - 0.3)), 0, atol=0.02)
 
 
+def test_noisy_points_have_fewer_planes() -> None:
+    generator = np.random.default_rng(0)
+    x, y = generator.uniform(-0.5, 0.5, (2, 10_000))
+    bowl = np.stack([x, y, 0.3 * (x * x + y * y)], axis=1)
+    exact = fit_planes(bowl)
+    noisy = fit_planes(bowl + 0.01 * generator.standard_normal(bowl.shape))
+    assert len(noisy) < 0.75 * len(exact)
+    assert noisy.reach > exact.reach
+
+
 def test_signs_of_the_given_normals_do_not_matter(turned: tuple[Planes, Indicator]) -> None:
     planes, _ = turned
     outward = planes.centres - centre_of_own_solid(planes.centres)
