@@ -6,6 +6,9 @@ marches in this direction, all of them at once: a step along the tangent, then b
 Newton steps (eq. 4). A step is halved until the tangent turns by less than about 15 degrees and the correction is
 small. A march ends at the first seed that it meets, so every seed has one successor: cycles of seeds are closed curves.
 Where no step is small enough the two gradients are parallel: branches of the curve meet there.
+
+Seeds and vertices are on the curve up to the tolerance only. At a bend, a seed outside of it can be beyond the end of
+one step and behind the start of the next: a step therefore meets the seeds a little behind its start, too.
 """
 
 from __future__ import annotations
@@ -29,6 +32,9 @@ SMALLEST_STEP = 1 / 64
 CANDIDATES = 4
 BESIDE = 0.25
 """A seed is met if it is beside the step, at most by this part of its length."""
+
+BEHIND = 0.1
+"""A seed that the step before went past is met up to this part of the step's length behind its start."""
 
 LONGEST_MARCH = 4000
 TOLERANCE = 1e-5
@@ -140,7 +146,7 @@ def _march(
 
 
 class _Meeting:
-    """Which seed a step meets first."""
+    """Which seed a step meets first, the one apart that it starts from."""
 
     def __init__(self, seeds: LevelSetSamples, sign: float) -> None:
         self._places = _numpy(seeds.points)
@@ -156,7 +162,8 @@ class _Meeting:
         offset = self._places[there] - start[:, None]
         part = (offset * step).sum(axis=2) / length
         beside = np.linalg.norm(offset - part[:, :, None] * step, axis=2)
-        meets = (part > 1e-3) & (part <= 1 + 1e-3) & (beside <= BESIDE * np.sqrt(length)) & (found < len(self._places))
+        meets = (part > -BEHIND) & (part <= 1) & (beside <= BESIDE * np.sqrt(length)) & (found < len(self._places))
+        meets &= offset.any(axis=2)
         meets &= (self._directions[there] * tangent[:, None]).sum(axis=2) > 0.5
         choice = np.argmin(np.where(meets, part, np.inf), axis=1)
         rows = np.arange(len(start))

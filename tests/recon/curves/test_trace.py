@@ -36,6 +36,24 @@ def test_a_circle(count: int) -> None:
     assert len(result.junctions) == 0
 
 
+def test_no_seed_is_missed_where_a_step_ends() -> None:
+    # Circles above each other, each with two seeds that are outside of it by less than the tolerance: the second step
+    # from the first seed ends a little before the other one, or a little after it.
+    height = torch.arange(-12, 13, dtype=torch.float64) / 10
+    angle = -torch.linspace(1.996, 2.004, len(height), dtype=torch.float64) * np.arctan(0.05)
+    firsts = torch.stack([torch.ones_like(height), torch.zeros_like(height), height], dim=1)
+    seconds = torch.stack([angle.cos(), angle.sin(), height], dim=1)
+    seeds = torch.cat([firsts, seconds]) * torch.tensor([1.0004, 1.0004, 1.0])
+
+    def circles(p: Tensor) -> Tensor:
+        turn = 20 * np.pi
+        return torch.stack([(p[:, 0] ** 2 + p[:, 1] ** 2 - 1) / 100, torch.sin(turn * p[:, 2]) / turn], dim=1)
+
+    lines = trace(circles, seeds, step=0.05, wall=WALL).lines
+    assert [line.closed for line in lines] == [True] * len(height)
+    assert [line.length for line in lines] == pytest.approx([2 * np.pi] * len(height), rel=1e-3)
+
+
 def test_two_circles() -> None:
     result = traced(lambda x, y, z: ((x**2 + y**2 - 1) * (x**2 + y**2 - 0.25), z))
     assert [line.closed for line in result.lines] == [True, True]
