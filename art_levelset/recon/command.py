@@ -26,6 +26,8 @@ def work_on_all(
     """
     if arguments.jobs < 1:
         raise ValueError(f"--jobs must be at least 1, got {arguments.jobs}")
+    if arguments.seed < 0:
+        raise ValueError(f"--seed must be >= 0, got {arguments.seed}")
     check_device(arguments.device)
     rank, size = place_among_ranks()
     jobs = arguments_of_each(arguments)

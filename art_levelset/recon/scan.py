@@ -118,7 +118,7 @@ def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]
 
 def _check(arguments: argparse.Namespace) -> None:
     """Whether the numbers make sense and the options go together."""
-    for name, least in (("resolution", 8), ("faces", 4), ("parts", 1)):
+    for name, least in (("steps", 1), ("resolution", 8), ("faces", 4), ("parts", 1)):
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")

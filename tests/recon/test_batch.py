@@ -121,6 +121,8 @@ def test_files_of_several_scans(scans: list[Path], capsys: pytest.CaptureFixture
         (["-o", "{stem}.ply", "--output-dir", "."], "argument --output-dir: not allowed with argument -o/--output"),
         (["--output-dir", "a.npy"], "File exists: 'a.npy'"),
         (["--jobs", "0"], "--jobs must be at least 1, got 0"),
+        (["--steps", "0"], "--steps must be at least 1, got 0"),
+        (["--seed", "-1"], "--seed must be >= 0, got -1"),
     ],
 )
 def test_bad_arguments(

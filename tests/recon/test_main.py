@@ -216,8 +216,8 @@ def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Pa
     [
         (["--resolution", "7"], "--resolution must be at least 8, got 7"),
         (["--resolution", "many"], "argument --resolution: invalid int value: 'many'"),
-        (["--steps", "0"], "steps must be at least 1, got 0"),
-        (["--seed", "-1"], "seed must be >= 0, got -1"),
+        (["--steps", "0"], "--steps must be at least 1, got 0"),
+        (["--seed", "-1"], "--seed must be >= 0, got -1"),
         (["--device", "abacus"], "--device: 'abacus' cannot be used: "),
         (["-o", "mesh.txt"], "--output: cannot write a mesh as '.txt'"),
         (["-o", "mesh"], "--output: cannot write a mesh as ''"),

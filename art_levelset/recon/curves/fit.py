@@ -53,6 +53,7 @@ SPACING = 0.01
 """Distance of the vertices of the traced curve, in the unit frame."""
 
 STEPS = 1000
+FEWEST_STEPS = 3
 PRETRAINING = 0.8
 WIDTHS = (64, 96)
 """Of the networks that are tried, one after the other until the zero set is that of the ordered cloud."""
@@ -92,8 +93,8 @@ def reconstruct_curve(
     :return: The reconstruction, whose lines are in the coordinates of the points.
     :raises ValueError: If the points cannot be a curve (see :func:`check_cloud`) or a number is out of range.
     """
-    if steps < 3:
-        raise ValueError(f"steps must be at least 3, got {steps}")
+    if steps < FEWEST_STEPS:
+        raise ValueError(f"steps must be at least {FEWEST_STEPS}, got {steps}")
     if not (np.isfinite(learning_rate) and learning_rate > 0):
         raise ValueError(f"learning_rate must be positive, got {learning_rate}")
     if seed < 0:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from art_levelset.recon import files
-from art_levelset.recon.curves.fit import reconstruct_curve
+from art_levelset.recon.curves.fit import FEWEST_STEPS, reconstruct_curve
 from art_levelset.recon.curves.preview import draw_curve
 from art_levelset.recon.curves.report import CurveReport
 from art_levelset.recon.curves.writing import SUFFIXES
@@ -24,9 +24,11 @@ def arguments_of_each(arguments: argparse.Namespace) -> list[argparse.Namespace]
 
     :param arguments: What the parser returns.
     :return: For each scan the arguments, with the `scan` and all paths.
-    :raises ValueError: If a file cannot be written afterwards.
+    :raises ValueError: If there are too few steps or a file cannot be written afterwards.
     :raises OSError: If the directory of the curves cannot be made.
     """
+    if arguments.steps < FEWEST_STEPS:
+        raise ValueError(f"--steps must be at least {FEWEST_STEPS}, got {arguments.steps}")
     return files.arguments_of_each(arguments, FILES, ".curve.ply")
 
 
