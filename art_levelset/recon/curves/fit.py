@@ -55,7 +55,7 @@ SPACING = 0.01
 STEPS = 1000
 FEWEST_STEPS = 3
 PRETRAINING = 0.8
-WIDTHS = (64, 96)
+WIDTHS = (96, 128)
 """Of the networks that are tried, one after the other until the zero set is that of the ordered cloud."""
 
 SEEDS = 500

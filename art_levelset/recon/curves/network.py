@@ -26,7 +26,7 @@ class CurveNetwork(nn.Module):
     """
 
     def __init__(
-        self, width: int = 64, depth: int = 3, frequency: float = 8.0, generator: torch.Generator | None = None
+        self, width: int = 96, depth: int = 3, frequency: float = 8.0, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
         if width < 1 or depth < 1:

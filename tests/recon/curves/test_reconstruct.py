@@ -8,7 +8,7 @@ import torch
 
 from art_levelset.models import fc_1
 from art_levelset.recon.clouds import Points
-from art_levelset.recon.curves import CurveReconstruction, fit, reconstruct_curve
+from art_levelset.recon.curves import CurveNetwork, CurveReconstruction, fit, reconstruct_curve
 
 
 def test_a_gap_of_a_ring_far_away_is_closed(ring: CurveReconstruction, far_away: Points) -> None:
@@ -100,6 +100,16 @@ def test_known_curves(name: str, known: Any) -> None:
     assert found.chamfer < 0.002
     assert found.hausdorff < 0.01
     assert found.length == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_first_network_holds_a_long_curve(seed: int, known: Any) -> None:
+    cloud = known.sample(known.protein(), 2000, 0.002, np.random.default_rng(seed))
+    result = reconstruct_curve(cloud, seed=seed, verbose=False)
+    assert [piece.closed for piece in result.pieces] == [False]
+    assert isinstance(result.network, CurveNetwork)
+    assert result.network.width == fit.WIDTHS[0]
 
 
 @pytest.mark.slow
