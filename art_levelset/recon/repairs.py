@@ -5,7 +5,7 @@ The topology of the level sets changes at the saddles (:mod:`art_levelset.recon.
 surface, with two upper patches, is the middle of a tunnel, which a repair with s < -F closes
 (:mod:`art_levelset.recon.surface`); one inside, with two lower patches, is the middle of a bridge, which s > -F
 breaks. The saddles are tried in the order of |F|. Those repairs are kept that remove handles: that raise the Euler
-number of the surface while the numbers of its pieces, inside and outside, stay.
+number of the surface while the number of its parts stays.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from scipy import ndimage
 from art_levelset.recon.bricks import Function, Grid
 from art_levelset.recon.clouds import Points
 from art_levelset.recon.extract import STEEPEST
+from art_levelset.recon.parts import Faces, connected_parts
 from art_levelset.recon.saddles import Values, patches
 from art_levelset.recon.surface import WIDTH, Repairs, Surface
 from art_levelset.recon.topology import euler_number
@@ -57,7 +58,7 @@ def repairs_of(surface: Surface, function: Function, low: Points, high: Points) 
     shape = STRIDE * np.ceil((high - low) / (STRIDE * step) - 1e-6).astype(np.int64)
     grid = Grid(low, step, shape)
     values = _near_zero(function, grid, max(SHIFTS) * reach + step)
-    pieces, repairs = _pieces(values), Repairs()
+    parts, repairs = connected_parts(_zero_set(values))[0], Repairs()
     for node, level in zip(*_tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE), strict=True):
         place = grid.positions(node)
         for size in SHIFTS:
@@ -71,7 +72,7 @@ def repairs_of(surface: Surface, function: Function, low: Points, high: Points) 
                 continue
             before = before.copy()
             values[box] = after
-            if _pieces(values) == pieces:
+            if connected_parts(_zero_set(values))[0] == parts:
                 repairs = repairs.and_one(place, shift)
                 break
             values[box] = before
@@ -126,15 +127,15 @@ def _repaired(
 
 def _euler_number(values: Values) -> int:
     """That of the zero level set in a box."""
+    triangles = _zero_set(values)
+    return euler_number(triangles, int(triangles.max(initial=-1)) + 1)
+
+
+def _zero_set(values: Values) -> Faces:
+    """The triangles of the mesh, indices of its vertices."""
     from skimage.measure import marching_cubes
 
     if (values > 0).all() or (values <= 0).all():
-        return 0
-    vertices, triangles, _, _ = marching_cubes(values, 0.0)
-    return euler_number(triangles, len(vertices))
-
-
-def _pieces(values: Values) -> tuple[int, int]:
-    """Into how many pieces the zero level set cuts what is inside, and what is outside."""
-    inside = values <= 0
-    return int(ndimage.label(inside)[1]), int(ndimage.label(~inside)[1])
+        return np.zeros((0, 3), dtype=np.int32)
+    triangles: Faces = marching_cubes(values, 0.0)[1]
+    return triangles

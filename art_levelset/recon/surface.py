@@ -14,12 +14,13 @@ may choose. A repair at a place y, with a shift s of either sign, makes of a fun
 
     F_{i+1}(x) = F_i(x) + s u(x) (1 - |x - y|^2 / (4s)^2)_+^2 (1 - (F_i(x) / 4s)^2)_+,
 
-where u rises from 0 to 1 as x leaves the centres of the planes: near y, and only away from the data, the zero level set
-moves by about s. F_{i+1} grows where F_i does, so no sheets appear.
+where u rises from 0 to 1 as x leaves the centres of the planes, and is up to 1 where h has the sign of s: near y the
+zero level set moves by about s, but not where data speak against it. F_{i+1} grows where F_i does, so no sheets appear.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -111,11 +112,13 @@ class Surface(nn.Module):
         squares = ((points - points.new_tensor(place)) ** 2).sum(dim=1) / (WIDTH * shift) ** 2
         rows = torch.nonzero((squares < 1) & (values.abs() < WIDTH * abs(shift))).squeeze(1)
         near = points[rows]
-        nearest = self.distance.centres[self.distance.neighbours(near)[1][:, 0]]
-        gaps = torch.linalg.vector_norm(near - nearest, dim=1) / self.distance.reach
+        reach, found = self.distance.neighbours(near)
+        heights, beside = self.distance(near, torch.ones_like(reach[:, 0]), reach, found)
+        gaps = torch.linalg.vector_norm(near - self.distance.centres[found[:, 0]], dim=1) / self.distance.reach
         away = ((gaps - BESIDE) / (AWAY - BESIDE)).clamp(0, 1)
-        unseen = away**2 * (3 - 2 * away)
-        change = shift * unseen * (1 - squares[rows]) ** 2 * (1 - (values[rows] / (WIDTH * shift)) ** 2)
+        agreed = (math.copysign(1 / CORRECTION, shift) * heights / self.distance.reach).clamp(0, 1) * beside
+        allowed = torch.maximum(away**2 * (3 - 2 * away), agreed)
+        change = shift * allowed * (1 - squares[rows]) ** 2 * (1 - (values[rows] / (WIDTH * shift)) ** 2)
         return values.index_add(0, rows, change)
 
     def _corrected(self, points: Tensor, values: Tensor, reach: Tensor, found: Tensor) -> Tensor:

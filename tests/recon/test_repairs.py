@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,12 +55,26 @@ def test_a_pinhole_that_nobody_saw_is_closed() -> None:
     assert len(closed.repaired().repairs) == len(closed.repairs)  # instead of those it had
 
 
-@pytest.mark.parametrize(
-    ("hole", "unseen"), [(0.015, 0.0), (0.09, 0.15)], ids=["the scanner saw it", "it is larger than what is tried"]
-)
-def test_other_holes_stay(hole: float, unseen: float) -> None:
-    surface = disc(hole, unseen)
-    assert not len(surface.repaired().repairs)
+def test_a_larger_hole_stays() -> None:
+    assert not len(disc(0.09, unseen=0.15).repaired().repairs)
+
+
+def test_a_hole_that_a_scanner_saw_stays() -> None:
+    surface = disc(0.025, unseen=0.1)
+    assert len(surface.repaired().repairs)
+    around = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    inwards = np.tile(-np.stack([np.cos(around), np.sin(around), 0 * around], axis=1), (3, 1))
+    wall = -0.025 * inwards + np.repeat([[0, 0, -0.03], [0, 0, 0], [0, 0, 0.03]], len(around), axis=0)
+    planes = surface.planes
+    centres, normals = np.concatenate([planes.centres, wall]), np.concatenate([planes.normals, inwards])
+    assert not len(replace(surface, planes=Planes(centres, normals, REACH)).repaired().repairs)
+
+
+def test_a_pinhole_between_faces_that_were_seen_is_closed() -> None:
+    """The planes over it say that it is solid."""
+    closed = disc(0.015, unseen=0.0).repaired()
+    assert len(closed.repairs)
+    assert parts_and_euler_number(closed) == (1, 2)
 
 
 class Ring(nn.Module):
