@@ -59,12 +59,14 @@ def test_a_larger_hole_stays() -> None:
     assert not len(disc(0.09, unseen=0.15).repaired().repairs)
 
 
-def test_a_hole_that_a_scanner_saw_stays() -> None:
-    surface = disc(0.025, unseen=0.1)
-    assert len(surface.repaired().repairs)
+@pytest.mark.parametrize("hole", [0.015, 0.03, 0.05])
+def test_a_hole_whose_wall_was_seen_stays(hole: float) -> None:
+    """However many repairs would close it if only the faces had been seen."""
+    surface = disc(hole, unseen=hole + 0.005)
     around = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-    inwards = np.tile(-np.stack([np.cos(around), np.sin(around), 0 * around], axis=1), (3, 1))
-    wall = -0.025 * inwards + np.repeat([[0, 0, -0.03], [0, 0, 0], [0, 0, 0.03]], len(around), axis=0)
+    inwards = np.tile(-np.stack([np.cos(around), np.sin(around), 0 * around], axis=1), (5, 1))
+    heights = np.repeat(np.linspace(-0.045, 0.045, 5), len(around))[:, None]
+    wall = -hole * inwards + heights * [0.0, 0.0, 1.0]
     planes = surface.planes
     centres, normals = np.concatenate([planes.centres, wall]), np.concatenate([planes.normals, inwards])
     assert not len(replace(surface, planes=Planes(centres, normals, REACH)).repaired().repairs)
