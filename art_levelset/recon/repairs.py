@@ -61,11 +61,11 @@ def repairs_of(surface: Surface, function: Function, low: Points, high: Points) 
     parts, repairs = connected_parts(_zero_set(values))[0], Repairs()
     for node, level in zip(*_tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE), strict=True):
         place = grid.positions(node)
-        for size in SHIFTS:
-            shift = -math.copysign(size * reach, level)
+        for part in SHIFTS:
+            shift = -math.copysign(part * reach, level)
             if abs(shift) < CLEARANCE * abs(level):
                 continue
-            box = _box(node, WIDTH * size * reach / step, values.shape)
+            box = _box(node, WIDTH * part * reach / step, values.shape)
             before = values[box]
             after = _repaired(surface, grid, before, box, place, shift)
             if _euler_number(after) <= _euler_number(before):
