@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import machine
 from numpy.typing import NDArray
 from skimage.measure import marching_cubes
 
@@ -188,6 +187,8 @@ def main() -> None:
     if arguments.child:
         child(arguments.child[0], int(arguments.child[1]))
         return
+    from measuring import machine  # not in the child, whose memory counts: it brings libraries along
+
     print(machine())
     titles = "".join(f"{title:>10}" for title in ("bricks s", "min", "median", "max"))
     print(f"{'function':<10}{'n':>6}{'full grid s':>12}{titles}  (full grid / bricks)")

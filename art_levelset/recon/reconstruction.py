@@ -118,6 +118,7 @@ class Reconstruction:
         :raises ImportError: If `faces` is given and fast-simplification is missing.
         """
         from trimesh import Trimesh
+        from trimesh.caching import TrackedArray
 
         if trim is not None and not trim > 0:
             raise ValueError(f"trim must be positive, got {trim}")
@@ -136,10 +137,11 @@ class Reconstruction:
                 raise ValueError(f"trim: no part of the surface is within {trim} of the data")
         if faces is not None:
             vertices, triangles = simplified(vertices, triangles, faces)
+        indices = triangles.astype(np.int64).view(TrackedArray)
+        del triangles  # of a mesh of millions, 12 bytes each
+        hash(indices)  # trimesh copies them for it, but only once: now, while there are no normals
         directions = normals(self.surface, vertices) if polish else None
         vertices = self.frame.from_unit(vertices)
-        indices = triangles.astype(np.int64)
-        del triangles  # of a mesh of millions, 12 bytes each
         return Trimesh(vertices, indices, vertex_normals=directions, process=False)
 
     def repaired(self) -> Reconstruction:

@@ -29,6 +29,10 @@ ROUNDS = 10
 """How often the search for the nearest point slides along the surface."""
 
 CHUNK = 1 << 16
+"""So many points are projected together."""
+
+PASS = 1 << 14
+"""So many normals are computed together: memory that a larger pass takes may stay with the process."""
 
 
 def polished(network: nn.Module, vertices: Points, triangles: Faces, cell: float) -> Points:
@@ -70,7 +74,7 @@ def normals(network: nn.Module, vertices: Points) -> Points:
     :return: (n, 3), towards F's positive side; zero where D_xF is.
     """
     directions = np.empty_like(vertices)
-    for rows, part in _chunks(network, vertices):
+    for rows, part in _chunks(network, vertices, PASS):
         gradients = values_and_jacobians(network, part)[1].squeeze(1)
         directions[rows] = torch.nn.functional.normalize(gradients, dim=1).cpu().numpy()
     return directions
@@ -135,9 +139,9 @@ def simplified(vertices: Points, faces: Faces, count: int) -> tuple[Points, Face
     return compact(np.asarray(places, dtype=np.float64), np.asarray(triangles[single], dtype=np.int32))
 
 
-def _chunks(network: nn.Module, points: Points) -> Iterator[tuple[slice, Tensor]]:
+def _chunks(network: nn.Module, points: Points, size: int = CHUNK) -> Iterator[tuple[slice, Tensor]]:
     """Rows, and the points there where the network is."""
     device = next(network.parameters()).device
-    for start in range(0, len(points), CHUNK):
-        rows = slice(start, start + CHUNK)
+    for start in range(0, len(points), size):
+        rows = slice(start, start + size)
         yield rows, torch.as_tensor(points[rows], dtype=torch.float32, device=device)
