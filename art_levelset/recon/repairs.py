@@ -58,21 +58,33 @@ def repairs_of(surface: Surface, function: Function, low: Points, high: Points) 
     shape = STRIDE * np.ceil((high - low) / (STRIDE * step) - 1e-6).astype(np.int64)
     grid = Grid(low, step, shape)
     values = _near_zero(function, grid, max(SHIFTS) * reach + step)
-    parts, repairs = connected_parts(_zero_set(values))[0], Repairs()
+    parts = _parts(values)
+    # The parts of the whole surface take longer to count than its handles to remove, and hardly ever change.
+    for watched in (False, True):
+        changed = values.copy()
+        repairs = _tried(surface, grid, changed, parts if watched else None)
+        if watched or not len(repairs) or _parts(changed) == parts:
+            break
+    return repairs
+
+
+def _tried(surface: Surface, grid: Grid, values: Values, parts: int | None) -> Repairs:
+    """The repairs that remove handles, and keep the number of parts if it is given; `values` become what they make."""
+    reach, repairs = surface.distance.reach, Repairs()
     for node, level in zip(*_tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE), strict=True):
         place = grid.positions(node)
         for part in SHIFTS:
             shift = -math.copysign(part * reach, level)
             if abs(shift) < CLEARANCE * abs(level):
                 continue
-            box = _box(node, WIDTH * part * reach / step, values.shape)
-            before = values[box]
+            box = _box(node, WIDTH * part * reach / grid.step, values.shape)
+            before = values[box].copy()
             after = _repaired(surface, grid, before, box, place, shift)
-            if _euler_number(after) <= _euler_number(before):
+            (euler_before, inner_before), (euler_after, inner_after) = _shape(before), _shape(after)
+            if euler_after <= euler_before or inner_after != inner_before:
                 continue
-            before = before.copy()
             values[box] = after
-            if connected_parts(_zero_set(values))[0] == parts:
+            if parts is None or _parts(values) == parts:
                 repairs = repairs.and_one(place, shift)
                 break
             values[box] = before
@@ -125,17 +137,25 @@ def _repaired(
     return after
 
 
-def _euler_number(values: Values) -> int:
-    """That of the zero level set in a box."""
-    triangles = _zero_set(values)
-    return euler_number(triangles, int(triangles.max(initial=-1)) + 1)
+def _shape(values: Values) -> tuple[int, int]:
+    """The Euler number of the zero level set in a box, and how many of its parts do not reach the box's sides."""
+    vertices, triangles = _zero_set(values)
+    count, part = connected_parts(triangles)
+    outer = np.any((vertices <= 0) | (vertices >= np.array(values.shape) - 1), axis=1)
+    reaching = np.any(np.take(outer, triangles), axis=1)
+    return euler_number(triangles, len(vertices)), count - len(np.unique(part[reaching]))
 
 
-def _zero_set(values: Values) -> Faces:
-    """The triangles of the mesh, indices of its vertices."""
+def _parts(values: Values) -> int:
+    """The number of connected parts of the zero level set."""
+    return connected_parts(_zero_set(values)[1])[0]
+
+
+def _zero_set(values: Values) -> tuple[Values, Faces]:
+    """The vertices, in cells, and the triangles of the mesh."""
     from skimage.measure import marching_cubes
 
     if (values > 0).all() or (values <= 0).all():
-        return np.zeros((0, 3), dtype=np.int32)
-    triangles: Faces = marching_cubes(values, 0.0)[1]
-    return triangles
+        return np.zeros((0, 3), dtype=np.float32), np.zeros((0, 3), dtype=np.int32)
+    vertices, triangles, _, _ = marching_cubes(values, 0.0)
+    return vertices, triangles
