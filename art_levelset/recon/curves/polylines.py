@@ -97,13 +97,14 @@ class Polyline:
 
         :param points: (n, 3).
         :return: Their parameters, (n,), and their distances d, (n,). Only the segments at the nearest of places on the
-                 line that are s apart are tried, s at most a thousandth of its length: where two strands are nearly
-                 equally near, d^2 can be too large by s^2 / 4.
+                 line are tried, its vertices and others s apart, s at most a thousandth of its length: where two
+                 strands are nearly equally near, d^2 can be too large by s^2 / 4.
         """
         chain, known = self.chain, self.parameters
         count = max(2 * len(self), FEWEST_PLACES)
-        places = known[-1] / count * (np.arange(count) + 0.5)
-        owners = np.searchsorted(known, places, side="right") - 1
+        places = np.union1d(known, known[-1] / count * (np.arange(count) + 0.5))
+        owners = np.searchsorted(known, places[:-1], side="right") - 1
+        owners = np.append(owners, len(chain) - 2)  # the last place is the last vertex
         nearest = neighbours(cKDTree(self.at(places)), points, CANDIDATES)[1]
         best, found = np.full(len(points), np.inf), np.zeros(len(points))
         for column in nearest.T:

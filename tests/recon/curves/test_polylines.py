@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from art_levelset.recon.curves.polylines import Polyline, spread
@@ -49,6 +49,7 @@ def test_resampling_is_even_and_stays_on_the_line(seed: int, closed: bool, spaci
 
 @settings(max_examples=30, deadline=None)
 @given(seeds, st.booleans())
+@example(1022, False)  # the nearest point is an end, beyond a bend
 def test_projection_is_the_nearest_point(seed: int, closed: bool) -> None:
     line = walk(seed, closed).resampled(0.3)
     places = 3 * np.random.default_rng(seed + 1).standard_normal((20, 3))
