@@ -15,14 +15,13 @@ from itertools import product
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from art_levelset.recon.bricks import Function, Grid
+from art_levelset.recon.bricks import Function, Grid, Integers, Values
 from art_levelset.recon.clouds import Points
 from art_levelset.recon.extract import STEEPEST
 from art_levelset.recon.parts import Faces, connected_parts
-from art_levelset.recon.saddles import Values, patches
+from art_levelset.recon.saddles import patches
 from art_levelset.recon.surface import WIDTH, Repairs, Surface
 from art_levelset.recon.topology import euler_number
 
@@ -109,7 +108,7 @@ def _near_zero(function: Function, grid: Grid, width: float) -> Values:
     return values
 
 
-def _tunnels_and_bridges(values: Values, largest: float) -> tuple[NDArray[np.int64], Values]:
+def _tunnels_and_bridges(values: Values, largest: float) -> tuple[Integers, Values]:
     """The saddles at which a small shift could remove a handle, (n, 3), and the values there, the smallest first."""
     nodes = np.argwhere(np.abs(values[1:-1, 1:-1, 1:-1]) < largest) + 1
     levels = values[tuple(nodes.T)]
@@ -119,7 +118,7 @@ def _tunnels_and_bridges(values: Values, largest: float) -> tuple[NDArray[np.int
     return nodes[saddles][order], levels[saddles][order]
 
 
-def _box(node: NDArray[np.int64], radius: float, shape: tuple[int, ...]) -> tuple[slice, ...]:
+def _box(node: Integers, radius: float, shape: tuple[int, ...]) -> tuple[slice, ...]:
     """The nodes that are nearer than a radius, and some beyond."""
     reach = math.ceil(radius) + 1
     return tuple(slice(max(i - reach, 0), min(i + reach + 1, size)) for i, size in zip(node, shape, strict=True))

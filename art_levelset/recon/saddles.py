@@ -16,10 +16,8 @@ from functools import cache
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
-Integers = NDArray[np.int64]
-Values = NDArray[np.float32]
+from art_levelset.recon.bricks import Integers, Values
 
 OFFSETS = np.array(
     [offset for offset in product((-1, 0, 1), repeat=3) if any(offset) and not {-1, 1} <= set(offset)], dtype=np.int64

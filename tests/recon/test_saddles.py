@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from art_levelset.recon.saddles import OFFSETS, Integers, Values, patches
+from art_levelset.recon.bricks import Integers, Values
+from art_levelset.recon.saddles import OFFSETS, patches
 
 CENTRE = np.array([[1, 1, 1]])
 
