@@ -4,19 +4,28 @@ Points and normals of the surface behind a noisy cloud: local quadrics over neig
 Around a place, the neighbours' heights over their principal plane are fitted by a quadratic polynomial h(u, v), by
 weighted least squares and then, so that points of another sheet or strays do not count, by two more rounds with the
 weights divided by 1 + (residual / sigma)^2. h at the place is a point of the surface, with a standard error s that
-falls with the number of neighbours, and a bias that grows with it.
+falls with the number of neighbours, and a bias b that grows with it.
 
-How many neighbours is decided place by place by Lepski's rule: the largest number k, of a few, such that the heights
-with fewer neighbours, j < k, differ from that with k by no more than noise explains, |h_k - h_j| <= 3 sqrt(s_j^2 -
-s_k^2), and such that the residuals do not grow suddenly, as they do when a neighbourhood reaches over a sharp edge.
+How many neighbours, of a few numbers that double, is decided place by place by an estimate of the risk 2 b^2 + s^2, in
+the manner of Mallows' C_p; b^2 counts twice, for F averages the errors of planes further, but not the bias that they
+share. With the next smaller number, marked ', the height differs by
 
-| Paper link: https://doi.org/10.1137/1135065 (Lepski, 1991)
+    E(h - h')^2 = (b - b')^2 + s'^2 - s^2,        b' = b / 4,
+
+for the bias of a quadric grows with the fourth power of its radius. A single difference is mostly noise, so their
+squares are averaged over the places nearby:
+
+    risk = 2 (4/3)^2 (mean (h - h')^2 - mean (s'^2 - s^2))_+ + mean s^2.
+
+| Paper link: https://doi.org/10.1080/00401706.1973.10489103 (Mallows, 1973)
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -27,15 +36,20 @@ from art_levelset.recon.clouds import Points, neighbours
 
 Floats = NDArray[np.float64]
 
-COUNTS = 12, 24, 48, 96, 192
+COUNTS = 12, 24, 48, 96, 192, 384
 """Sizes of the neighbourhoods that are tried."""
 
 FEW = 10_000
 """Only in clouds of fewer points is the first of them tried: it is noisy, but 24 would be too much of a thin limb."""
 
-NOISE = 3.0
-GROWTH = 1.6
-"""The residuals may grow by this factor from one size to the next."""
+NEARBY = 32
+"""Risks are averaged over so many places."""
+
+GROWTH = 4.0
+"""b / b'."""
+
+CAUTION = 2.0
+"""How often b^2 counts in the risk."""
 
 REWEIGHTINGS = 2
 RIDGE = 1e-6
@@ -51,21 +65,16 @@ class LocalFits:
     :param centres: The quadric's point above each place, (n, 3).
     :param normals: Its unit normal there, of arbitrary sign, (n, 3).
     :param errors: Standard error of the centres along the normals, (n,).
-    :param residuals: Standard deviation of the neighbours from the quadric, (n,).
     """
 
     centres: Points
     normals: Points
     errors: Floats
-    residuals: Floats
-
-    def __getitem__(self, rows: NDArray[np.bool_]) -> LocalFits:
-        return LocalFits(self.centres[rows], self.normals[rows], self.errors[rows], self.residuals[rows])
 
 
 def fit_surface(cloud: Points, places: Points, keys: tuple[Floats, Floats] | None = None) -> LocalFits:
     """
-    Fit a quadric around each place, to as many neighbours as noise and shape suggest.
+    Fit a quadric around each place, to the number of neighbours of the least risk.
 
     :param cloud: (n, 3), n >= 7.
     :param places: (m, 3), near the cloud.
@@ -73,21 +82,24 @@ def fit_surface(cloud: Points, places: Points, keys: tuple[Floats, Floats] | Non
            and then each place is first moved to the mean of its nearest neighbours.
     :return: The fits, m of them.
     """
-    tree = cKDTree(cloud if keys is None else keys[0])
+    keys_of_cloud, keys_of_places = (cloud, places) if keys is None else keys
+    tree = cKDTree(keys_of_cloud)
     counts = [count for count in COUNTS if smallest_count(cloud) <= count <= len(cloud)] or [len(cloud)]
 
-    def fit(rows: NDArray[np.int64]) -> LocalFits:
+    def fit(rows: NDArray[np.int64]) -> list[LocalFits]:
         middles = places[rows]
-        reach, found = neighbours(tree, middles if keys is None else keys[1][rows], counts[-1])
+        reach, found = neighbours(tree, keys_of_places[rows], counts[-1])
         if keys is None:
             middles = _middles(cloud[found[:, : counts[0]]], _nearness(reach[:, : counts[0]]))
         else:
             reach = np.linalg.norm(cloud[found] - middles[:, None], axis=2)
-        return _largest_faithful(middles, cloud[found], reach, counts)
+        return [fit_quadrics(middles, cloud[found[:, :count]], reach[:, :count]) for count in counts]
 
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # numpy computes without the interpreter's lock
-        parts = threads.map(fit, np.array_split(np.arange(len(places)), len(places) // CHUNK + 1))
-    return LocalFits(*(np.concatenate(column) for column in zip(*map(_columns, parts), strict=True)))
+        parts = list(threads.map(fit, np.array_split(np.arange(len(places)), len(places) // CHUNK + 1)))
+    fits = [_joined(sizes) for sizes in zip(*parts, strict=True)]
+    nearby = neighbours(cKDTree(keys_of_places), keys_of_places, min(NEARBY, len(places)))[1]
+    return _of_least_risk(fits, nearby)
 
 
 def smallest_count(cloud: Points) -> int:
@@ -143,7 +155,6 @@ def fit_quadrics(places: Points, members: Points, reach: Floats) -> LocalFits:
         middles + np.matmul(axes, local[:, :, None])[:, :, 0],
         np.matmul(axes, upward[:, :, None])[:, :, 0],
         spread * (sigma * radius)[:, 0],
-        (sigma * radius)[:, 0],
     )
 
 
@@ -161,30 +172,22 @@ def _monomials(u: Floats, v: Floats) -> Floats:
     return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=2)
 
 
-def _largest_faithful(places: Points, members: Points, reach: Floats, counts: list[int]) -> LocalFits:
-    """The fits to the largest neighbourhoods that are faithful, as all smaller ones are."""
-    rows = np.arange(len(places))
-    fits = [fit_quadrics(places, members[:, : counts[0]], reach[:, : counts[0]])]
-    chosen = [column.copy() for column in _columns(fits[0])]
-    for count in counts[1:]:
-        fits.append(fit_quadrics(places[rows], members[rows, :count], reach[rows, :count]))
-        faithful = _is_faithful(places[rows], fits)
-        rows, fits = rows[faithful], [fit[faithful] for fit in fits]
-        for column, values in zip(chosen, _columns(fits[-1]), strict=True):
-            column[rows] = values
-    return LocalFits(*chosen)
+def _of_least_risk(fits: list[LocalFits], nearby: NDArray[np.int64]) -> LocalFits:
+    """Of fits to neighbourhoods of growing size, at each place that of the least risk; places nearby, (m, k)."""
+    risks = [_mean(fits[0].errors ** 2, nearby)]
+    for smaller, larger in pairwise(fits):
+        differences = np.einsum("mi,mi->m", larger.centres - smaller.centres, larger.normals)
+        biases = _mean(differences**2 - smaller.errors**2 + larger.errors**2, nearby).clip(min=0)
+        risks.append(CAUTION * (GROWTH / (GROWTH - 1)) ** 2 * biases + _mean(larger.errors**2, nearby))
+    chosen, rows = np.argmin(risks, axis=0), np.arange(len(nearby))
+    columns = ([getattr(fit, name) for fit in fits] for name in ("centres", "normals", "errors"))
+    return LocalFits(*(np.stack(column)[chosen, rows] for column in columns))
 
 
-def _is_faithful(places: Points, fits: list[LocalFits]) -> NDArray[np.bool_]:
-    """Lepski's rule for the last of the fits to neighbourhoods of growing size."""
-    normals = fits[1].normals
-    heights = [np.einsum("mi,mi->m", fit.centres - places, normals) for fit in fits]
-    faithful: NDArray[np.bool_] = fits[-1].residuals <= GROWTH * fits[-2].residuals
-    for fit, height in zip(fits[:-1], heights, strict=False):
-        noise = np.sqrt(np.maximum(fit.errors**2 - fits[-1].errors ** 2, 0))
-        faithful &= np.abs(heights[-1] - height) <= NOISE * noise
-    return faithful
+def _mean(values: Floats, nearby: NDArray[np.int64]) -> Floats:
+    means: Floats = values[nearby].mean(axis=1)
+    return means
 
 
-def _columns(fits: LocalFits) -> tuple[NDArray[np.float64], ...]:
-    return fits.centres, fits.normals, fits.errors, fits.residuals
+def _joined(fits: Iterable[LocalFits]) -> LocalFits:
+    return LocalFits(*map(np.concatenate, zip(*((fit.centres, fit.normals, fit.errors) for fit in fits), strict=True)))

@@ -49,11 +49,11 @@ ROUNDS = 200
 """How often votes are handed on: they travel about as many planes as the root of this."""
 
 FLATNESS = 4
+"""Votes are handed on in proportion to this power of the cosine."""
 
 TRUSTED = 2 / 3
 """Where the standard error is this part of the distances between planes, a plane's own vote counts as much as those of
 all its neighbours: then noise hides which planes are of one sheet."""
-"""Votes are handed on in proportion to this power of the cosine."""
 
 
 def agreed(planes: Planes) -> Planes:

@@ -177,7 +177,9 @@ def test_the_number_of_attempts_is_bounded(sphere_points: Points, caplog: pytest
 @pytest.mark.parametrize("best", [0, 1])
 def test_the_best_attempt_is_kept(best: int, few_points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "FEWEST_STEPS", 1)
-    expected = fitted(few_points, steps=5, seed=best).sdf(few_points)
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "ATTEMPTS", 1)
+        expected = fitted(few_points, steps=5, seed=best).sdf(few_points)
     judgements = [Judgement(0.3, 0.0), Judgement(0.3, 0.0)]
     judgements[best] = Judgement(0.2, 0.0)
     left = iter(judgements)

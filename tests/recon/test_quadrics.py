@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
@@ -50,7 +49,6 @@ def test_the_standard_error_is_the_error():
         fits = fit_one_size(cloud, places, count)
         errors = np.linalg.norm(fits.centres, axis=1) - 1
         assert 0.8 < np.sqrt((errors**2).mean() / (fits.errors**2).mean()) < 1.3
-        assert np.median(fits.residuals) == pytest.approx(0.01, rel=0.15)
 
 
 def test_where_the_surface_is_smooth_noise_is_averaged_over_many_neighbours():
@@ -59,6 +57,23 @@ def test_where_the_surface_is_smooth_noise_is_averaged_over_many_neighbours():
     chosen = np.abs(np.linalg.norm(fit_surface(cloud, places).centres, axis=1) - 1).mean()
     few = np.abs(np.linalg.norm(fit_one_size(cloud, places, COUNTS[0]).centres, axis=1) - 1).mean()
     assert chosen < 0.55 * few
+
+
+def test_the_number_of_neighbours_is_nearly_the_best_one_everywhere():
+    generator = np.random.default_rng(0)
+    u, v = generator.uniform(-1, 1, size=(2, 40_000))
+    height = np.where(np.abs(v) < 0.5, 0.02 * np.sin(40 * u), 0.0)  # waves beside a plane
+    cloud = np.stack([u, v, height + 0.01 * generator.normal(size=len(u))], axis=1)
+    inside = np.abs(u) < 0.8
+    waves, plane = cloud[inside & (np.abs(v) < 0.3)][:1500], cloud[inside & (v > 0.7) & (v < 0.9)][:1500]
+    for places, amplitude in ((waves, 0.02), (plane, 0.0)):
+
+        def error(fits, amplitude=amplitude):
+            return np.sqrt(((fits.centres[:, 2] - amplitude * np.sin(40 * fits.centres[:, 0])) ** 2).mean())
+
+        sizes = [error(fit_one_size(cloud, places, count)) for count in COUNTS[1:]]
+        assert max(sizes) > 2 * min(sizes)
+        assert error(fit_surface(cloud, places)) < 1.2 * min(sizes)
 
 
 def test_at_an_edge_few_neighbours_are_used():
