@@ -50,6 +50,7 @@ from art_levelset.recon.reconstruction import Reconstruction
 from art_levelset.recon.samples import WALL, Samples, joined
 from art_levelset.recon.sides import agreed, refined
 from art_levelset.recon.surface import CORRECTION
+from art_levelset.recon.twicing import twiced
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +103,8 @@ def reconstruct(
     A fit of at least :data:`FEWEST_STEPS` steps is judged by what its zero level set has in common with the cloud
     (:mod:`art_levelset.recon.judgement`). One that has failed is made again with the next seed, at most
     :data:`ATTEMPTS` times in all and within the time budget, and the best one is kept. The surface of
-    one that has not failed gets the last corrections of :mod:`art_levelset.recon.surface` and loses the handles that
-    no data speak for (:mod:`art_levelset.recon.repairs`).
+    one that has not failed gets the last corrections (:mod:`art_levelset.recon.twicing` and
+    :mod:`art_levelset.recon.surface`) and loses the handles that no data speak for (:mod:`art_levelset.recon.repairs`).
 
     | Paper link: https://arxiv.org/abs/1905.11911
 
@@ -207,7 +208,8 @@ def reconstruct(
     result = Reconstruction(network, frame, planes, attempts=attempts.judgements)
     if not attempts.judgements or attempts.judgements[-1].failed:
         return result
-    return replace(result, correction=CORRECTION * planes.reach).repaired()
+    result = replace(result, correction=CORRECTION * planes.reach)
+    return replace(result, planes=twiced(cloud, planes, result.surface)).repaired()
 
 
 class _Fit:
