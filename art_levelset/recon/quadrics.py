@@ -17,6 +17,8 @@ squares are averaged over the places nearby:
 
     risk = 2 (4/3)^2 (mean (h - h')^2 - mean (s'^2 - s^2))_+ + mean s^2.
 
+Where the residuals grow suddenly, a neighbourhood has reached another sheet or over an edge, and no larger one counts.
+
 | Paper link: https://doi.org/10.1080/00401706.1973.10489103 (Mallows, 1973)
 """
 
@@ -48,6 +50,9 @@ NEARBY = 32
 GROWTH = 4.0
 """b / b'."""
 
+SUDDEN = 1.6
+"""The residuals may grow by this factor from one size to the next."""
+
 CAUTION = 2.0
 """How often b^2 counts in the risk."""
 
@@ -65,11 +70,13 @@ class LocalFits:
     :param centres: The quadric's point above each place, (n, 3).
     :param normals: Its unit normal there, of arbitrary sign, (n, 3).
     :param errors: Standard error of the centres along the normals, (n,).
+    :param residuals: Standard deviation of the neighbours from the quadric, (n,).
     """
 
     centres: Points
     normals: Points
     errors: Floats
+    residuals: Floats
 
 
 def fit_surface(cloud: Points, places: Points, keys: tuple[Floats, Floats] | None = None) -> LocalFits:
@@ -155,6 +162,7 @@ def fit_quadrics(places: Points, members: Points, reach: Floats) -> LocalFits:
         middles + np.matmul(axes, local[:, :, None])[:, :, 0],
         np.matmul(axes, upward[:, :, None])[:, :, 0],
         spread * (sigma * radius)[:, 0],
+        (sigma * radius)[:, 0],
     )
 
 
@@ -175,13 +183,14 @@ def _monomials(u: Floats, v: Floats) -> Floats:
 def _of_least_risk(fits: list[LocalFits], nearby: NDArray[np.int64]) -> LocalFits:
     """Of fits to neighbourhoods of growing size, at each place that of the least risk; places nearby, (m, k)."""
     risks = [_mean(fits[0].errors ** 2, nearby)]
+    left = np.zeros(len(nearby))
     for smaller, larger in pairwise(fits):
         differences = np.einsum("mi,mi->m", larger.centres - smaller.centres, larger.normals)
         biases = _mean(differences**2 - smaller.errors**2 + larger.errors**2, nearby).clip(min=0)
-        risks.append(CAUTION * (GROWTH / (GROWTH - 1)) ** 2 * biases + _mean(larger.errors**2, nearby))
+        left[larger.residuals > SUDDEN * smaller.residuals] = np.inf
+        risks.append(CAUTION * (GROWTH / (GROWTH - 1)) ** 2 * biases + _mean(larger.errors**2, nearby) + left)
     chosen, rows = np.argmin(risks, axis=0), np.arange(len(nearby))
-    columns = ([getattr(fit, name) for fit in fits] for name in ("centres", "normals", "errors"))
-    return LocalFits(*(np.stack(column)[chosen, rows] for column in columns))
+    return LocalFits(*(np.stack(column)[chosen, rows] for column in zip(*map(_columns, fits), strict=True)))
 
 
 def _mean(values: Floats, nearby: NDArray[np.int64]) -> Floats:
@@ -190,4 +199,8 @@ def _mean(values: Floats, nearby: NDArray[np.int64]) -> Floats:
 
 
 def _joined(fits: Iterable[LocalFits]) -> LocalFits:
-    return LocalFits(*map(np.concatenate, zip(*((fit.centres, fit.normals, fit.errors) for fit in fits), strict=True)))
+    return LocalFits(*map(np.concatenate, zip(*map(_columns, fits), strict=True)))
+
+
+def _columns(fits: LocalFits) -> tuple[NDArray[np.float64], ...]:
+    return fits.centres, fits.normals, fits.errors, fits.residuals

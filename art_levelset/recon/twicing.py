@@ -5,8 +5,8 @@ A quadric takes the mean height of the points over a tangent plane, at the same 
 surface bends that is too little: of noisy points those nearer to the centre of curvature are denser there, and in
 normal noise of the variance v the mean lies by v times the sum of both principal curvatures inside of the surface. F,
 fitted to the quadrics, inherits it, and what they smooth away as well. The mean of the signed distances of the points
-to the surface itself, F / |D_xF|, is zero in such noise. So the surface is estimated once more, above the foot x of each plane's
-centre c on the zero level set, at the height
+to the surface itself, F / |D_xF|, is zero in such noise. So the surface is estimated once more, above the foot x of
+each plane's centre c on the zero level set, at the height
 
     m = sum_i w_i F(x_i) / |D_xF(x_i)| / sum_i w_i
 
