@@ -57,6 +57,15 @@ class Planes:
         """
         return replace(self, normals=np.where(mask[:, None], -self.normals, self.normals))
 
+    def chosen(self, mask: NDArray[np.bool_]) -> Planes:
+        """
+        Leave out the others.
+
+        :param mask: Which ones to keep, (n,).
+        :return: Those.
+        """
+        return replace(self, centres=self.centres[mask], normals=self.normals[mask])
+
 
 def fit_planes(cloud: Points) -> Planes:
     """

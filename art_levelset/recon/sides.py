@@ -44,6 +44,10 @@ BEND = 0.35
 """How far planes of one sheet may miss each other's centres, as a part of the distance between these; three standard
 errors are added."""
 
+AROUND = 24
+SLIT = 0.5
+"""The narrowest slit that is believed in, in reaches of the planes."""
+
 NEIGHBOURS = 12
 ROUNDS = 200
 """How often votes are handed on: they travel about as many planes as the root of this."""
@@ -116,7 +120,24 @@ def supported(planes: Planes) -> Planes:
     kept = agree.sum(axis=1) >= min(SUPPORTERS, agree.shape[1])
     if not kept.any():
         raise ValueError("points: they are of no surface, all planes fitted to neighbouring ones contradict each other")
-    return replace(planes, centres=planes.centres[kept], normals=planes.normals[kept])
+    return planes.chosen(kept)
+
+
+def in_narrow_slits(planes: Planes) -> NDArray[np.bool_]:
+    """
+    Which planes look at an opposite one, of those around them, across less than half of their reach.
+
+    Where points are few, the faces of a thin wall may have been fitted to points of both, and then pass through each
+    other: the wall looks like a slit.
+
+    :param planes: The planes, with outward normals.
+    :return: (n,).
+    """
+    _, found = neighbours(cKDTree(planes.centres), planes.centres, min(AROUND, len(planes)))
+    opposite = np.einsum("nki,ni->nk", planes.normals[found], planes.normals) < -AGREEING
+    ahead = np.einsum("nki,ni->nk", planes.centres[found] - planes.centres[:, None], planes.normals)
+    slits: NDArray[np.bool_] = (opposite & (ahead > 0) & (ahead < SLIT * planes.reach)).any(axis=1)
+    return slits
 
 
 def _relations(planes: Planes, count: int) -> tuple[Floats, NDArray[np.int64], Floats, Floats]:

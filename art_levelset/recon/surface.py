@@ -15,7 +15,8 @@ may choose. A repair at a place y, with a shift s of either sign, makes of a fun
     F_{i+1}(x) = F_i(x) + s u(x) (1 - |x - y|^2 / (4s)^2)_+^2 (1 - (F_i(x) / 4s)^2)_+,
 
 where u rises from 0 to 1 as x leaves the centres of the planes, and is up to 1 where h has the sign of s: near y the
-zero level set moves by about s, but not where data speak against it. F_{i+1} grows where F_i does, so no sheets appear.
+zero level set moves by about s, but not where data speak against it. Planes in slits so narrow that these may be walls
+(:func:`art_levelset.recon.sides.in_narrow_slits`) have no say. F_{i+1} grows where F_i does, so no sheets appear.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 from art_levelset.recon.clouds import Points
 from art_levelset.recon.planes import PlaneDistance, Planes
 from art_levelset.recon.quadrics import Floats
+from art_levelset.recon.sides import in_narrow_slits
 
 CORRECTION = 1 / 16
 """c, in reaches of the planes."""
@@ -80,7 +82,10 @@ class Surface(nn.Module):
     def __init__(self, network: nn.Module, planes: Planes, correction: float, repairs: Repairs) -> None:
         super().__init__()
         self.network, self.correction, self.repairs = network, correction, repairs
-        self.distance = PlaneDistance(planes, next(network.parameters()).device)
+        device = next(network.parameters()).device
+        trusted = ~in_narrow_slits(planes)
+        self.distance = PlaneDistance(planes, device)
+        self.objections = PlaneDistance(planes.chosen(trusted) if trusted.any() else planes, device)
 
     def forward(self, points: Tensor) -> Tensor:
         """
@@ -112,11 +117,12 @@ class Surface(nn.Module):
         squares = ((points - points.new_tensor(place)) ** 2).sum(dim=1) / (WIDTH * shift) ** 2
         rows = torch.nonzero((squares < 1) & (values.abs() < WIDTH * abs(shift))).squeeze(1)
         near = points[rows]
-        reach, found = self.distance.neighbours(near)
-        heights, beside = self.distance(near, torch.ones_like(reach[:, 0]), reach, found)
-        gaps = torch.linalg.vector_norm(near - self.distance.centres[found[:, 0]], dim=1) / self.distance.reach
+        data = self.objections
+        reach, found = data.neighbours(near)
+        heights, beside = data(near, torch.ones_like(reach[:, 0]), reach, found)
+        gaps = torch.linalg.vector_norm(near - data.centres[found[:, 0]], dim=1) / data.reach
         away = ((gaps - BESIDE) / (AWAY - BESIDE)).clamp(0, 1)
-        agreed = (math.copysign(1 / CORRECTION, shift) * heights / self.distance.reach).clamp(0, 1) * beside
+        agreed = (math.copysign(1 / CORRECTION, shift) * heights / data.reach).clamp(0, 1) * beside
         allowed = torch.maximum(away**2 * (3 - 2 * away), agreed)
         change = shift * allowed * (1 - squares[rows]) ** 2 * (1 - (values[rows] / (WIDTH * shift)) ** 2)
         return values.index_add(0, rows, change)

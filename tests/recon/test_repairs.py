@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from art_levelset.recon import surface
 from art_levelset.recon.clouds import Frame, Points
 from art_levelset.recon.planes import Planes
 from art_levelset.recon.reconstruction import Reconstruction
@@ -62,14 +63,14 @@ def test_a_larger_hole_stays() -> None:
 @pytest.mark.parametrize("hole", [0.015, 0.03, 0.05])
 def test_a_hole_whose_wall_was_seen_stays(hole: float) -> None:
     """However many repairs would close it if only the faces had been seen."""
-    surface = disc(hole, unseen=hole + 0.005)
+    bored = disc(hole, unseen=hole + 0.005)
     around = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     inwards = np.tile(-np.stack([np.cos(around), np.sin(around), 0 * around], axis=1), (5, 1))
     heights = np.repeat(np.linspace(-0.045, 0.045, 5), len(around))[:, None]
     wall = -hole * inwards + heights * [0.0, 0.0, 1.0]
-    planes = surface.planes
+    planes = bored.planes
     centres, normals = np.concatenate([planes.centres, wall]), np.concatenate([planes.normals, inwards])
-    assert not len(replace(surface, planes=Planes(centres, normals, REACH)).repaired().repairs)
+    assert not len(replace(bored, planes=Planes(centres, normals, REACH)).repaired().repairs)
 
 
 def test_a_pinhole_between_faces_that_were_seen_is_closed() -> None:
@@ -77,6 +78,19 @@ def test_a_pinhole_between_faces_that_were_seen_is_closed() -> None:
     closed = disc(0.015, unseen=0.0).repaired()
     assert len(closed.repairs)
     assert parts_and_euler_number(closed) == (1, 2)
+
+
+def test_a_few_planes_across_a_slit_do_not_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearer to each other than half of their reach, they may be two faces that have changed places."""
+    bored = disc(0.015, unseen=0.12)
+    outwards = np.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]])
+    wall = [0.015 * outwards + [0.0, 0.0, height] for height in (-0.04, -0.02, 0.0, 0.02, 0.04)]
+    centres = np.concatenate([bored.planes.centres, *wall])
+    normals = np.concatenate([bored.planes.normals, *len(wall) * [-outwards]])
+    seen = replace(bored, planes=Planes(centres, normals, REACH))
+    assert parts_and_euler_number(seen.repaired()) == (1, 2)
+    monkeypatch.setattr(surface, "in_narrow_slits", lambda planes: np.zeros(len(planes), dtype=bool))
+    assert parts_and_euler_number(seen.repaired()) == (1, 0)
 
 
 class Ring(nn.Module):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from art_levelset.recon.clouds import Points
 from art_levelset.recon.planes import Planes, fit_planes
-from art_levelset.recon.sides import agreed, refined, supported
+from art_levelset.recon.sides import agreed, in_narrow_slits, refined, supported
 
 
 def lattice(side: int = 12) -> Planes:
@@ -145,3 +145,26 @@ def test_an_edge_is_sharper_than_in_neighbourhoods_of_both_faces() -> None:
         return float(np.abs(z + np.abs(x))[near].mean())
 
     assert error(again) < 0.85 * error(first)
+
+
+@pytest.mark.parametrize("gap", [-0.02, 0.02, 0.04, 0.06])
+def test_planes_in_narrow_slits_are_found(gap: float) -> None:
+    below = lattice()
+    count = len(below)
+    above = replace(below, centres=below.centres + np.array([0.003, 0.0, gap]), normals=-below.normals)
+    both = replace(
+        below, centres=np.vstack([below.centres, above.centres]), normals=np.vstack([below.normals, above.normals])
+    )
+    assert in_narrow_slits(both).tolist() == 2 * count * [0 < gap < 0.05]  # the reach is 0.1
+    assert not in_narrow_slits(below).any()
+    assert not in_narrow_slits(below.chosen(np.arange(count) == 0)).any()
+
+
+def test_the_inner_sides_of_a_bend_are_no_slit() -> None:
+    angles = np.linspace(0, np.pi, 60)
+    inwards = np.c_[-np.cos(angles), np.zeros(60), -np.sin(angles)]
+    rows = [replace(lattice(1), centres=[0, y, 0] - 0.2 * inwards, normals=inwards) for y in np.linspace(0, 0.3, 20)]
+    bend = replace(
+        rows[0], centres=np.vstack([row.centres for row in rows]), normals=np.vstack([row.normals for row in rows])
+    )
+    assert not in_narrow_slits(bend).any()
