@@ -14,9 +14,10 @@ may choose. A repair at a place y, with a shift s of either sign, makes of a fun
 
     F_{i+1}(x) = F_i(x) + s u(x) (1 - |x - y|^2 / (4s)^2)_+^2 (1 - (F_i(x) / 4s)^2)_+,
 
-where u rises from 0 to 1 as x leaves the centres of the planes, and is up to 1 where h has the sign of s: near y the
-zero level set moves by about s, but not where data speak against it. Planes in slits so narrow that these may be walls
-(:func:`art_levelset.recon.sides.in_narrow_slits`) have no say. F_{i+1} grows where F_i does, so no sheets appear.
+where u rises from 0 to 1 as x leaves the centres of the planes, and is up to 1 where h has the sign of s or is within
+the noise: near y the zero level set moves by about s, but not where data speak against it. Planes in slits so narrow
+that these may be walls (:func:`art_levelset.recon.sides.in_narrow_slits`) have no say. F_{i+1} grows where F_i does, so
+no sheets appear.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ CORRECTION = 1 / 16
 
 BESIDE, AWAY = 0.2, 0.6
 """Up to the first and from the second part of the planes' reach from the nearest centre, u is 0 and 1."""
+
+DOUBT = 2.0
+"""Heights of less than so many standard errors of the planes are no objection to a repair."""
 
 WIDTH = 4.0
 """How far from y and from the zero level set a repair reaches, in shifts."""
@@ -81,7 +85,7 @@ class Surface(nn.Module):
 
     def __init__(self, network: nn.Module, planes: Planes, correction: float, repairs: Repairs) -> None:
         super().__init__()
-        self.network, self.correction, self.repairs = network, correction, repairs
+        self.network, self.correction, self.repairs, self.error = network, correction, repairs, planes.error
         device = next(network.parameters()).device
         trusted = ~in_narrow_slits(planes)
         self.distance = PlaneDistance(planes, device)
@@ -122,7 +126,8 @@ class Surface(nn.Module):
         heights, beside = data(near, torch.ones_like(reach[:, 0]), reach, found)
         gaps = torch.linalg.vector_norm(near - data.centres[found[:, 0]], dim=1) / data.reach
         away = ((gaps - BESIDE) / (AWAY - BESIDE)).clamp(0, 1)
-        agreed = (math.copysign(1 / CORRECTION, shift) * heights / data.reach).clamp(0, 1) * beside
+        support = math.copysign(1.0, shift) * heights + DOUBT * self.error
+        agreed = (support / (CORRECTION * data.reach)).clamp(0, 1) * beside
         allowed = torch.maximum(away**2 * (3 - 2 * away), agreed)
         change = shift * allowed * (1 - squares[rows]) ** 2 * (1 - (values[rows] / (WIDTH * shift)) ** 2)
         return values.index_add(0, rows, change)
