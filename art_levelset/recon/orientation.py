@@ -10,9 +10,14 @@ The unknowns are the mu_j. Two steps alternate, with a kernel whose width decrea
 sum_i (chi(y_i) - 1/2)^2, the equations of the parametric Gauss reconstruction; and turning every mu_j into the
 direction -grad chi(y_j), for the normals of a surface are those of its indicator's level set. The second half of the
 iterations allows only the normals of the fitted planes, so that what remains to be found is their signs. Then all
-planes are turned outwards. For the indicator itself, on a finer grid, the areas start as those of the neighbourhoods
-and take some conjugate gradient steps. All sums are convolutions, done by fast Fourier transforms on periodic grids:
-seconds, and nothing is propagated from point to point, where one wrong step would turn everything behind it.
+planes are turned outwards. All sums are convolutions, done by fast Fourier transforms on periodic grids: seconds, and
+nothing is propagated from point to point, where one wrong step would turn everything behind it.
+
+For the indicator itself, on a finer grid, the areas a_j are those of the neighbourhoods, or these after some conjugate
+gradient steps towards chi = 1/2 on all planes. Where the surface was seen it does not matter much. Where it was not,
+the first chi is too large in pockets, for the walls that they lack would say that they are outside, and too small in
+thin parts; and the steps make too much of a bare underside: an open sheet has less than 1/2 on it, so its areas grow
+until it bulges. So chi is the mean of both where that is above 1/2, and the smaller of both elsewhere.
 """
 
 from __future__ import annotations
@@ -95,10 +100,7 @@ def orient(planes: Planes, device: torch.device, votes: NDArray[np.float64] | No
 
 def indicator_of(planes: Planes, device: torch.device) -> Indicator:
     """
-    Tell inside from outside.
-
-    The areas of the surface elements follow from the distances between the planes, and take some conjugate gradient
-    steps towards chi = 1/2 on all of them.
+    Tell inside from outside, by two estimates of the areas of the surface elements.
 
     :param planes: The planes, in the unit frame, with outward normals.
     :param device: Where to compute, and where the indicator lives.
@@ -106,7 +108,8 @@ def indicator_of(planes: Planes, device: torch.device) -> Indicator:
     """
     centres, normals, areas = _elements(planes, device)
     grid = _PeriodicGrid(centres, _grid_size(planes, *FINE))
-    chi, change, slope = grid.indicator(areas * normals), torch.zeros_like(areas), math.inf
+    chi = grid.indicator(areas * normals)
+    plain, change, slope = _normalised(chi, grid), torch.zeros_like(areas), math.inf
     for _ in range(AREA_ITERATIONS):  # conjugate gradients for the normal equations, scaled by the areas
         residuals = 0.5 - grid.read(chi)
         gradient = -(grid.read_gradient(grid.smooth(residuals)) * normals).sum(dim=1, keepdim=True)
@@ -114,7 +117,14 @@ def indicator_of(planes: Planes, device: torch.device) -> Indicator:
         change = areas * gradient + slope / max(last, 1e-30) * change
         added = grid.indicator(change * normals)
         chi += _step(residuals, grid.read(added)) * added
-    return Indicator(chi / (2 * grid.read(chi).median().clamp_min(1e-6)))
+    chi = _normalised(chi, grid)
+    mean = (plain + chi) / 2
+    return Indicator(torch.where(mean > 0.5, mean, torch.minimum(plain, chi)))
+
+
+def _normalised(chi: Tensor, grid: _PeriodicGrid) -> Tensor:
+    """Chi in other units: 1/2 on the planes, in the median."""
+    return chi / (2 * grid.read(chi).median().clamp_min(1e-6))
 
 
 def _grid_size(planes: Planes, rate: float, most: int) -> int:

@@ -20,8 +20,9 @@ FAR = 0.1
 """Standard deviation, in the unit frame, of the jitter of the samples far from the surface; the reach of the planes is
 that of the near ones."""
 
-CERTAINTY = 0.15
-"""A place's side is beyond doubt where |chi - 1/2| exceeds this and the data are further away than planes reach."""
+INSIDE, OUTSIDE = 0.65, 0.4
+"""A place's side is beyond doubt where chi is above the first or below the second, and the data are further away than
+half of what planes reach. In between F closes holes, and bends to where the planes beside them point."""
 
 STOCK = 1 << 16
 """Number of points near the surface, and of points anywhere, that are drawn once for all steps."""
@@ -99,7 +100,8 @@ class Samples:
         :param space: The places.
         :return: (n,), bool.
         """
-        return (space.inside.abs() > CERTAINTY) & (space.reach[:, 0] > self.distance.reach / 2)
+        sure = (space.inside > INSIDE - 0.5) | (space.inside < OUTSIDE - 0.5)
+        return sure & (space.reach[:, 0] > self.distance.reach / 2)
 
     def of_cloud(self) -> Tensor:
         """

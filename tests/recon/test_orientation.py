@@ -7,6 +7,7 @@ import torch
 from art_levelset.recon.clouds import Points
 from art_levelset.recon.orientation import Indicator, indicator_of, orient
 from art_levelset.recon.planes import PlaneDistance, Planes, fit_planes
+from art_levelset.recon.samples import INSIDE, OUTSIDE
 
 CPU = torch.device("cpu")
 
@@ -85,6 +86,40 @@ def test_the_indicator_knows_inside_and_outside(turned: tuple[Planes, Indicator]
     assert indicator(torch.tensor(planes.centres, dtype=torch.float32)).median() == pytest.approx(0.5, abs=0.05)
 
 
+def sphere_of(count: int) -> Points:
+    """Evenly spread directions: turned by the golden angle."""
+    polar = np.arccos(1 - (2 * np.arange(count) + 1) / count)
+    azimuth = np.pi * (1 + np.sqrt(5)) * np.arange(count)
+    return np.stack([np.cos(azimuth) * np.sin(polar), np.sin(azimuth) * np.sin(polar), np.cos(polar)], axis=1)
+
+
+def on_axis(x: float, *z: float) -> torch.Tensor:
+    return torch.tensor([[x, 0.0, height] for height in z])
+
+
+def test_a_bare_underside_bulges_by_no_more_than_the_height_of_what_is_above() -> None:
+    """A ball, and beside it a cap of the height 0.12 whose base nothing has seen."""
+    ball, cap = sphere_of(4000), sphere_of(2000)
+    cap = cap[cap[:, 2] > 0.6]
+    centres = np.concatenate([0.45 * ball - [0.4, 0, 0], 0.3 * cap + [0.55, 0, -0.18]])
+    indicator = indicator_of(Planes(centres, np.concatenate([ball, cap]), 0.05), CPU)
+    assert (indicator(on_axis(0.55, 0.03, 0.06, 0.09)) > INSIDE).all()
+    assert (indicator(on_axis(0.55, -0.15, -0.2, -0.4)) < 0.5).all()
+
+
+def test_a_pit_whose_walls_nobody_saw_is_outside() -> None:
+    """A ball with a pit of which only the bottom was seen, at the height 0.1."""
+    ball = sphere_of(4000)
+    ball = ball[ball[:, 2] < 0.7]
+    radius = 0.5 * np.sqrt((np.arange(150) + 0.5) / 150)
+    azimuth = np.pi * (1 + np.sqrt(5)) * np.arange(150)
+    bottom = np.stack([radius * np.cos(azimuth), radius * np.sin(azimuth), np.full(150, 0.1)], axis=1)
+    normals = np.concatenate([ball, np.tile([0.0, 0.0, 1.0], (150, 1))])
+    indicator = indicator_of(Planes(np.concatenate([0.7 * ball, bottom]), normals, 0.05), CPU)
+    assert (indicator(on_axis(0.0, 0.15, 0.2, 0.3, 0.4, 0.5)) < OUTSIDE).all()
+    assert (indicator(on_axis(0.0, 0.0, -0.2, -0.4)) > INSIDE).all()
+
+
 def test_distance_to_planes_and_to_points() -> None:
     grid = np.linspace(-0.5, 0.5, 21)
     centres = np.stack(np.meshgrid(grid, grid, [0.0]), axis=-1).reshape(-1, 3)
@@ -111,9 +146,7 @@ def test_the_other_side_of_a_thin_sheet_does_not_count() -> None:
 def test_the_distance_to_planes_of_a_sphere_is_that_to_the_sphere(side: float) -> None:
     """Tangent planes of a ball all lie outside of it, those of a cavity inside."""
     generator = np.random.default_rng(0)
-    polar = np.arccos(1 - (2 * np.arange(4000) + 1) / 4000)
-    azimuth = np.pi * (1 + np.sqrt(5)) * np.arange(4000)  # turned by the golden angle: evenly spread
-    directions = np.stack([np.cos(azimuth) * np.sin(polar), np.sin(azimuth) * np.sin(polar), np.cos(polar)], axis=1)
+    directions = sphere_of(4000)
     distance = PlaneDistance(Planes(0.5 * directions, side * directions, 0.1), CPU)
     places = generator.standard_normal((500, 3))
     places *= generator.uniform(0.49, 0.51, (500, 1)) / np.linalg.norm(places, axis=1, keepdims=True)
