@@ -126,9 +126,9 @@ def reconstruct(
     :param learning_rate: Of Adam, > 0; constant for half of the steps, or of the time for them, then a cosine to nearly
            zero.
     :param eikonal: Weight, >= 0, of the mean of (|D_xF| - 1)^2 over half of the samples of space: for a better
-           :meth:`Reconstruction.sdf`, not for the mesh. On two scans 0.1 took 5 and 10% off the error of |F| near the
-           surface, 13 and 2% off that elsewhere, and added 1 and 3% to that of the mesh, in steps that take 1.2 times
-           as long (`benchmarks/signed_distance.py`); 0.3 harmed the mesh more and helped no further.
+           :meth:`Reconstruction.sdf`, not for the mesh. On two scans 0.1 took 4 and 6% off the error of |F| near the
+           surface, 10 and 3% off that elsewhere, and changed that of the mesh by +2 and -3%
+           (`benchmarks/signed_distance.py`).
     :param seed: Seed of the initialisation and of the samples, >= 0. On a CPU it determines the result.
     :param device: Where to compute; None for the network's device, or the CPU.
     :param checkpoint: A file for the state of the fit, which is written every few seconds. If it is there already, the
