@@ -16,8 +16,8 @@ nothing is propagated from point to point, where one wrong step would turn every
 For the indicator itself, on a finer grid, the areas a_j are those of the neighbourhoods, or these after some conjugate
 gradient steps towards chi = 1/2 on all planes. Where the surface was seen it does not matter much. Where it was not,
 the first chi is too large in pockets, for the walls that they lack would say that they are outside, and too small in
-thin parts; and the steps make too much of a bare underside: an open sheet has less than 1/2 on it, so its areas grow
-until it bulges. So chi is the mean of both where that is above 1/2, and the smaller of both elsewhere.
+thin parts; and the steps make too much of a bare underside or a shallow pit: an open sheet has less than 1/2 on it, so
+its areas grow until it bulges. So chi is the mean of both where that is above 1/2, and the smaller of both elsewhere.
 """
 
 from __future__ import annotations
