@@ -12,26 +12,24 @@ import io
 import json
 import os
 import tempfile
-import zlib
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-_DAMAGE = (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError, RuntimeError)
-"""What reading a damaged `.npz` file raises."""
+_CHECKSUM = hashlib.sha256().digest_size
 
 
 class Memo:
     """
     Arrays by key.
 
-    :param folder: Where to keep them, one `.npz` file a key; created when missing. None: in this process only.
+    :param folder: Where to keep them, one `.npz` file a key, its SHA-256 at the end; created when missing. None:
+           in this process only.
     :raises OSError: If the folder cannot be created.
     """
 
@@ -46,15 +44,19 @@ class Memo:
         What was stored under a key.
 
         :param key: A digest.
-        :return: The arrays by name, or None. A file that cannot be read counts as missing.
+        :return: The arrays by name, or None. A file that cannot be read or is damaged counts as missing.
         """
         if self.folder is None:
             return self._kept.get(key)
         try:
-            with (self.folder / f"{key}.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except _DAMAGE:
+            stored = (self.folder / f"{key}.npz").read_bytes()
+        except OSError:
             return None
+        contents = stored[:-_CHECKSUM]
+        if hashlib.sha256(contents).digest() != stored[-_CHECKSUM:]:
+            return None
+        with np.load(io.BytesIO(contents), allow_pickle=False) as arrays:
+            return dict(arrays)
 
     def store(self, key: str, **arrays: NDArray[Any]) -> None:
         """
@@ -70,7 +72,7 @@ class Memo:
         np.savez_compressed(contents, **arrays)  # type: ignore[arg-type]  # numpy takes the flag of the same kind
         handle, unfinished = tempfile.mkstemp(dir=self.folder, suffix=".unfinished")
         with os.fdopen(handle, "wb") as file:
-            file.write(contents.getvalue())
+            file.write(contents.getvalue() + hashlib.sha256(contents.getvalue()).digest())
         Path(unfinished).replace(self.folder / f"{key}.npz")
 
 

@@ -28,6 +28,9 @@ def test_recalls_what_was_stored(on_disk: bool, tmp_path: Path) -> None:
     assert found is not None
     np.testing.assert_equal(found, ARRAYS)
     assert again.recall("2" * 64) is None
+    if on_disk:
+        with np.load(tmp_path / "memo" / f"{'0' * 64}.npz") as arrays:  # numpy alone can read it
+            np.testing.assert_equal(dict(arrays), ARRAYS)
 
 
 def test_stores_completely_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,10 +57,7 @@ def test_a_damaged_file_counts_as_missing(place: float, change: int, cut: bool, 
     index = int(place * len(contents))
     contents[index] ^= change
     file.write_bytes(contents[:index] if cut else contents)
-    found = memo.recall("0" * 64)  # a change in what the archive does not need may go unnoticed
-    if found is not None:
-        assert set(found) == set(ARRAYS)
-        np.testing.assert_equal(found, ARRAYS)
+    assert memo.recall("0" * 64) is None
 
 
 def test_a_digest_depends_on_everything() -> None:
