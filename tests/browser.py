@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import select
@@ -13,6 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from matplotlib.image import imread
+from numpy.typing import NDArray
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PATIENCE = 60.0
@@ -84,6 +90,19 @@ class Page:
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """With the left button of the mouse, in pixels from the top left corner."""
+        for kind, (x, y) in (("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end)):
+            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+    def wheel(self, x: float, y: float, turn: float) -> None:
+        self.send("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=turn)
+
+    def picture(self) -> NDArray[np.float32]:
+        """What is seen, (height, width, 3) in [0, 1]."""
+        contents = base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"])
+        return np.asarray(imread(io.BytesIO(contents)))[..., :3]
+
     def press(self, key: str, code: int, text: str = "") -> None:
         self.send("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, text=text)
         self.send("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
@@ -121,7 +140,9 @@ class Page:
         return event
 
     def _listen(self, event: str, parameters: dict[str, Any]) -> None:
-        if event in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
+        if event in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown"):
+            self.complaints.append(json.dumps(parameters))
+        if event == "Log.entryAdded" and parameters["entry"]["source"] != "rendering":  # "pictures make the GPU wait"
             self.complaints.append(json.dumps(parameters))
         if event == "Page.javascriptDialogOpening":
             self.complaints.append(parameters["message"])
@@ -135,8 +156,8 @@ def browser(profile: Path) -> Iterator[Page]:
     program = find_browser()
     assert program is not None
     to_browser, from_browser = os.pipe(), os.pipe()
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={profile}"]
-    options += ["--remote-debugging-pipe", "about:blank"]
+    options = ["--headless", "--no-sandbox", "--enable-unsafe-swiftshader", "--no-first-run"]  # WebGL without a GPU
+    options += [f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
     process = subprocess.Popen(
         [sys.executable, "-c", WITH_PIPES, str(to_browser[0]), str(from_browser[1]), program, *options],
         pass_fds=(to_browser[0], from_browser[1]),

@@ -1,14 +1,17 @@
-"""What every test shares: a fixed seed, the folder of large data (when there is one) and the rule for GPU tests."""
+"""What tests share: a fixed seed, the folder of large data and a browser (when there are), the rule for GPU tests."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+
+from .browser import Page, browser, find_browser
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core, so one thread in each, and in those it starts
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -42,3 +45,12 @@ def mnist_test(data_dir: Path) -> tuple[Tensor, Tensor]:
     with np.load(data_dir / "mnist.npz") as arrays:
         images = torch.from_numpy(arrays["x_test"]).float().div(255).unsqueeze(1)
         return images, torch.from_numpy(arrays["y_test"]).long()
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A tab of a real browser."""
+    if find_browser() is None:
+        pytest.skip("needs Chromium (on Debian: apt-get install chromium)")
+    with browser(tmp_path_factory.mktemp("profile")) as tab:
+        yield tab

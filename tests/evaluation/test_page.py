@@ -11,7 +11,7 @@ import pytest
 from art_levelset.evaluation.margin_plot import COLOURS
 from art_levelset.evaluation.page import html
 
-from .browser import Page, browser, find_browser
+from ..browser import Page
 from .invented import attack, curve, masking, record
 
 TEXT = "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>\" onmouseover='alert(3)' &lt;"
@@ -144,14 +144,6 @@ def test_no_record() -> None:
 
 
 # In a browser.
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    if find_browser() is None:
-        pytest.skip("needs Chromium (on Debian: apt-get install chromium)")
-    with browser(tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
 
 
 @pytest.fixture
