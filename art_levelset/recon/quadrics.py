@@ -19,6 +19,9 @@ squares are averaged over the places nearby:
 
 Where the residuals grow suddenly, a neighbourhood has reached another sheet or over an edge, and no larger one counts.
 
+Sums over neighbours are of float32, of offsets in units of the neighbourhood's radius, so they are exact to a ten
+millionth of that; the 6 x 6 systems, and what is in the cloud's own frame, are of float64.
+
 | Paper link: https://doi.org/10.1080/00401706.1973.10489103 (Mallows, 1973)
 """
 
@@ -28,6 +31,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +41,7 @@ from scipy.spatial import cKDTree
 from art_levelset.recon.clouds import Points, neighbours
 
 Floats = NDArray[np.float64]
+_Array = NDArray[np.floating[Any]]
 
 COUNTS = 12, 24, 48, 96, 192, 384
 """Sizes of the neighbourhoods that are tried."""
@@ -90,17 +95,19 @@ def fit_surface(cloud: Points, places: Points, keys: tuple[Floats, Floats] | Non
     :return: The fits, m of them.
     """
     keys_of_cloud, keys_of_places = (cloud, places) if keys is None else keys
+    coordinates = np.ascontiguousarray(cloud.T)
     tree = cKDTree(keys_of_cloud)
     counts = [count for count in COUNTS if smallest_count(cloud) <= count <= len(cloud)] or [len(cloud)]
 
     def fit(rows: NDArray[np.int64]) -> list[LocalFits]:
         middles = places[rows]
         reach, found = neighbours(tree, keys_of_places[rows], counts[-1])
+        members = np.moveaxis(coordinates[:, found], 0, 2)
         if keys is None:
-            middles = _middles(cloud[found[:, : counts[0]]], _nearness(reach[:, : counts[0]]))
+            middles = _middles(members[:, : counts[0]], _nearness(reach[:, : counts[0]]))
         else:
-            reach = np.linalg.norm(cloud[found] - middles[:, None], axis=2)
-        return [fit_quadrics(middles, cloud[found[:, :count]], reach[:, :count]) for count in counts]
+            reach = np.linalg.norm(members - middles[:, None], axis=2)
+        return [fit_quadrics(middles, members[:, :count], reach[:, :count]) for count in counts]
 
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # numpy computes without the interpreter's lock
         parts = list(threads.map(fit, np.array_split(np.arange(len(places)), len(places) // CHUNK + 1)))
@@ -124,46 +131,81 @@ def fit_quadrics(places: Points, members: Points, reach: Floats) -> LocalFits:
     Fit one quadric to the neighbours of each place.
 
     :param places: (m, 3).
-    :param members: The neighbours of each, (m, k, 3), k >= 7.
+    :param members: The neighbours of each, (m, k, 3), k >= 7; soonest if each coordinate lies together in memory.
     :param reach: Their distances, (m, k).
     :return: The fits.
     """
     radius = np.maximum(reach.max(axis=1, keepdims=True), 1e-300)
     near = _nearness(reach)
     middles = _middles(members, near)
-    offsets = members - middles[:, None]
-    covariances = np.matmul((near[:, :, None] * offsets).transpose(0, 2, 1), offsets)
-    axes = np.linalg.eigh(covariances)[1]
-    heights, u, v = np.moveaxis(np.matmul(offsets, axes) / radius[:, :, None], 2, 0)
-    here = np.matmul((places - middles)[:, None], axes)[:, 0] / radius
-    design = _monomials(u, v)
-    weights = near
-    for round_ in range(1 + REWEIGHTINGS):
-        weighted = weights[:, :, None] * design
-        moments = np.matmul(weighted.transpose(0, 2, 1), design) + RIDGE * np.eye(6)
-        solution = np.linalg.solve(moments, np.matmul(weighted.transpose(0, 2, 1), heights[:, :, None]))
-        errors = heights - np.matmul(design, solution)[:, :, 0]
-        if round_ == 0:
-            effective = weights.sum(axis=1) ** 2 / (weights**2).sum(axis=1)
-            freedom = effective / np.maximum(effective - 6, 1)
-            sigma = np.sqrt((weights * errors**2).sum(axis=1) / weights.sum(axis=1) * freedom)[:, None]
-        if round_ < REWEIGHTINGS:
-            weights = near / (1 + (errors / np.maximum(sigma, 1e-12)) ** 2)
-    at = _monomials(here[:, 1:2], here[:, 2:3])[:, 0]
-    lever = np.linalg.solve(moments, at[:, :, None])
-    spread = np.sqrt((np.matmul(weighted, lever)[:, :, 0] ** 2).sum(axis=1))
-    a, b, c, d, e, f = np.moveaxis(solution[:, :, 0], 1, 0)
-    height = np.einsum("mi,mi->m", at, solution[:, :, 0])
-    slope_u, slope_v = b + 2 * d * here[:, 1] + e * here[:, 2], c + e * here[:, 1] + 2 * f * here[:, 2]
-    local = np.stack([height, here[:, 1], here[:, 2]], axis=1) * radius
-    upward = np.stack([np.ones_like(a), -slope_u, -slope_v], axis=1)
+    near = near.astype(np.float32)
+    offsets = np.empty((len(near), 3, near.shape[1]), np.float32)
+    np.subtract(members.transpose(0, 2, 1), middles[:, :, None], out=offsets, casting="same_kind")
+    offsets /= radius[:, :, None].astype(np.float32)
+    covariances = np.matmul(near[:, None] * offsets, offsets.transpose(0, 2, 1))
+    axes = np.linalg.eigh(covariances.astype(np.float64))[1]
+    design = np.empty((len(near), 7, near.shape[1]), np.float32)
+    np.matmul(axes.transpose(0, 2, 1).astype(np.float32), offsets, out=design[:, :3])
+    _complete(design)
+    solution, normal_matrix, weighted, sigma = _robust_least_squares(near, design)
+    at = np.empty((len(near), 7, 1))
+    at[:, :3] = np.matmul(axes.transpose(0, 2, 1), ((places - middles) / radius)[:, :, None])
+    _complete(at)
+    spread = np.matmul(np.linalg.solve(normal_matrix, at[:, 1:]).transpose(0, 2, 1).astype(np.float32), weighted)[:, 0]
+    deviations = sigma * radius[:, 0]
+    u, v = at[:, 1, 0], at[:, 2, 0]
+    b, c, _, d, e, f = np.moveaxis(solution, 1, 0)
+    height = np.einsum("mi,mi->m", at[:, 1:, 0], solution)
+    upward = np.stack([np.ones_like(height), -(b + 2 * d * u + e * v), -(c + e * u + 2 * f * v)], axis=1)
     upward /= np.linalg.norm(upward, axis=1, keepdims=True)
     return LocalFits(
-        middles + np.matmul(axes, local[:, :, None])[:, :, 0],
+        middles + np.matmul(axes, (np.stack([height, u, v], axis=1) * radius)[:, :, None])[:, :, 0],
         np.matmul(axes, upward[:, :, None])[:, :, 0],
-        spread * (sigma * radius)[:, 0],
-        (sigma * radius)[:, 0],
+        np.sqrt(_products(spread, spread)) * deviations,
+        deviations,
     )
+
+
+def _robust_least_squares(near: _Array, design: _Array) -> tuple[Floats, Floats, _Array, Floats]:
+    """
+    Fit heights by the monomials below them in (m, 7, k), with weights (m, k): the coefficients, (m, 6), the normal
+    matrices and the weighted monomials of the last round, (m, 6, 6) and (m, 6, k), and the residuals' deviation, (m,).
+    """
+    heights, monomials = design[:, 0], design[:, 1:]
+    weights, weighted = near, np.empty_like(monomials)
+    for round_ in range(1 + REWEIGHTINGS):
+        np.multiply(weights[:, None], monomials, out=weighted)
+        moments = np.matmul(weighted, design.transpose(0, 2, 1)).astype(np.float64)
+        normal_matrix = moments[:, :, 1:] + RIDGE * np.eye(6)
+        solution = np.linalg.solve(normal_matrix, moments[:, :, :1])
+        if round_ == REWEIGHTINGS:
+            break
+        squares = np.matmul(solution.transpose(0, 2, 1).astype(np.float32), monomials)[:, 0]
+        squares -= heights
+        squares *= squares
+        if round_ == 0:
+            total = near.sum(axis=1)
+            effective = total**2 / _products(near, near)
+            freedom = effective / np.maximum(effective - 6, 1)
+            variance = _products(near, squares) / total * freedom
+        squares /= np.maximum(variance, 1e-24)[:, None]
+        squares += 1
+        weights = near / squares
+    return solution[:, :, 0], normal_matrix, weighted, np.sqrt(variance).astype(np.float64)
+
+
+def _complete(design: _Array) -> None:
+    """Fill in the monomials 1, u^2, u v, v^2 below h, u, v, in (m, 7, k)."""
+    u, v = design[:, 1], design[:, 2]
+    design[:, 3] = 1
+    np.multiply(u, u, out=design[:, 4])
+    np.multiply(u, v, out=design[:, 5])
+    np.multiply(v, v, out=design[:, 6])
+
+
+def _products(left: _Array, right: _Array) -> _Array:
+    products: _Array = np.einsum("mk,mk->m", left, right)
+    return products
 
 
 def _nearness(reach: Floats) -> Floats:
@@ -174,10 +216,6 @@ def _nearness(reach: Floats) -> Floats:
 def _middles(members: Points, weights: Floats) -> Points:
     middles: Points = np.einsum("mk,mki->mi", weights / weights.sum(axis=1, keepdims=True), members)
     return middles
-
-
-def _monomials(u: Floats, v: Floats) -> Floats:
-    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=2)
 
 
 def _of_least_risk(fits: list[LocalFits], nearby: NDArray[np.int64]) -> LocalFits:
