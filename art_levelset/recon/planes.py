@@ -23,6 +23,10 @@ CURVATURE = 6.0
 TRIED = 1000
 """At so many places planes are fitted first, to know their error."""
 
+ENOUGH = 192
+"""Larger neighbourhoods take half of the time, and are not needed to find out where the sides of planes are; then all
+planes are fitted again (:mod:`art_levelset.recon.sides`)."""
+
 BLENDED = 8
 
 
@@ -82,7 +86,7 @@ def fit_planes(cloud: Points) -> Planes:
     middles = thin(cloud, spacing)
     reach = neighbours(cKDTree(cloud), middles, smallest_count(cloud))[0][:, -1]
     dense = reach <= 3 * np.median(reach)
-    fits = fit_surface(cloud, middles[dense])
+    fits = fit_surface(cloud, middles[dense], most=ENOUGH)
     usual_reach, error = float(np.median(reach[dense])), float(np.median(fits.errors))
     return Planes(fits.centres, fits.normals, max(usual_reach, 2 * spacing), error)
 

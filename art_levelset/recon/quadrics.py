@@ -84,7 +84,9 @@ class LocalFits:
     residuals: Floats
 
 
-def fit_surface(cloud: Points, places: Points, keys: tuple[Floats, Floats] | None = None) -> LocalFits:
+def fit_surface(
+    cloud: Points, places: Points, keys: tuple[Floats, Floats] | None = None, most: int = COUNTS[-1]
+) -> LocalFits:
     """
     Fit a quadric around each place, to the number of neighbours of the least risk.
 
@@ -92,12 +94,14 @@ def fit_surface(cloud: Points, places: Points, keys: tuple[Floats, Floats] | Non
     :param places: (m, 3), near the cloud.
     :param keys: By what neighbours are found, of the cloud, (n, d), and of the places, (m, d). None for where they are,
            and then each place is first moved to the mean of its nearest neighbours.
+    :param most: No neighbourhoods larger than this are tried.
     :return: The fits, m of them.
     """
     keys_of_cloud, keys_of_places = (cloud, places) if keys is None else keys
     coordinates = np.ascontiguousarray(cloud.T)
     tree = cKDTree(keys_of_cloud)
-    counts = [count for count in COUNTS if smallest_count(cloud) <= count <= len(cloud)] or [len(cloud)]
+    most = min(most, len(cloud))
+    counts = [count for count in COUNTS if smallest_count(cloud) <= count <= most] or [most]
 
     def fit(rows: NDArray[np.int64]) -> list[LocalFits]:
         middles = places[rows]

@@ -76,6 +76,15 @@ def test_the_number_of_neighbours_is_nearly_the_best_one_everywhere():
         assert error(fit_surface(cloud, places)) < 1.2 * min(sizes)
 
 
+def test_no_neighbourhood_larger_than_allowed_is_tried():
+    cloud = sphere(20_000, noise=0.01)
+    places = sphere(500, seed=1)
+    errors = [np.median(fit_surface(cloud, places, most=most).errors) for most in (48, 192, 384)]
+    assert np.allclose(np.divide(errors[:2], errors[2]), np.sqrt([384 / 48, 384 / 192]), rtol=0.15)
+    few = fit_surface(cloud[:20], places, most=10)
+    assert np.isfinite(few.centres).all()
+
+
 def test_at_an_edge_few_neighbours_are_used():
     generator = np.random.default_rng(0)
     u, v = generator.uniform(-1, 1, size=(2, 20_000))
