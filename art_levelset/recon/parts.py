@@ -40,7 +40,7 @@ def connected_parts(faces: Faces) -> tuple[int, NDArray[np.int32]]:
     return int(with_faces.sum()), (np.cumsum(with_faces, dtype=np.int32) - 1)[own]
 
 
-def supported_parts(vertices: Points, faces: Faces, centres: Points, share: float) -> Mask:
+def supported_parts(vertices: Points, faces: Faces, centres: Points, share: float, smallest: float) -> Mask:
     """
     Tell the connected parts of a mesh that data speak for from the spurious ones.
 
@@ -48,6 +48,8 @@ def supported_parts(vertices: Points, faces: Faces, centres: Points, share: floa
     :param faces: (m, 3).
     :param centres: Places that the surface should pass, (k, 3).
     :param share: A part is spurious that is the nearest one to a smaller share of the places.
+    :param smallest: A part is spurious whose bounding box has no side as long as this. The part that most places speak
+           for never is.
     :return: Which faces belong to the other parts, (m,).
     """
     count, part = connected_parts(faces)
@@ -55,9 +57,14 @@ def supported_parts(vertices: Points, faces: Faces, centres: Points, share: floa
         return np.ones(len(faces), dtype=bool)
     own = np.full(len(vertices), -1, dtype=np.int32)
     own[faces[:, 0]] = part
-    nearest = own[own >= 0][neighbours(cKDTree(vertices[own >= 0]), centres, 1)[1][:, 0]]
+    used = own >= 0
+    nearest = own[used][neighbours(cKDTree(vertices[used]), centres, 1)[1][:, 0]]
     speakers = np.bincount(nearest, minlength=count)
-    supported: Mask = speakers >= share * len(centres)
+    low, high = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
+    np.minimum.at(low, own[used], vertices[used])
+    np.maximum.at(high, own[used], vertices[used])
+    supported: Mask = (speakers >= share * len(centres)) & ((high - low).max(axis=1) >= smallest)
+    supported[speakers.argmax()] = True
     return supported[part]
 
 

@@ -36,6 +36,10 @@ MARGIN = 0.08
 """How far the box of the mesh goes beyond the cloud, in the unit frame."""
 
 SUPPORT = 0.002
+SMALLEST = 2.0
+"""A part of which all sides are shorter than so many reaches of the planes is smaller than the neighbourhoods that they
+were fitted to: a crumb."""
+
 CHUNK = 1 << 16
 
 
@@ -101,9 +105,10 @@ class Reconstruction:
         """
         The surface as triangles, with the normals outwards, in the scan's coordinates.
 
-        Connected parts that are the nearest one to less than 0.2% of the data are left out: pockets and crumbs. The
-        mesh is watertight unless the surface leaves the box of the cloud (8% larger than that on each side), `trim`
-        opens it or `faces` is given.
+        Connected parts that are the nearest one to less than 0.2% of the data are left out: pockets and crumbs; and,
+        beside the largest one, those smaller than the neighbourhoods that the local planes are fitted to. The mesh is
+        watertight unless the surface leaves the box of the cloud (8% larger than that on each side), `trim` opens it
+        or `faces` is given.
 
         :param resolution: Number of grid cells along the longest side of the cloud's bounding box, >= 8.
         :param faces: Simplify to about so many triangles, >= 4. Needs the extra `mesh`.
@@ -190,7 +195,8 @@ class Reconstruction:
         """The parts of the surface that data support, as vertices and triangles, and the edge of a grid cell."""
         low, high = self._box()
         vertices, triangles = zero_set(self._values, low, high, resolution, verbose=verbose)
-        triangles = triangles[supported_parts(vertices, triangles, self.planes.centres, SUPPORT)]
+        smallest = SMALLEST * self.planes.reach
+        triangles = triangles[supported_parts(vertices, triangles, self.planes.centres, SUPPORT, smallest)]
         return vertices, triangles, float((high - low).max()) / resolution
 
     def _values(self, places: Points) -> NDArray[np.float32]:

@@ -50,8 +50,17 @@ def test_parts_without_data_are_told_from_the_others() -> None:
              ((1.0, 0.0), (0.1, 0.0), (0.5, 5.0))]  # fmt: skip
     mesh = trimesh.util.concatenate(balls)
     data = np.concatenate([balls[0].vertices, balls[2].vertices[:10]])
-    kept = supported_parts(np.asarray(mesh.vertices), np.asarray(mesh.faces), data, 0.05)
-    assert kept.tolist() == [True] * 80 + [False] * 80 + [True] * 80
+    for smallest, third in ((0.9, True), (1.1, False)):  # its diameter is 1
+        kept = supported_parts(np.asarray(mesh.vertices), np.asarray(mesh.faces), data, 0.05, smallest)
+        assert kept.tolist() == [True] * 80 + [False] * 80 + [third] * 80
+
+
+def test_the_part_that_most_data_speak_for_is_never_left_out() -> None:
+    balls = [trimesh.creation.icosphere(subdivisions=1, radius=r).apply_translation([x, 0, 0]) for r, x in
+             ((0.5, 0.0), (1.0, 5.0))]  # fmt: skip
+    mesh = trimesh.util.concatenate(balls)
+    kept = supported_parts(np.asarray(mesh.vertices), np.asarray(mesh.faces), balls[0].vertices, 0.05, 9.0)
+    assert kept.tolist() == [True] * 80 + [False] * 80
 
 
 triangles = st.lists(st.permutations(range(12)).map(lambda corners: corners[:3]), max_size=12).map(

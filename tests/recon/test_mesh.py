@@ -66,6 +66,13 @@ def test_polished_vertices_are_on_the_surface() -> None:
     assert fine.volume > 0
 
 
+@pytest.mark.parametrize(("radius", "parts"), [(0.04, 1), (0.06, 2)])
+def test_a_part_smaller_than_a_neighbourhood_is_left_out(radius: float, parts: int) -> None:
+    """Neighbourhoods have a diameter of 0.1."""
+    pair = of_balls(((-0.3, 0.0, 0.0), 0.5), ((0.5, 0.0, 0.0), radius))
+    assert pair.mesh(64).body_count == parts
+
+
 def test_no_vertex_moves_further_than_half_a_cell() -> None:
     class Uneven(nn.Module):
         def __init__(self) -> None:
