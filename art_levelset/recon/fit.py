@@ -126,8 +126,8 @@ def reconstruct(
     :param learning_rate: Of Adam, > 0; constant for half of the steps, or of the time for them, then a cosine to nearly
            zero.
     :param eikonal: Weight, >= 0, of the mean of (|D_xF| - 1)^2 over half of the samples of space: for a better
-           :meth:`Reconstruction.sdf`, not for the mesh. On two scans 0.1 took 4 and 6% off the error of |F| near the
-           surface, 10 and 3% off that elsewhere, and changed that of the mesh by +2 and -3%
+           :meth:`Reconstruction.sdf`, not for the mesh. On two scans 0.1 took 7 and 5% off the error of |F| near the
+           surface, 12 and 4% off that elsewhere, and changed that of the mesh by +4 and -1%
            (`benchmarks/signed_distance.py`).
     :param seed: Seed of the initialisation and of the samples, >= 0. On a CPU it determines the result.
     :param device: Where to compute; None for the network's device, or the CPU.
