@@ -158,21 +158,6 @@ def test_watching_changes_nothing(few_points: Points) -> None:
     np.testing.assert_array_equal(silent.sdf(few_points), watched.sdf(few_points))
 
 
-def test_the_eikonal_term_of_known_fields() -> None:
-    points = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-    points = points[points.norm(dim=1) > 0.3].requires_grad_()
-
-    def term(function: Any) -> float:
-        values = function(points)
-        (gradients,) = torch.autograd.grad(values.sum(), points)
-        return float(fit._eikonal(as_field(function), points.detach(), gradients))
-
-    assert term(lambda x: x.norm(dim=1) - 0.5) == pytest.approx(0, abs=1e-8)
-    assert term(lambda x: 3 * (x @ x.new_tensor([0.6, 0.0, 0.8]))) == pytest.approx(4, rel=1e-3)
-    squares = 4 * points.detach().square().sum(dim=1)  # |D_x |x|^2|^2
-    assert term(lambda x: x.square().sum(dim=1)) == pytest.approx(float(((squares.sqrt() - 1) ** 2).mean()), rel=1e-3)
-
-
 def test_the_eikonal_term_makes_slopes_one(few_points: Points) -> None:
     def error(eikonal: float) -> float:
         result = quick(few_points, steps=80, batch_size=256, learning_rate=1e-2, eikonal=eikonal)
@@ -181,6 +166,18 @@ def test_the_eikonal_term_makes_slopes_one(few_points: Points) -> None:
         return float(((slopes - 1) ** 2).mean())
 
     assert error(1.0) < 0.7 * error(0.0)
+
+
+def test_the_curvature_term_makes_bumps_lower() -> None:
+    directions = np.random.default_rng(0).standard_normal((3000, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    cloud = directions * (1 + 0.1 * np.prod(np.sin(6 * directions), axis=1, keepdims=True))
+
+    def bumps(curvature: float) -> float:
+        mesh = quick(cloud, steps=80, batch_size=256, learning_rate=1e-2, curvature=curvature).mesh(48)
+        return float(np.linalg.norm(mesh.vertices, axis=1).std())
+
+    assert bumps(0.03) < 0.8 * bumps(0.0)
 
 
 class Killed(Exception):
@@ -246,6 +243,7 @@ def test_a_fit_with_a_time_budget_goes_on(few_points: Points, tmp_path: Path) ->
         ({"steps": None, "time_budget": 9.0}, "steps was 40, is None; time_budget was None, is 9.0"),
         ({"batch_size": 65}, "batch_size was 64, is 65"),
         ({"eikonal": 0.5}, "eikonal was 0.0, is 0.5"),
+        ({"curvature": 0.5}, "curvature was 0.0, is 0.5"),
         ({"learning_rate": 2e-3}, "learning_rate was 0.001, is 0.002"),
         ({"network": GridNetwork((8, 16), (2, 4))}, "network was GridNetwork [0-9a-f]{16}, is GridNetwork"),
         ({"normals": [[0.0, 0.0, 1.0]] * 300}, "normals was None, is 300 points"),

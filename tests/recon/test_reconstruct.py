@@ -125,6 +125,7 @@ def test_bad_points(points: object, message: str) -> None:
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive, got nan"),
         ({"eikonal": -0.1}, "eikonal must be >= 0, got -0.1"),
+        ({"curvature": float("nan")}, "curvature must be >= 0, got nan"),
         ({"seed": -1}, "seed must be >= 0, got -1"),
     ],
 )
