@@ -2,7 +2,7 @@
 Damaged clouds: reconstruction beside screened Poisson where the scan lacks points, or has wrong ones.
 
     pip install pymeshlab
-    python benchmarks/damaged.py REFERENCE.ply [REFERENCE.ply ...] [--damages side thin noise strays all] [--seed 0]
+    python benchmarks/damaged.py REFERENCE.ply [REFERENCE.ply ...] [--damages side thin] [--seed 0] [--curvature 0]
 
 Clouds are sampled from the reference: 20,000 points, noise of 0.25% of the diagonal, and then one damage:
 
@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("references", type=Path, nargs="+")
     parser.add_argument("--damages", nargs="+", choices=DAMAGES, default=DAMAGES)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--curvature", type=float, default=0.0, help="weight of the curvature penalty")
     arguments = parser.parse_args()
     for path in arguments.references:
         reference = trimesh.load(path, force="mesh")
@@ -93,7 +94,8 @@ def main() -> None:
         for damage in arguments.damages:
             points = damaged(reference, damage, np.random.default_rng(arguments.seed))
             print(row(f"{damage}: Poisson", partial(filtered_poisson, points), reference), flush=True)
-            print(row(f"{damage}: level set", partial(level_set, points, arguments.seed), reference), flush=True)
+            ours = partial(level_set, points, arguments.seed, arguments.curvature)
+            print(row(f"{damage}: level set", ours, reference), flush=True)
 
 
 if __name__ == "__main__":

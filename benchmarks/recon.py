@@ -71,15 +71,16 @@ def ball_pivoting(points: Points) -> trimesh.Trimesh:
     return current(meshes)
 
 
-def level_set(points: Points, seed: int) -> trimesh.Trimesh:
+def level_set(points: Points, seed: int, curvature: float = 0.0) -> trimesh.Trimesh:
     """
     The package's reconstruction with the settings of its command line.
 
     :param points: (n, 3).
     :param seed: The seed.
+    :param curvature: The weight of the curvature penalty.
     :return: The mesh.
     """
-    return reconstruct(points, steps=STEPS, seed=seed, verbose=False).mesh(RESOLUTION)
+    return reconstruct(points, steps=STEPS, seed=seed, curvature=curvature, verbose=False).mesh(RESOLUTION)
 
 
 def loaded(points: Points) -> Any:
