@@ -139,7 +139,7 @@ def fit_quadrics(places: Points, members: Points, reach: Floats) -> LocalFits:
     :param reach: Their distances, (m, k).
     :return: The fits.
     """
-    radius = np.maximum(reach.max(axis=1, keepdims=True), 1e-300)
+    radius = np.maximum(reach.max(axis=1, keepdims=True), 1e-12)  # of a point and its rounding errors
     near = _nearness(reach)
     middles = _middles(members, near)
     near = near.astype(np.float32)

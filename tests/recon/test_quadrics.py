@@ -103,6 +103,15 @@ def test_strays_do_not_count():
     assert np.abs(errors).mean() < 1.5e-3
 
 
+def test_neighbours_at_one_place_are_no_error():
+    for spread in (0.0, 1e-17):
+        members = 0.3 + spread * np.random.default_rng(0).standard_normal((2, 12, 3))
+        fits = fit_quadrics(np.full((2, 3), 0.3), members, np.linalg.norm(members - 0.3, axis=2))
+        assert np.allclose(fits.centres, 0.3)
+        assert np.isfinite(fits.normals).all()
+        assert np.allclose(fits.errors, 0)
+
+
 def test_a_cloud_smaller_than_any_neighbourhood_is_one():
     cloud = sphere(12)
     fits = fit_surface(cloud, cloud)
