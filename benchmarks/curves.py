@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import known_curves as known
 import numpy as np
 
-from art_levelset.recon.clouds import Points, check_cloud, unit_frame, without_strays
+from art_levelset.recon.cloud.clouds import Points, check_cloud, unit_frame, without_strays
 from art_levelset.recon.curves import Polyline, reconstruct_curve
 from art_levelset.recon.curves.lines import linear_radius
 from art_levelset.recon.curves.order import agreed_order, order

@@ -26,7 +26,7 @@ import numpy as np
 import trimesh
 from recon import current, level_set, loaded, row, screened_poisson
 
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 
 COUNT, FEW = 20_000, 5_000
 NOISE, MUCH = 0.0025, 0.01

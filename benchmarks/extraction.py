@@ -26,11 +26,11 @@ import torch
 from numpy.typing import NDArray
 from skimage.measure import marching_cubes
 
-from art_levelset.recon.bricks import CHUNK, Function
-from art_levelset.recon.clouds import Frame, Points
-from art_levelset.recon.extract import zero_set
+from art_levelset.recon.cloud.clouds import Frame, Points
+from art_levelset.recon.cloud.planes import Planes
+from art_levelset.recon.meshing.bricks import CHUNK, Function
+from art_levelset.recon.meshing.extract import zero_set
 from art_levelset.recon.network import GridNetwork
-from art_levelset.recon.planes import Planes
 from art_levelset.recon.reconstruction import Reconstruction
 
 LOW, HIGH = np.full(3, -1.0), np.full(3, 1.0)

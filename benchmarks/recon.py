@@ -24,9 +24,9 @@ from typing import Any
 
 import trimesh
 
+from art_levelset.cli.recon.surfaces import RESOLUTION, STEPS
 from art_levelset.recon import compare, read_points, reconstruct
-from art_levelset.recon.__main__ import RESOLUTION, STEPS
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 
 NEIGHBOURS = 16
 DEPTH = 8

@@ -20,7 +20,7 @@ import numpy as np
 import trimesh
 
 from art_levelset.recon import compare, read_points, reconstruct
-from art_levelset.recon.metrics import distances_to_surface, sample_surface
+from art_levelset.recon.inspect.metrics import distances_to_surface, sample_surface
 
 PLACES = 5000
 NEAR = 0.01

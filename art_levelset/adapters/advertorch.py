@@ -17,9 +17,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from art_levelset.adapters.base import LibraryAttack
 from art_levelset.adapters.libraries import accepted_parameters, attack_named, library, step_length
 from art_levelset.adapters.losses import loss_named
+from art_levelset.attacks.protocol import LibraryAttack
 
 _PGD = {math.inf: "LinfPGDAttack", 2: "L2PGDAttack", 1: "L1PGDAttack"}
 

@@ -19,9 +19,9 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 from torch.nn import functional
 
-from art_levelset.adapters.base import LibraryAttack
 from art_levelset.adapters.libraries import accepted_parameters, step_length
 from art_levelset.adapters.losses import loss_named
+from art_levelset.attacks.protocol import LibraryAttack
 
 
 def from_art(

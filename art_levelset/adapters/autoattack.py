@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from art_levelset.adapters.base import LibraryAttack, Outcome
-from art_levelset.adapters.effort import Effort, measured
-from art_levelset.adapters.inputs import Array, SameArray
 from art_levelset.adapters.libraries import library
-from art_levelset.adapters.memo import Memo, digest
+from art_levelset.attacks.effort import Effort, measured
+from art_levelset.attacks.inputs import Array, SameArray
+from art_levelset.attacks.memo import Memo, digest
+from art_levelset.attacks.protocol import LibraryAttack, Outcome
 
 VERSIONS = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from art_levelset.adapters.base import Attack
-from art_levelset.adapters.memo import Memo
-from art_levelset.evaluation.pgd import pgd
+from art_levelset.attacks.memo import Memo
+from art_levelset.attacks.pgd import pgd
+from art_levelset.attacks.protocol import Attack
 
 LOSSES = {"ce": "cross_entropy", "margin": "margin", "dlr": "dlr"}
 """The losses by the last part of an attack's name."""

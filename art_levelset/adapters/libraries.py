@@ -12,7 +12,7 @@ from types import ModuleType
 
 from packaging.version import Version
 
-from art_levelset.adapters.inputs import check_count
+from art_levelset.attacks.inputs import check_count
 
 REQUESTS = r"urllib3 \(.*\) or chardet \(.*doesn't match a supported version"
 """The warning of the library requests, which others import, about versions that it has not been tested with."""
@@ -83,7 +83,7 @@ def step_length(eps: float, eps_step: float | None, max_iter: int) -> float:
     :param eps: Radius of the ball.
     :param eps_step: The length, or None for the default.
     :param max_iter: Number of steps, >= 1.
-    :return: The length; 2.5 * eps / max_iter by default, as in :func:`art_levelset.evaluation.pgd`.
+    :return: The length; 2.5 * eps / max_iter by default, as in :func:`art_levelset.attacks.pgd`.
     :raises ValueError: If a number is out of range.
     """
     check_count("max_iter", max_iter)

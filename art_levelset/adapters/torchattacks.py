@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from art_levelset.adapters.base import LibraryAttack
 from art_levelset.adapters.libraries import (
     REQUESTS,
     accepted_parameters,
@@ -23,6 +22,7 @@ from art_levelset.adapters.libraries import (
     step_length,
 )
 from art_levelset.adapters.losses import MarginLoss, loss_named
+from art_levelset.attacks.protocol import LibraryAttack
 from art_levelset.core.fields import label_margin
 
 _NORMS = {math.inf: "Linf", 2: "L2", 1: "L1"}

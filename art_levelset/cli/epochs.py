@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tqdm import tqdm
 
-from art_levelset.trainers._loop import LoopTrainer
+from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.callbacks import Callback
 from art_levelset.trainers.distributed import world
 

@@ -72,11 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
     :return: The exit status.
     """
     from art_levelset.adapters.catalogue import attack_by_name
-    from art_levelset.adapters.memo import Memo
+    from art_levelset.attacks.memo import Memo
     from art_levelset.evaluation.assessment import assess
     from art_levelset.evaluation.datasets import load
     from art_levelset.evaluation.record import write_record
-    from art_levelset.evaluation.writing import check_place
+    from art_levelset.files import check_place
     from art_levelset.models import CLASSIFIERS, load_weights
 
     check_place(arguments.output)

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from art_levelset.evaluation.leaderboard import markdown, text
     from art_levelset.evaluation.page import html
     from art_levelset.evaluation.record import read_records
-    from art_levelset.evaluation.writing import check_place, write_text
+    from art_levelset.files import check_place, write_text
 
     records = [record for folder in arguments.records for record in read_records(folder)]
     wanted = [(path, render) for path, render in ((arguments.markdown, markdown), (arguments.html, html)) if path]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from art_levelset.evaluation.datasets import Dataset
-    from art_levelset.trainers._loop import LoopTrainer
+    from art_levelset.trainers.base import LoopTrainer
     from art_levelset.trainers.presets import Preset
 
 TRAINERS = ("levelset", "madry", "trades")
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     :param arguments: As :func:`add_parser` declares them.
     :return: The exit status.
     """
-    from art_levelset.evaluation.writing import check_place
+    from art_levelset.files import check_place
     from art_levelset.trainers.distributed import process_group
 
     plot = arguments.plot or arguments.output.with_suffix(".png")
@@ -170,10 +170,10 @@ def _device(name: str) -> torch.device:
 
 
 def _train(arguments: argparse.Namespace, settings: Preset, eps: float, device: torch.device, plot: Path) -> None:
+    from art_levelset.attacks.pgd import decaying_steps, pgd
     from art_levelset.cli.epochs import EpochTable
     from art_levelset.evaluation.datasets import load
     from art_levelset.evaluation.figures import plot_history
-    from art_levelset.evaluation.pgd import decaying_steps, pgd
     from art_levelset.trainers.callbacks import EarlyStopping
     from art_levelset.trainers.checkpoints import pack, write_file
     from art_levelset.trainers.distributed import world

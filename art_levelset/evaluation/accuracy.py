@@ -13,8 +13,8 @@ from statistics import NormalDist
 import torch
 from torch import Tensor, nn
 
-from art_levelset.adapters.base import Attack
-from art_levelset.adapters.inputs import Array, check_count, check_logits, home, labels, network_of, samples
+from art_levelset.attacks.inputs import Array, check_count, check_logits, home, labels, network_of, samples
+from art_levelset.attacks.protocol import Attack
 from art_levelset.core.modes import evaluating
 
 

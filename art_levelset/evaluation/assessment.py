@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from art_levelset.adapters.base import Attack
-from art_levelset.adapters.inputs import Array
-from art_levelset.adapters.memo import Memo
+from art_levelset.attacks.inputs import Array
+from art_levelset.attacks.memo import Memo
+from art_levelset.attacks.pgd import pgd
+from art_levelset.attacks.protocol import Attack
 from art_levelset.evaluation.calibration import Calibration, calibration
 from art_levelset.evaluation.margins import attack_distances, boundary_distances, margin_curve
 from art_levelset.evaluation.masking import Diagnosis, diagnose
-from art_levelset.evaluation.pgd import pgd
 from art_levelset.evaluation.record import MarginCurve, Record
 from art_levelset.evaluation.robustness import Report, evaluate
 

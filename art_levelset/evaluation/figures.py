@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from art_levelset.evaluation.calibration import Calibration
 from art_levelset.evaluation.record import MarginCurve
-from art_levelset.evaluation.writing import check_place
+from art_levelset.files import check_place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,7 +2,7 @@
 Margins: how far each sample is from the decision boundary, and robust accuracy as a function of the radius.
 
 The distances are upper bounds, those of misclassified points: searched for on the level sets of the network
-(:mod:`art_levelset.evaluation.boundary`), or found by a family of attacks of growing radius.
+(:mod:`art_levelset.attacks.boundary`), or found by a family of attacks of growing radius.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from art_levelset.adapters.base import Attack, DetachedNetwork, describe, outcome_of, reseeded, seed_of
-from art_levelset.adapters.effort import Effort, measured
-from art_levelset.adapters.inputs import (
+from art_levelset.attacks.boundary import nearest_misclassified
+from art_levelset.attacks.effort import Effort, measured
+from art_levelset.attacks.inputs import (
     Array,
     check_box,
     check_count,
@@ -31,12 +31,12 @@ from art_levelset.adapters.inputs import (
     network_of,
     samples,
 )
-from art_levelset.adapters.memo import Memo, digest
+from art_levelset.attacks.memo import Memo, digest
+from art_levelset.attacks.protocol import Attack, DetachedNetwork, describe, outcome_of, reseeded, seed_of
 from art_levelset.core.balls import check_norm
 from art_levelset.core.distances import lp_distance
 from art_levelset.core.modes import evaluating
 from art_levelset.evaluation.accuracy import classified_right
-from art_levelset.evaluation.boundary import nearest_misclassified
 from art_levelset.evaluation.record import MarginCurve
 from art_levelset.evaluation.versions import computing
 

@@ -27,15 +27,15 @@ import numpy as np
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from art_levelset.adapters.base import Attack, describe, seeded
-from art_levelset.adapters.inputs import Array, check_box, check_count, check_seed, home, labels, network_of, samples
-from art_levelset.adapters.memo import Memo
+from art_levelset.attacks.inputs import Array, check_box, check_count, check_seed, home, labels, network_of, samples
+from art_levelset.attacks.memo import Memo
+from art_levelset.attacks.pgd import decaying_steps
+from art_levelset.attacks.protocol import Attack, describe, seeded
 from art_levelset.evaluation.accuracy import classified_right
 from art_levelset.evaluation.exact_tests import binomial_tail, mcnemar
-from art_levelset.evaluation.pgd import decaying_steps
 from art_levelset.evaluation.record import MaskingCheck
 from art_levelset.evaluation.standing import Ball, Standing, Subject
-from art_levelset.evaluation.vanishing import vanishing
+from art_levelset.evaluation.underflow import vanishing
 
 SIGNIFICANCE = 0.001
 """Probability that an honest network fails a check by chance: about one in a hundred for all of them together."""
@@ -142,7 +142,7 @@ def diagnose(
     :param x: Samples, (batch, ...), floating point, within `clip_values`.
     :param y: Labels, (batch,) integers or (batch, classes) one-hot.
     :param eps: Radius of the ball, > 0.
-    :param norm: The norm of the ball, one that :func:`art_levelset.evaluation.pgd.pgd` knows.
+    :param norm: The norm of the ball, one that :func:`art_levelset.attacks.pgd.pgd` knows.
     :param clip_values: Smallest and largest valid input.
     :param eps_step: Length of a step, at least eps / max_iter; 2.5 * eps / max_iter by default.
     :param max_iter: Steps of the attacks, >= 2.

@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeAlias
 
 from art_levelset.evaluation.calibration import Calibration
 from art_levelset.evaluation.schema import Checked, check_different, check_filled, check_within, from_mapping
-from art_levelset.evaluation.writing import write_text
+from art_levelset.files import write_text
 
 FORMAT = "art-levelset/evaluation"
 VERSION = 1

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from art_levelset.adapters.base import Attack, describe, outcome_of, reseeded, seed_of
-from art_levelset.adapters.effort import Effort
-from art_levelset.adapters.inputs import Array, check_count, check_seed, labels, network_of, samples
-from art_levelset.adapters.memo import Memo, digest
+from art_levelset.attacks.effort import Effort
+from art_levelset.attacks.inputs import Array, check_count, check_seed, labels, network_of, samples
+from art_levelset.attacks.memo import Memo, digest
+from art_levelset.attacks.protocol import Attack, describe, outcome_of, reseeded, seed_of
 from art_levelset.evaluation.accuracy import classified_right, wilson
 from art_levelset.evaluation.record import AttackResult, DataUsed, Record, WorstCase, percent
 from art_levelset.evaluation.versions import computing, versions
@@ -39,7 +39,7 @@ class Attacked:
     How a network fared under one attack.
 
     :param name: The attack's name in the report.
-    :param parameters: What it is (:func:`art_levelset.adapters.base.describe`).
+    :param parameters: What it is (:func:`art_levelset.attacks.protocol.describe`).
     :param right: Whether each sample is classified right after the attack, (repeats, n).
     :param distances: The norm of what the attack added where that broke a sample that was classified right, 0 where it
            was not, infinite where it still is, (repeats, n).
@@ -183,7 +183,7 @@ def evaluate(
     Samples that are misclassified as they are count as broken and are not attacked. Each call of an attack has a seed
     of its own, made from `seed`, the repeat and the batch. With a memo on disk a killed evaluation goes on after the
     last finished batch; it tells attacks apart by their names here and by what
-    :func:`art_levelset.adapters.base.describe` says of them.
+    :func:`art_levelset.attacks.protocol.describe` says of them.
 
     :param classifier: A network (batch, ...) -> (batch, classes), or an ART PyTorchClassifier.
     :param x: Samples, (n, ...), floating point.

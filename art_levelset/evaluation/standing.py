@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from art_levelset.adapters.base import Attack, describe, reseeded, seeded
-from art_levelset.adapters.inputs import home
-from art_levelset.adapters.memo import Memo, digest
+from art_levelset.attacks.inputs import home
+from art_levelset.attacks.memo import Memo, digest
+from art_levelset.attacks.pgd import decaying_steps, pgd
+from art_levelset.attacks.protocol import Attack, describe, reseeded, seeded
 from art_levelset.core.balls import random_in_ball
 from art_levelset.core.modes import evaluating
-from art_levelset.evaluation.pgd import decaying_steps, pgd
 from art_levelset.evaluation.robustness import evaluate
 
 Standing: TypeAlias = NDArray[np.bool_]
@@ -113,7 +113,7 @@ class Subject:
         PGD in the ball, which leaves a sample once it is broken.
 
         :param loss: The loss.
-        :param changes: What differs, under the names of :func:`art_levelset.evaluation.pgd.pgd`.
+        :param changes: What differs, under the names of :func:`art_levelset.attacks.pgd.pgd`.
         :return: The attack.
         """
         return functools.partial(pgd, **{**self._settings(), "loss": loss, "stop_when_broken": True, **changes})

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from art_levelset.adapters.base import Attack, describe, outcome_of, reseeded, seed_of
-from art_levelset.adapters.inputs import Array, check_count, check_seed, labels, network_of, samples
-from art_levelset.adapters.memo import Memo, digest
+from art_levelset.attacks.inputs import Array, check_count, check_seed, labels, network_of, samples
+from art_levelset.attacks.memo import Memo, digest
+from art_levelset.attacks.protocol import Attack, describe, outcome_of, reseeded, seed_of
 from art_levelset.evaluation.accuracy import classified_right, wilson
 from art_levelset.evaluation.figures import heat_map
 from art_levelset.evaluation.versions import computing

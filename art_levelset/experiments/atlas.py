@@ -32,8 +32,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from art_levelset.recon.clouds import Frame, Points, check_cloud, neighbours, unit_frame, without_strays
-from art_levelset.recon.progress import Budget
+from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, neighbours, unit_frame, without_strays
+from art_levelset.recon.fitting.progress import Budget
 
 if TYPE_CHECKING:
     from trimesh import Trimesh

@@ -28,12 +28,12 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from art_levelset.adapters.inputs import check_count
-from art_levelset.adapters.memo import Memo, digest
+from art_levelset.attacks.inputs import check_count
+from art_levelset.attacks.memo import Memo, digest
 from art_levelset.core.statistics import Moments, Statistics, batch_statistics, carried
 from art_levelset.evaluation import evaluate, pgd
 from art_levelset.evaluation.datasets import Dataset, load
-from art_levelset.evaluation.writing import write_text
+from art_levelset.files import write_text
 from art_levelset.models.convnets import ImageShape, convnet_2a
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.presets import EQ_12

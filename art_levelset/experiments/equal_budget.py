@@ -31,15 +31,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from art_levelset.adapters.autoattack import AutoAttack
-from art_levelset.adapters.base import Attack
-from art_levelset.adapters.memo import Memo
+from art_levelset.attacks.memo import Memo
+from art_levelset.attacks.protocol import Attack
 from art_levelset.evaluation import evaluate, pgd
 from art_levelset.evaluation.calibration import calibration
 from art_levelset.evaluation.datasets import Split, load
-from art_levelset.evaluation.writing import write_text
+from art_levelset.files import write_text
 from art_levelset.models import CLASSIFIERS
-from art_levelset.trainers._loop import LoopTrainer
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
+from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.callbacks import Callback, StopTraining
 from art_levelset.trainers.execution import Execution
 from art_levelset.trainers.margin import LevelSetMarginTrainer

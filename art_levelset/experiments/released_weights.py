@@ -30,18 +30,18 @@ from torch import nn
 from art_levelset.adapters.advertorch import advertorch_pgd
 from art_levelset.adapters.art import art_pgd
 from art_levelset.adapters.autoattack import AutoAttack
-from art_levelset.adapters.base import Attack
-from art_levelset.adapters.inputs import check_count
-from art_levelset.adapters.memo import Memo
 from art_levelset.adapters.torchattacks import from_torchattacks, torchattacks_pgd
+from art_levelset.attacks.inputs import check_count
+from art_levelset.attacks.memo import Memo
+from art_levelset.attacks.pgd import decaying_steps
+from art_levelset.attacks.protocol import Attack
 from art_levelset.evaluation import evaluate, pgd
 from art_levelset.evaluation.assessment import assess
 from art_levelset.evaluation.datasets import load
 from art_levelset.evaluation.loss_surface import loss_surface
-from art_levelset.evaluation.pgd import decaying_steps
 from art_levelset.evaluation.record import write_record
 from art_levelset.evaluation.transfer import transfer_matrix
-from art_levelset.evaluation.writing import write_text
+from art_levelset.files import write_text
 from art_levelset.models import load_released_weights
 
 MODELS = ("xent", "madry_eps0.3", "levelset_eps0.4")

@@ -36,16 +36,16 @@ from scipy.spatial import cKDTree
 from trimesh import Trimesh
 from trimesh.visual import ColorVisuals
 
-from art_levelset.evaluation.writing import check_place, write_text
 from art_levelset.experiments.atlas import fit_atlas
+from art_levelset.files import check_place, write_text
 from art_levelset.recon import compare, read_points, reconstruct
-from art_levelset.recon.clouds import Points
-from art_levelset.recon.meshes import read_mesh
-from art_levelset.recon.metrics import SAMPLES, sample_surface
-from art_levelset.recon.paper import reconstruct_as_paper
-from art_levelset.recon.parts import connected_parts
-from art_levelset.recon.preview import draw_beside
-from art_levelset.recon.writing import replacing, write_mesh
+from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.fitting.paper import reconstruct_as_paper
+from art_levelset.recon.inspect.metrics import SAMPLES, sample_surface
+from art_levelset.recon.inspect.preview import draw_beside
+from art_levelset.recon.io.meshes import read_mesh
+from art_levelset.recon.io.writing import replacing, write_mesh
+from art_levelset.recon.meshing.components import connected_parts
 
 RESOLUTION, PAPER_RESOLUTION = 256, 128
 PAPER_BATCH = 1000

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from art_levelset.core.modes import evaluating
-from art_levelset.recon.clouds import Frame, Points
-from art_levelset.recon.extract import zero_set
-from art_levelset.recon.parts import (
+from art_levelset.recon.cloud.clouds import Frame, Points
+from art_levelset.recon.cloud.planes import Planes
+from art_levelset.recon.meshing.components import (
     Faces,
     compact,
     largest_parts,
@@ -23,14 +23,14 @@ from art_levelset.recon.parts import (
     supported_parts,
     without_short_edges,
 )
-from art_levelset.recon.planes import Planes
-from art_levelset.recon.refine import APART, nearest_points, normals, polished, simplified
-from art_levelset.recon.surface import Repairs, Surface
+from art_levelset.recon.meshing.extract import zero_set
+from art_levelset.recon.meshing.refine import APART, nearest_points, normals, polished, simplified
+from art_levelset.recon.meshing.surface import Repairs, Surface
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
 
-    from art_levelset.recon.judgement import Judgement
+    from art_levelset.recon.fitting.judgement import Judgement
 
 MARGIN = 0.08
 """How far the box of the mesh goes beyond the cloud, in the unit frame."""
@@ -52,7 +52,7 @@ class Reconstruction:
     :param frame: The map between the scan's coordinates and the unit frame.
     :param planes: The local planes of the cloud, with outward normals, in the unit frame.
     :param correction: By how much F may be corrected beside the data, in the unit frame, >= 0
-           (:mod:`art_levelset.recon.surface`).
+           (:mod:`art_levelset.recon.meshing.surface`).
     :param repairs: Where it is changed because of handles that no data speak for.
     :param attempts: How the attempts at the fit were judged, in their order; the network is that of the best one. Empty
            where nothing was judged: unfinished fits, the paper's own setting, and what :meth:`load` reads.
@@ -84,7 +84,7 @@ class Reconstruction:
 
     def project(self, points: object) -> Points:
         """
-        The nearest points of the surface, by our projection (:func:`art_levelset.recon.refine.nearest_points`).
+        The nearest points of the surface, by our projection (:func:`art_levelset.recon.meshing.refine.nearest_points`).
 
         :param points: (n, 3) in the scan's coordinates.
         :return: (n, 3) in the scan's coordinates; NaN where the projection does not arrive at the surface.
@@ -115,8 +115,9 @@ class Reconstruction:
         :param parts: Keep so many connected parts, those of the largest areas, >= 1. None for all that data support.
         :param trim: Cut away what is further from the data than this, in the scan's units: triangles that close holes
                of the scan, > 0. The data are the local planes, counted as discs of half their reach.
-        :param polish: Whether to move the vertices onto the zero set (see :func:`art_levelset.recon.refine.polished`)
-               and give them the normals D_xF / |D_xF| as vertex normals.
+        :param polish: Whether to move the vertices onto the zero set (see
+               :func:`art_levelset.recon.meshing.refine.polished`) and give them the normals D_xF / |D_xF| as vertex
+               normals.
         :param verbose: Whether to show a progress bar.
         :return: The mesh.
         :raises ValueError: If a number is out of range, the network has no zero level set there, or nothing is left.
@@ -151,11 +152,11 @@ class Reconstruction:
 
     def repaired(self) -> Reconstruction:
         """
-        Remove the handles that no data speak for (:mod:`art_levelset.recon.repairs`).
+        Remove the handles that no data speak for (:mod:`art_levelset.recon.meshing.handles`).
 
         :return: The same reconstruction with the repairs that this takes, if any, instead of those it had.
         """
-        from art_levelset.recon.repairs import repairs_of
+        from art_levelset.recon.meshing.handles import repairs_of
 
         plain = replace(self, repairs=Repairs())
         surface = Surface(self.network, self.planes, self.correction, Repairs())

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from art_levelset.recon import network as networks
-from art_levelset.recon.clouds import Frame
-from art_levelset.recon.planes import Planes
-from art_levelset.recon.surface import Repairs
-from art_levelset.recon.writing import replacing
+from art_levelset.recon.cloud.clouds import Frame
+from art_levelset.recon.cloud.planes import Planes
+from art_levelset.recon.io.writing import replacing
+from art_levelset.recon.meshing.surface import Repairs
 
 if TYPE_CHECKING:
     from art_levelset.recon.reconstruction import Reconstruction

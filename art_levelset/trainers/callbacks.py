@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from art_levelset.adapters.inputs import check_count
+from art_levelset.attacks.inputs import check_count
 
 if TYPE_CHECKING:
-    from art_levelset.trainers._loop import LoopTrainer
+    from art_levelset.trainers.base import LoopTrainer
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from art_levelset.core.losses import geometric_svm_loss
 from art_levelset.core.modes import evaluating
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import SampleNetwork
-from art_levelset.trainers._loop import LoopTrainer
+from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.execution import Execution
 
 

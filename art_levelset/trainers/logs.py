@@ -13,7 +13,7 @@ from art_levelset.trainers.checkpoints import write_file
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from art_levelset.trainers._loop import LoopTrainer
+    from art_levelset.trainers.base import LoopTrainer
 
 
 class CSVLog(Callback):

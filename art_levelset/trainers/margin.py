@@ -38,9 +38,10 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 from torch.nn import functional
 
-from art_levelset.adapters._bridge import clip_box
-from art_levelset.adapters.base import Attack
-from art_levelset.adapters.inputs import check_count
+from art_levelset.attacks.art_classifier import clip_box
+from art_levelset.attacks.inputs import check_count
+from art_levelset.attacks.pgd import decaying_steps, pgd
+from art_levelset.attacks.protocol import Attack
 from art_levelset.core.ascent import ascend
 from art_levelset.core.balls import check_norm, column, random_in_ball, steepest
 from art_levelset.core.bracketing import false_position
@@ -52,8 +53,7 @@ from art_levelset.core.modes import evaluating
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import attach
 from art_levelset.core.samples import Status
-from art_levelset.evaluation.pgd import decaying_steps, pgd
-from art_levelset.trainers._loop import LoopTrainer
+from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.execution import Execution
 from art_levelset.trainers.schedules import Schedule, check_schedule, value_at
 from art_levelset.trainers.tracking import Offsets

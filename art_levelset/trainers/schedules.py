@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from art_levelset.trainers.callbacks import Callback
 
 if TYPE_CHECKING:
-    from art_levelset.trainers._loop import LoopTrainer
+    from art_levelset.trainers.base import LoopTrainer
 
 Schedule: TypeAlias = "float | Callable[[float], float]"
 """A number, or a function of the epochs done in the trainer's life, with the fraction of the present one."""

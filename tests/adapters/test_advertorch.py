@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from art_levelset.adapters.advertorch import advertorch_attacks, advertorch_pgd, from_advertorch
-from art_levelset.adapters.base import describe
+from art_levelset.attacks.protocol import describe
 
-from .tiny import accuracy, data, mlp, needs, seed_all
+from ..attacks.tiny import accuracy, data, mlp, needs, seed_all
 
 pytestmark = needs("advertorch")
 

@@ -17,11 +17,11 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 from art_levelset.adapters.art import art_pgd, from_art
-from art_levelset.adapters.base import describe
 from art_levelset.adapters.losses import MarginLoss, loss_named
+from art_levelset.attacks.protocol import describe
 from art_levelset.core.fields import label_margin
 
-from .tiny import CLASSES, SHAPE, accuracy, data, distances, mlp, network, seed_all
+from ..attacks.tiny import CLASSES, SHAPE, accuracy, data, distances, mlp, network, seed_all
 
 
 class OneHotMargin(nn.Module):

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from art_levelset.adapters.autoattack import VERSIONS, AutoAttack
-from art_levelset.adapters.base import reseeded
-from art_levelset.adapters.memo import Memo
+from art_levelset.attacks.memo import Memo
+from art_levelset.attacks.protocol import reseeded
 
-from .tiny import accuracy, data, mlp, network
+from ..attacks.tiny import accuracy, data, mlp, network
 
 pyautoattack = pytest.importorskip("pyautoattack")
 

@@ -6,7 +6,7 @@ import pytest
 
 from art_levelset.adapters.catalogue import NAMES, attack_by_name
 
-from .tiny import accuracy, data, distances, network
+from ..attacks.tiny import accuracy, data, distances, network
 
 pytestmark = pytest.mark.usefixtures("quick_autoattack")
 

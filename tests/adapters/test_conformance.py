@@ -18,11 +18,23 @@ from torch import Tensor, nn
 from art_levelset.adapters.advertorch import advertorch_pgd, from_advertorch
 from art_levelset.adapters.art import art_pgd, from_art
 from art_levelset.adapters.autoattack import AutoAttack
-from art_levelset.adapters.base import Attack, reseeded
 from art_levelset.adapters.torchattacks import from_torchattacks, torchattacks_pgd
+from art_levelset.attacks.protocol import Attack, reseeded
 from art_levelset.evaluation import pgd
 
-from .tiny import CLASSES, SHAPE, accuracy, data, distances, disturbed, needs, network, random_states, seed_all, state
+from ..attacks.tiny import (
+    CLASSES,
+    SHAPE,
+    accuracy,
+    data,
+    distances,
+    disturbed,
+    needs,
+    network,
+    random_states,
+    seed_all,
+    state,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_autoattack")
 

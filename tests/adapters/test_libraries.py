@@ -15,7 +15,7 @@ from art_levelset.adapters.libraries import accepted_parameters, attack_named, l
 from art_levelset.adapters.robustbench import robustbench_library
 from art_levelset.adapters.torchattacks import torchattacks_pgd
 
-from .tiny import needs
+from ..attacks.tiny import needs
 
 USES = {
     "advertorch": lambda: advertorch_pgd(eps=0.1),

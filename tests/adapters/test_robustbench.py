@@ -22,7 +22,7 @@ from art_levelset.evaluation import pgd
 from art_levelset.evaluation.record import read_record
 from art_levelset.evaluation.robustness import evaluate
 
-from .tiny import CLASSES, SHAPE, accuracy, data, disturbed, mlp, needs, network, random_states, state
+from ..attacks.tiny import CLASSES, SHAPE, accuracy, data, disturbed, mlp, needs, network, random_states, state
 
 pytestmark = [needs("pyautoattack"), pytest.mark.usefixtures("quick_autoattack")]
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from art_levelset.cli.main import main
-from art_levelset.trainers._loop import LoopTrainer
+from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.schedules import Trapezoid
 
 AFTER = int(os.environ["KILLED_AFTER"])

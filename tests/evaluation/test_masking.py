@@ -14,7 +14,7 @@ from art.estimators.classification import PyTorchClassifier
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from art_levelset.adapters.memo import Memo
+from art_levelset.attacks.memo import Memo
 from art_levelset.evaluation import classified_right, pgd
 from art_levelset.evaluation.masking import Diagnosis, diagnose
 from art_levelset.models import load_released_weights

@@ -11,9 +11,9 @@ from art.defences.preprocessor import JpegCompression
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
-from art_levelset.adapters.base import Outcome
-from art_levelset.adapters.effort import Effort
-from art_levelset.adapters.memo import Memo
+from art_levelset.attacks.effort import Effort
+from art_levelset.attacks.memo import Memo
+from art_levelset.attacks.protocol import Outcome
 from art_levelset.evaluation import evaluate, pgd
 from art_levelset.evaluation.record import read_record, write_record
 from art_levelset.models import load_released_weights

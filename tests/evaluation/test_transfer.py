@@ -11,7 +11,7 @@ from art.estimators.classification import PyTorchClassifier
 from matplotlib.image import imread
 from torch import Tensor, nn
 
-from art_levelset.adapters.memo import Memo
+from art_levelset.attacks.memo import Memo
 from art_levelset.evaluation import accuracy, pgd
 from art_levelset.evaluation.accuracy import wilson
 from art_levelset.evaluation.transfer import TransferMatrix, transfer_matrix

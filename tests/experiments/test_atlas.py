@@ -10,8 +10,8 @@ import trimesh
 
 from art_levelset.experiments import atlas
 from art_levelset.experiments.atlas import chamfer, fit_atlas
-from art_levelset.recon.clouds import Points
-from art_levelset.recon.metrics import distances_to_surface
+from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.inspect.metrics import distances_to_surface
 
 quick = partial(fit_atlas, batch_size=500, learning_rate=5e-3, verbose=False)
 

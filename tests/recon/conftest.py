@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from art_levelset.recon import GridNetwork, Reconstruction, fit, reconstruct
-from art_levelset.recon.clouds import Points
-from art_levelset.recon.planes import Planes
+from art_levelset.recon import GridNetwork, Reconstruction, reconstruct
+from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.cloud.planes import Planes
+from art_levelset.recon.fitting import fit
 
 
 def sphere_cloud(count: int) -> Points:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from art_levelset.recon import GridNetwork, Reconstruction, compare, reconstruct
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 
 
 def test_a_sphere_far_from_the_origin(sphere: Reconstruction, far_away: Points) -> None:

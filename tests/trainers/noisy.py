@@ -8,7 +8,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from art_levelset.core.modes import evaluating
-from art_levelset.trainers._loop import LoopTrainer
+from art_levelset.trainers.base import LoopTrainer
 
 
 class NoisyTrainer(LoopTrainer):

@@ -13,10 +13,10 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from art_levelset import LevelSetMarginTrainer
-from art_levelset.trainers._state import described, random_states, set_random_states
 from art_levelset.trainers.callbacks import Callback, EarlyStopping
 from art_levelset.trainers.checkpoints import Checkpoints, unpack
 from art_levelset.trainers.execution import Execution
+from art_levelset.trainers.state import described, random_states, set_random_states
 
 from .noisy import NoisyTrainer, random_data, small_classifier, weights
 

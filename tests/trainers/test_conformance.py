@@ -19,8 +19,8 @@ from art.defences.trainer import Trainer
 from torch import nn
 
 from art_levelset import GeometricSVMTrainer, LevelSetMarginTrainer
-from art_levelset.trainers._loop import LoopTrainer
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
+from art_levelset.trainers.base import LoopTrainer
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from art_levelset import LevelSetMarginTrainer
 from art_levelset.core.bracketing import false_position
 from art_levelset.core.fields import margin
 from art_levelset.core.samples import Status
-from art_levelset.trainers._loop import LoopTrainer
+from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.callbacks import Callback
 from art_levelset.trainers.execution import Execution
 

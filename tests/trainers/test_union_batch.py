@@ -11,7 +11,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 from art_levelset import GeometricSVMTrainer, LevelSetMarginTrainer
-from art_levelset.trainers._loop import LoopTrainer
+from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.distributed import world
 
 from .processes import run

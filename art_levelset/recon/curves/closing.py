@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves.polylines import Polyline
 from art_levelset.recon.curves.solid_angle import distance_to
 

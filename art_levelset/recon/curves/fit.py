@@ -29,7 +29,7 @@ from art_levelset.core.losses import reconstruction_loss
 from art_levelset.core.modes import evaluating
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import sample_network
-from art_levelset.recon.clouds import FEWEST_POINTS, Points, check_cloud, unit_frame, without_strays
+from art_levelset.recon.cloud.clouds import FEWEST_POINTS, Points, check_cloud, unit_frame, without_strays
 from art_levelset.recon.curves.closing import WALL, close
 from art_levelset.recon.curves.lines import linear_radius
 from art_levelset.recon.curves.network import CurveNetwork

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 
 MOST_POINTS = 6000
 """Of larger clouds a random part is looked at and ordered: more points would not change the order."""

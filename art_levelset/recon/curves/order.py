@@ -16,7 +16,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
 from scipy.spatial import cKDTree
 
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves.lines import MOST_POINTS, fit_lines, onto_lines
 from art_levelset.recon.curves.polylines import Polyline, spread
 

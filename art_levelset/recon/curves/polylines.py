@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from art_levelset.recon.clouds import Points, neighbours
+from art_levelset.recon.cloud.clouds import Points, neighbours
 
 CANDIDATES = 2
 FEWEST_PLACES = 1000

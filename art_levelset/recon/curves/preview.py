@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from art_levelset.core.modes import evaluating
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves.result import CurveReconstruction
-from art_levelset.recon.preview import mesh_picture, pixels
+from art_levelset.recon.inspect.preview import mesh_picture, pixels
 
 CELLS = 48
 MARGIN = 0.15

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from art_levelset.recon.clouds import Frame, Points
+from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.curves.network import CurveNetwork
 from art_levelset.recon.curves.polylines import Polyline
 from art_levelset.recon.curves.writing import write_polylines

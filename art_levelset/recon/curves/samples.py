@@ -9,7 +9,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from art_levelset.recon.clouds import Points, neighbours
+from art_levelset.recon.cloud.clouds import Points, neighbours
 from art_levelset.recon.curves.closing import WALL, Loop
 from art_levelset.recon.curves.solid_angle import distance_to, winding_field
 

@@ -19,7 +19,7 @@ from scipy.interpolate import BSpline
 from scipy.linalg import eigh
 from scipy.sparse import csr_matrix
 
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves.polylines import Polyline
 
 DEGREE = 3

@@ -24,7 +24,7 @@ from torch import Tensor
 from art_levelset.core.fields import Field, FieldLike, as_field
 from art_levelset.core.projection import project
 from art_levelset.core.samples import LevelSetSamples
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves.polylines import Polyline, spread
 
 STRAIGHT = float(np.cos(np.deg2rad(15.0)))

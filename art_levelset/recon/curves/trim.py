@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves.closing import Loop
 from art_levelset.recon.curves.polylines import Polyline
 from art_levelset.recon.curves.solid_angle import distance_to

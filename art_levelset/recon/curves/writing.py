@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves.polylines import Polyline
 
 SUFFIXES = (".ply", ".obj", ".csv")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves import CurveReconstruction, reconstruct_curve
 
 FOLDER = Path(__file__).parents[3] / "benchmarks"

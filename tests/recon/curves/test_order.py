@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves import order as ordering
 from art_levelset.recon.curves.lines import fit_lines, linear_radius
 from art_levelset.recon.curves.order import agreed_order, join, order

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from art_levelset.models import fc_1
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves import CurveNetwork, CurveReconstruction, fit, reconstruct_curve
 
 

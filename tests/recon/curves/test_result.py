@@ -11,7 +11,7 @@ import torch
 from matplotlib.image import imread
 
 from art_levelset.models import fc_1
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves import CurveReconstruction, Polyline, load_curve
 from art_levelset.recon.curves.network import CurveNetwork
 from art_levelset.recon.curves.preview import draw_curve

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from art_levelset.recon.clouds import Points
+from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves.trace import Traced, trace
 
 WALL = 1.3

@@ -1,0 +1,302 @@
+"""
+Projected gradient descent (PGD) against a PyTorch classifier, natively: gradients go to the input and nowhere else.
+
+With L the loss of the label and B the ball of radius eps around x, intersected with the box of valid inputs:
+
+    x_0 in B,    x_{k+1} = Proj_B(x_k + eps_step * v_k),    v_k = argmax_{|v| <= 1} <v, grad L(x_k)>,
+
+v_k = sign(grad L) for L_inf and grad L / |grad L| for L_2. For L_1 the step is the best one that the box leaves room
+for, :func:`art_levelset.core.l1_balls.sparse_step`.
+
+| Paper link: https://arxiv.org/abs/1706.06083
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from art_levelset.attacks.balls import NORMS, Balls
+from art_levelset.attacks.inputs import (
+    Array,
+    SameArray,
+    check_box,
+    check_count,
+    check_logits,
+    check_seed,
+    home,
+    labels,
+    network_of,
+    samples,
+)
+from art_levelset.attacks.losses import LEAD, LOSSES, RANKS, lead_limited
+from art_levelset.attacks.protocol import fastest_layout
+from art_levelset.core.balls import check_norm
+from art_levelset.core.modes import evaluating
+
+logger = logging.getLogger(__name__)
+
+
+def pgd(
+    model: Any,
+    x: SameArray,
+    y: Array,
+    *,
+    eps: float,
+    eps_step: float | Sequence[float] | None = None,
+    max_iter: int = 40,
+    loss: str = "cross_entropy",
+    norm: float = math.inf,
+    clip_values: tuple[float, float] | None = (0.0, 1.0),
+    targeted: bool = False,
+    random_start: bool = True,
+    num_random_init: int = 1,
+    rescale: bool = True,
+    stop_when_broken: bool = False,
+    batch_size: int | None = None,
+    seed: int = 0,
+    verbose: bool = False,
+) -> SameArray:
+    """
+    PGD: samples in the ball and the box that the network is meant to misclassify.
+
+    The result never leaves the ball around x, as the network sees it (in the network's dtype), nor the box: that holds
+    exactly, not up to rounding. The network runs in evaluation mode; its modes are restored, its parameters' gradients
+    are neither computed nor touched.
+
+    :param model: A classifier (batch, ...) -> (batch, classes) of logits: an nn.Module, or an ART PyTorchClassifier,
+           whose preprocessing is then attacked with it.
+    :param x: Samples, (batch, ...), floating point, within `clip_values`.
+    :param y: Labels, (batch,) integers or (batch, classes) one-hot; if targeted, the classes to reach.
+    :param eps: Radius of the ball, >= 0.
+    :param eps_step: Length of a step, > 0, or one length for each step, as :func:`decaying_steps` gives them;
+           2.5 * eps / max_iter by default.
+    :param max_iter: Number of steps, >= 1.
+    :param loss: "cross_entropy"; "margin", max_{i != y} f_i - f_y, the field of eq. 1 with its sign turned; or "dlr",
+           the difference of logits ratio. See :mod:`art_levelset.attacks.losses`.
+    :param norm: `math.inf`, 2 or 1.
+    :param clip_values: Smallest and largest valid input; None where every value is valid.
+    :param targeted: Whether a sample is broken when the network says y, rather than when it says anything else.
+    :param random_start: Whether to start at a random point of the ball rather than at x.
+    :param num_random_init: Number of random starts, >= 1. A sample that one of them breaks is not attacked from the
+           next; of one that none breaks, the result is the last point of the start that ended with the highest loss.
+    :param rescale: Whether to divide the logits of a sample, before the cross-entropy, by a constant wherever the
+           label leads by more than :data:`art_levelset.attacks.losses.LEAD`: there float32 rounds the
+           gradient, in the end to zero. A warning says for how many samples. False for the plain loss.
+    :param stop_when_broken: Whether a sample stays at the first point where it is broken and costs nothing more.
+           Otherwise every sample makes all its steps.
+    :param batch_size: Samples attacked at a time; by default 100 on the CPU, where the activations then stay in the
+           cache, and 1000 elsewhere.
+    :param seed: Seed of the random starts, one generator for all batches.
+    :param verbose: Whether to show a progress bar.
+    :return: As x: a tensor on the same device or an array, of the same dtype and shape.
+    :raises ValueError: If a shape, label or number is out of range, or the network's logits or gradients not finite.
+    :raises TypeError: If the model, the samples or the labels are of another type.
+    """
+    network = network_of(model)
+    points = samples(x)
+    classes = labels(y, len(points))
+    device, dtype = home(network)
+    if batch_size is None:
+        batch_size = 100 if device.type == "cpu" else 1000
+    _check(eps, max_iter, loss, norm, random_start, num_random_init, batch_size, seed)
+    check_box(clip_values, points)
+    lengths = _lengths(eps, eps_step, max_iter)
+    goal = _Goal(loss, targeted, rescale and loss == "cross_entropy" and not targeted)
+    progress = tqdm(total=num_random_init * len(points), desc=f"PGD {loss}", unit="sample", disable=not verbose)
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(network), progress:
+        search = _Search(
+            network,
+            fastest_layout(network, points[:1].to(device, dtype)),
+            goal,
+            partial(Balls.around, eps=eps, norm=norm, clip_values=clip_values, device=device, dtype=dtype),
+            lengths,
+            stop_when_broken,
+            torch.Generator(device).manual_seed(seed) if random_start else None,
+            batch_size,
+            progress.update,
+        )
+        examples, rescaled = search.run(points, classes)
+        if num_random_init > 1:
+            search.restart(points, classes, examples, num_random_init - 1)
+    if clip_values is not None:  # whose rounding to the network's dtype may be outside
+        examples.clamp_(*clip_values)
+    if rescaled:
+        logger.warning(
+            "pgd scaled down the logits of %d of %d samples, whose labels lead by more than %g: there float32 rounds "
+            "the gradient of the cross-entropy (rescale=False leaves it so)",
+            rescaled,
+            len(points),
+            LEAD,
+        )
+    return examples.numpy() if isinstance(x, np.ndarray) else examples
+
+
+def decaying_steps(eps: float, max_iter: int) -> list[float]:
+    """
+    Step lengths that fall from eps / 2 to nearly 0 along half a cosine: far at first, fine in the end.
+
+    :param eps: Radius of the ball, > 0.
+    :param max_iter: Number of steps, >= 1.
+    :return: The lengths, for :func:`pgd`'s `eps_step`.
+    :raises ValueError: If a number is out of range.
+    """
+    if not (math.isfinite(eps) and eps > 0):
+        raise ValueError(f"eps must be a finite number > 0, got {eps}")
+    check_count("max_iter", max_iter)
+    return [eps * (1 + math.cos(math.pi * step / max_iter)) / 4 for step in range(max_iter)]
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """What is to happen to samples, as functions of their logits, (batch, classes), and classes, (batch,)."""
+
+    loss: str
+    targeted: bool
+    rescale: bool
+
+    def reached(self, logits: Tensor, y: Tensor) -> Tensor:
+        return (logits.argmax(dim=1) == y) == self.targeted
+
+    def values(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """What to raise, and for which samples the logits were scaled down."""
+        if not self.rescale:
+            return LOSSES[self.loss](logits, y, self.targeted), torch.zeros_like(y, dtype=torch.bool)
+        logits, scales = lead_limited(logits, y)
+        return LOSSES[self.loss](logits, y, self.targeted), scales > 1
+
+    def ranks(self, logits: Tensor, y: Tensor) -> Tensor:
+        return RANKS[self.loss](logits, y, self.targeted)
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """PGD over all samples, in batches, in evaluation mode and with gradients enabled."""
+
+    network: nn.Module
+    layout: torch.memory_format
+    goal: _Goal
+    balls: Callable[[Tensor], Balls]
+    lengths: Sequence[float]
+    stop_when_broken: bool
+    generator: torch.Generator | None
+    batch_size: int
+    done: Callable[[int], object]
+
+    def run(self, x: Tensor, y: Tensor) -> tuple[Tensor, int]:
+        """One start of each sample: the examples, and for how many samples logits were scaled down."""
+        examples, rescaled = x.clone(), 0
+        for first in range(0, len(x), self.batch_size):
+            rows = slice(first, first + self.batch_size)
+            balls = self.balls(x[rows])
+            found, scaled = self._climb(balls, y[rows].to(balls.centres.device))
+            examples[rows] = found.to(examples.device, examples.dtype)
+            rescaled += int(scaled.sum())
+            self.done(len(found))
+        return examples, rescaled
+
+    def restart(self, x: Tensor, y: Tensor, examples: Tensor, times: int) -> None:
+        """Replace the examples of samples that still stand by those of further starts where these are better."""
+        broken, ranks = self._judge(examples, y)
+        for _ in range(times):
+            left = (~broken).nonzero().squeeze(1)
+            self.done(len(x) - len(left))
+            found, _ = self.run(x[left], y[left])
+            broken[left], new_ranks = self._judge(found, y[left])
+            better = broken[left] | (new_ranks > ranks[left])
+            examples[left[better]], ranks[left[better]] = found[better], new_ranks[better]
+
+    def _judge(self, examples: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Which samples are broken, and how high they rank."""
+        broken, ranks = torch.zeros_like(y, dtype=torch.bool), torch.zeros_like(y, dtype=torch.double)
+        for first in range(0, len(y), self.batch_size):
+            rows = slice(first, first + self.batch_size)
+            with torch.no_grad():
+                logits = self._logits(examples[rows].to(*home(self.network)), y[rows]).to(y.device)
+            broken[rows], ranks[rows] = self.goal.reached(logits, y[rows]), self.goal.ranks(logits, y[rows]).double()
+        return broken, ranks
+
+    def _climb(self, balls: Balls, y: Tensor) -> tuple[Tensor, Tensor]:
+        """One batch: the examples, and for which samples logits were scaled down."""
+        points = balls.centres if self.generator is None else balls.random(self.generator)
+        found, rescaled = points.clone(), torch.zeros_like(y, dtype=torch.bool)
+        rows = torch.arange(len(y), device=y.device)
+        for length in self.lengths:
+            leaves = points.clone(memory_format=self.layout).requires_grad_()
+            logits = self._logits(leaves, y)
+            standing = ~self.goal.reached(logits, y) if self.stop_when_broken else torch.ones_like(rescaled[rows])
+            if not standing.any():
+                break
+            values, scaled = self.goal.values(logits[standing], y[standing])
+            gradients = _gradients(values, leaves)
+            if not standing.all():
+                found[rows] = points
+                rows, points, y = rows[standing], points[standing], y[standing]
+                gradients, balls = gradients[standing], balls.select(standing)
+            rescaled[rows] |= scaled
+            points = balls.step(points, gradients, length)
+        found[rows] = points
+        return found, rescaled
+
+    def _logits(self, points: Tensor, y: Tensor) -> Tensor:
+        logits: Tensor = self.network(points)
+        check_logits(logits, y)
+        finite = logits.isfinite().all(dim=1)
+        if not finite.all():
+            raise ValueError(f"model: the logits are not finite for {int((~finite).sum())} of {len(y)} samples")
+        return logits
+
+
+def _gradients(values: Tensor, points: Tensor) -> Tensor:
+    if not values.requires_grad:
+        raise ValueError("model: no gradient flows from the logits to the samples")
+    (gradients,) = torch.autograd.grad(values.sum(), points)
+    finite = gradients.flatten(1).isfinite().all(dim=1)
+    if not finite.all():
+        raise ValueError(f"model: the gradient is not finite for {int((~finite).sum())} of {len(points)} samples")
+    return gradients
+
+
+def _lengths(eps: float, eps_step: float | Sequence[float] | None, max_iter: int) -> list[float]:
+    if eps_step is None:
+        return [2.5 * eps / max_iter] * max_iter
+    steps = [eps_step] * max_iter if isinstance(eps_step, (float, Real)) else eps_step
+    lengths = [float(step) for step in steps]
+    if not all(math.isfinite(length) and length > 0 for length in lengths):
+        raise ValueError(f"eps_step must be a finite number > 0, or one for each step, got {eps_step}")
+    if len(lengths) != max_iter:
+        raise ValueError(f"eps_step must be a number or hold max_iter = {max_iter} numbers, got {len(lengths)}")
+    return lengths
+
+
+def _check(
+    eps: float,
+    max_iter: int,
+    loss: str,
+    norm: float,
+    random_start: bool,
+    num_random_init: int,
+    batch_size: int,
+    seed: int,
+) -> None:
+    if not (math.isfinite(eps) and eps >= 0):
+        raise ValueError(f"eps must be a finite number >= 0, got {eps}")
+    check_count("max_iter", max_iter)
+    check_count("batch_size", batch_size)
+    check_count("num_random_init", num_random_init)
+    if num_random_init > 1 and not random_start:
+        raise ValueError(f"num_random_init must be 1 where random_start is False, got {num_random_init}")
+    check_norm(norm, NORMS)
+    if loss not in LOSSES:
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
+    check_seed(seed)

@@ -1,0 +1,93 @@
+"""The files that a command line names: those of each scan, checked before the work, and written after it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from art_levelset.recon.io.writing import replacing
+
+STEM = "{stem}"
+"""Stands in paths for the name of the scan without its suffix."""
+
+
+def arguments_of_each(
+    arguments: argparse.Namespace, files: Mapping[str, Sequence[str]], suffix: str, read: Sequence[str] = ()
+) -> list[argparse.Namespace]:
+    """
+    The arguments of each scan, with its own files, which can be written afterwards.
+
+    :param arguments: What the parser returns, with the `scans`, the `output` and the `output_dir`.
+    :param files: The names of the paths to write, `output` among them, and the suffixes that each may have.
+    :param suffix: Follows the name of the scan in that of its output, unless the output is given.
+    :param read: The names of the paths to read.
+    :return: For each scan the arguments, with the `scan` and all paths.
+    :raises ValueError: If a file cannot be written.
+    :raises OSError: If the directory of the outputs cannot be made.
+    """
+    scans: list[Path] = arguments.scans
+    taken = {scan.resolve(): "the scan itself" for scan in scans}
+    if arguments.output_dir is not None:
+        arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    several = []
+    for scan in scans:
+        own = argparse.Namespace(**vars(arguments), scan=scan)
+        del own.scans, own.output_dir
+        for name in (*files, *read):
+            path = getattr(own, name)
+            if path is None:
+                continue
+            if len(scans) > 1 and name in files and STEM not in str(path):
+                raise ValueError(
+                    f"--{name.replace('_', '-')}: {path} is one file for {len(scans)} scans: write {STEM} in it, "
+                    f"as in {path.with_name(f'{STEM}{path.suffix}')}"
+                )
+            setattr(own, name, Path(str(path).replace(STEM, scan.stem)))
+        own.output = own.output or (arguments.output_dir or scan.parent) / f"{scan.stem}{suffix}"
+        check_files(own, files, taken)
+        several.append(own)
+    return several
+
+
+def check_files(arguments: argparse.Namespace, suffixes: Mapping[str, Sequence[str]], taken: dict[Path, str]) -> None:
+    """
+    Before the work: whether the files that the arguments name can be written afterwards.
+
+    :param arguments: The `scan`, and paths, or None, by name.
+    :param suffixes: The names of the paths, and the suffixes that each may have, none for any.
+    :param taken: Resolved paths that must not be written, and what they are; the files are added.
+    :raises ValueError: If a file cannot be written.
+    """
+    for name, allowed in suffixes.items():
+        option, path = f"--{name.replace('_', '-')}", getattr(arguments, name)
+        if path is None:
+            continue
+        if allowed and path.suffix.lower() not in allowed:
+            raise ValueError(f"{option}: must be a {', '.join(allowed)} file, got {path}")
+        if path.is_dir():
+            raise ValueError(f"{option}: {path} is a directory")
+        if not path.parent.is_dir():
+            raise ValueError(f"{option}: there is no directory {path.parent}")
+        if not os.access(path.parent, os.W_OK):
+            raise ValueError(f"{option}: cannot write in {path.parent}")
+        if path.resolve() in taken:
+            raise ValueError(f"{option}: {path} is also {taken[path.resolve()]}")
+        taken[path.resolve()] = f"{option} of {arguments.scan}"
+
+
+def write_files(arguments: argparse.Namespace, writers: Mapping[str, Callable[[Path], object]]) -> list[Path]:
+    """
+    Write the files that the arguments name, each whole or not at all.
+
+    :param arguments: Paths, or None, by name.
+    :param writers: How to write each of them, by the same names, in the order of writing.
+    :return: The files.
+    :raises OSError: If a file cannot be written.
+    """
+    files = [(path, write) for name, write in writers.items() if (path := getattr(arguments, name)) is not None]
+    for path, write in files:
+        with replacing(path) as temporary:
+            write(temporary)
+    return [path for path, _ in files]

@@ -1,0 +1,145 @@
+"""What the command line does with one scan: the checks, the reconstruction, the files and the report."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from trimesh import Trimesh
+
+from art_levelset.cli.recon import files
+from art_levelset.cli.recon.result import Result, Seconds
+from art_levelset.cli.recon.surface_report import Report
+from art_levelset.recon.fitting.fit import reconstruct
+from art_levelset.recon.fitting.paper import reconstruct_as_paper
+from art_levelset.recon.inspect.colours import coloured
+from art_levelset.recon.inspect.heat_map import heat_map
+from art_levelset.recon.inspect.preview import draw
+from art_levelset.recon.inspect.viewer import write_page
+from art_levelset.recon.io.meshes import read_mesh
+from art_levelset.recon.io.reading import read_cloud
+from art_levelset.recon.io.writing import write_mesh
+from art_levelset.recon.reconstruction import Reconstruction
+
+PRESETS: dict[str, Callable[..., Reconstruction]] = {"default": reconstruct, "paper": reconstruct_as_paper}
+
+FILES: dict[str, tuple[str, ...]] = {
+    "output": (),
+    "preview": (".png",),
+    "heat_map": (".ply",),
+    "html": (".html",),
+    "save": (),
+    "json": (),
+    "checkpoint": (),
+}
+"""The options that name files to write, and the suffixes they may have."""
+
+
+def arguments_of_each(arguments: argparse.Namespace) -> list[argparse.Namespace]:
+    """
+    The arguments of each scan, checked before the work: with its own files.
+
+    :param arguments: What the parser returns.
+    :return: For each scan the arguments, with the `scan` and all paths.
+    :raises ValueError: If a number makes no sense or a file cannot be written afterwards.
+    :raises OSError: If the directory of the meshes cannot be made.
+    """
+    _check(arguments)
+    return files.arguments_of_each(arguments, FILES, ".mesh.ply", read=["reference"])
+
+
+def reconstruct_scan(arguments: argparse.Namespace) -> Result:
+    """
+    Reconstruct a scan and write the files.
+
+    :param arguments: Those of one scan, checked.
+    :return: What became of it.
+    :raises ValueError: If an argument or the contents of a file are bad.
+    :raises OSError: If a file cannot be read or written.
+    :raises ImportError: If a library is missing.
+    """
+    seconds = Seconds()
+    with seconds.of("read"):
+        cloud = read_cloud(arguments.scan)
+        if arguments.use_normals and cloud.normals is None:
+            raise ValueError(f"--use-normals: {arguments.scan} has no normals")
+        reference = None if arguments.reference is None else read_mesh(arguments.reference, "--reference")
+    with seconds.of("fit"):
+        reconstruction = PRESETS[arguments.preset](
+            cloud.points,
+            steps=arguments.steps,
+            seed=arguments.seed,
+            device=arguments.device,
+            verbose=not arguments.quiet,
+            **_given(arguments, normals=cloud.normals if arguments.use_normals else None),
+        )
+    with seconds.of("mesh"):
+        mesh = reconstruction.mesh(
+            arguments.resolution,
+            faces=arguments.faces,
+            parts=arguments.parts,
+            trim=arguments.trim,
+            verbose=not arguments.quiet,
+        )
+        if cloud.colours is not None:
+            mesh = coloured(mesh, cloud.points, cloud.colours)
+    with seconds.of("compare"):
+        report = Report.of(mesh, cloud.points, reference)
+    shown, title = mesh, f"{arguments.scan.name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
+    largest = None
+    if reference is not None and (arguments.heat_map or arguments.html):
+        with seconds.of("heat map"):
+            shown, largest = heat_map(mesh, reference)
+        title += f"; dark red: {largest:.3g} or more from the reference"
+    settings, count = vars(arguments), len(cloud.points)
+    writers: dict[str, Callable[[Path], object]] = {
+        "output": lambda path: write_mesh(mesh, path),
+        "preview": lambda path: draw(path, shown, cloud.points, title=title),
+        "heat_map": lambda path: write_mesh(shown, path),
+        "html": lambda path: write_page(path, shown, cloud.points, title=title, largest_error=largest),
+        "save": reconstruction.save,
+        "json": lambda path: path.write_text(
+            report.json(settings, count, seconds, reconstruction.attempts), encoding="utf-8"
+        ),
+    }
+    written = files.write_files(arguments, writers)
+    if arguments.checkpoint is not None:
+        arguments.checkpoint.unlink(missing_ok=True)
+    return Result(report, seconds, written)
+
+
+def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]:
+    """What is given of the options that the paper's own setting does not have."""
+    options = {"time_budget": arguments.time_budget, "checkpoint": arguments.checkpoint, **others}
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Whether the numbers make sense and the options go together."""
+    for name, least in (("steps", 1), ("resolution", 8), ("faces", 4), ("parts", 1)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name} must be at least {least}, got {value}")
+    if arguments.trim is not None and not arguments.trim > 0:
+        raise ValueError(f"--trim must be positive, got {arguments.trim}")
+    for name in ("checkpoint", "use_normals"):
+        if arguments.preset == "paper" and getattr(arguments, name):
+            raise ValueError(f"--{name.replace('_', '-')}: the preset paper does not have it")
+    if arguments.heat_map is not None and arguments.reference is None:
+        raise ValueError("--heat-map needs a --reference")
+    if arguments.faces is not None and find_spec("fast_simplification") is None:
+        raise ValueError("--faces needs fast-simplification: pip install 'art-levelset[mesh]'")
+    if arguments.output is not None:
+        _check_format(arguments.output)
+
+
+def _check_format(output: Path) -> None:
+    triangle = Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
+    try:
+        single = not isinstance(triangle.export(file_type=output.suffix.lower().lstrip(".")), dict)
+    except (ValueError, ImportError):
+        single = False
+    if not single:
+        raise ValueError(f"--output: cannot write a mesh as {output.suffix!r}, use .ply, .obj, .stl, .off or .glb")

@@ -1,0 +1,100 @@
+"""
+Whether a fit has failed, told without labels from what F must have in common with the cloud.
+
+The zero level set must pass by the planes. A plane with the centre c and the outward normal n is *met* if one Newton
+step from c ends near it and F grows outwards,
+
+    |F(c)| <= h |D_xF(c)|,     n . D_xF(c) > 0,     h = max(3 standard errors of c, half of the planes' reach),
+
+for nearer than half of their reach to the centres, planes do not tell one side from the other. And F must have the sign
+that the indicator function says where that is beyond doubt
+(:meth:`art_levelset.recon.fitting.samples.Samples.certain`).
+
+No more than 4/81 of what has a single-peaked distribution is further than three standard deviations from its mean, be
+it normal or not (Vysochanskij and Petunin), so in a fit as good as the data at most one plane in twenty is missed.
+
+What the planes and the indicator function have wrong themselves is not seen here, and another seed would not repair it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from art_levelset.core.fields import as_field, values_and_jacobians
+from art_levelset.core.modes import evaluating
+from art_levelset.recon.fitting.samples import Samples
+
+STANDARD_ERRORS = 3.0
+
+MOST_MISSED = 0.05
+"""A fit has failed that misses a larger part of the planes."""
+
+MOST_ASTRAY = 0.01
+"""A fit has failed that has the wrong sign at a larger part of the places beyond doubt: no noise reaches them."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """
+    How a fit agrees with its cloud.
+
+    :param missed: The part of the planes that the zero level set misses, in [0, 1].
+    :param astray: The part of the places beyond doubt where F has the wrong sign, in [0, 1].
+    """
+
+    missed: float
+    astray: float
+
+    @property
+    def rank(self) -> float:
+        """
+        For comparisons.
+
+        :return: The less, the better; above 1, the fit has failed.
+        """
+        return max(self.missed / MOST_MISSED, self.astray / MOST_ASTRAY, 1.0)
+
+    @property
+    def failed(self) -> bool:
+        """
+        Whether the fit has failed.
+
+        :return: Whether too many planes or places disagree.
+        """
+        return self.rank > 1
+
+    def __str__(self) -> str:
+        """For a message."""
+        return (
+            f"it misses {self.missed:.1%} of the planes (at most {MOST_MISSED:.0%} may be) and has the wrong sign at "
+            f"{self.astray:.1%} of the places beyond doubt (at most {MOST_ASTRAY:.0%})"
+        )
+
+
+def judge(network: nn.Module, samples: Samples) -> Judgement:
+    """
+    Judge a fit.
+
+    :param network: F, as the fit has left it.
+    :param samples: Of its cloud.
+    :return: The judgement. A network with a weight that is not finite misses all planes.
+    """
+    planes = samples.distance
+    if not all(bool(torch.isfinite(weights).all()) for weights in network.parameters()):
+        return Judgement(1.0, 1.0)
+    values, jacobians = values_and_jacobians(as_field(network), planes.centres)
+    gradients = jacobians.squeeze(1)
+    near = max(STANDARD_ERRORS * samples.error, planes.reach / 2)
+    met = values.squeeze(1).abs() <= near * torch.linalg.vector_norm(gradients, dim=1)
+    met &= (gradients * planes.normals).sum(dim=1) > 0
+    places = samples.far[torch.nonzero(samples.certain(samples.far)).squeeze(1)]
+    with torch.no_grad(), evaluating(network):
+        right = network(places.points).squeeze(1) * places.inside < 0
+    return Judgement(_part(~met), _part(~right))
+
+
+def _part(mask: torch.Tensor) -> float:
+    return float(mask.double().mean()) if len(mask) else 0.0

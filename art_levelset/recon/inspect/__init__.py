@@ -1,0 +1,1 @@
+"""What a reconstruction is like: distances to a reference, colours, pictures, pages."""

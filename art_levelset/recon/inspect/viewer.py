@@ -1,0 +1,68 @@
+"""A reconstruction as one HTML page that any browser shows without a network: rotate, zoom, cloud and errors."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.inspect.heat_map import colours
+from art_levelset.recon.inspect.preview import view
+from art_levelset.recon.io.writing import vertex_colours
+
+if TYPE_CHECKING:
+    from trimesh import Trimesh
+
+MOST_POINTS = 100_000
+"""A larger cloud is shown by a random part of it."""
+
+FIRST_VIEW = 30.0, 20.0
+"""Azimuth and elevation of the viewer in degrees, as in the pictures."""
+
+
+def write_page(
+    path: str | Path, mesh: Trimesh, cloud: Points, *, title: str = "", largest_error: float | None = None
+) -> None:
+    """
+    Write the page.
+
+    :param path: The file to write.
+    :param mesh: The mesh.
+    :param cloud: The points, (n, 3), in the same coordinates.
+    :param title: A line above the view.
+    :param largest_error: If the mesh has vertex colours that stand for errors: the one of the last colour, in the
+           mesh's units. The colours can be switched off.
+    :raises OSError: If the file cannot be written.
+    """
+    low, high = mesh.bounds
+    centre, scale = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
+    shown = cloud[np.random.default_rng(0).permutation(len(cloud))[:MOST_POINTS]]
+    data = {
+        "vertices": _text((np.asarray(mesh.vertices) - centre) / scale, np.float32),
+        "normals": _text(np.rint(127 * np.asarray(mesh.vertex_normals)), np.int8),
+        "faces": _text(np.asarray(mesh.faces), np.uint32),
+        "cloud": _text((shown - centre) / scale, np.float32),
+        "turn": view(*FIRST_VIEW, high - low).ravel().tolist(),
+    }
+    tints = vertex_colours(mesh)
+    if largest_error is not None and tints is not None:
+        levels = colours(np.linspace(0, 1, 9), 1.0)
+        data["colours"] = _text(tints[:, :3], np.uint8)
+        data["largest"] = f"{largest_error:.3g} and more"
+        data["scale"] = ["#" + "".join(f"{round(255 * part):02x}" for part in level) for level in levels]
+    template = Template(files("art_levelset.recon").joinpath("viewer.html").read_text(encoding="utf-8"))
+    page = template.substitute(title=html.escape(title), data=json.dumps(data))
+    Path(path).write_text(page, encoding="utf-8")
+
+
+def _text(array: NDArray[Any], kind: type[np.generic]) -> str:
+    """The numbers, little-endian, in base 64."""
+    return base64.b64encode(array.astype(np.dtype(kind).newbyteorder("<")).tobytes()).decode("ascii")

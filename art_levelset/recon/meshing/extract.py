@@ -1,0 +1,119 @@
+"""
+Marching cubes, brick by brick: the triangle mesh of the zero level set of a function on a box.
+
+Only the crossed cells are meshed, and memory grows with the surface (:mod:`art_levelset.recon.meshing.bricks`). The
+bricks are welded by the grid's edges, not by positions: every vertex knows the edge on which it lies, and the edge has
+one vertex whichever brick finds it. So the mesh has the vertices and triangles that marching cubes on the full grid
+has.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.meshing.bricks import SIDE, Brick, Function, Grid, Integers, Values, crossed_bricks
+from art_levelset.recon.meshing.components import Faces
+
+COARSEST = 8
+"""The smallest resolution."""
+
+STEEPEST = 1.5
+"""The slope up to which nothing is missed: that of a signed distance is 1."""
+
+TINY = 1e-5
+"""Values below this part of the largest one count as this, while triangles are chosen. A vertex is then further than
+float32's rounding from the ends of its edge, so that the edge can be told from the vertex."""
+
+
+class Piece(NamedTuple):
+    """
+    The mesh of one brick.
+
+    :param keys: A number for each vertex that tells where on the grid it belongs, (n,).
+    :param local: The vertices, (n, 3), in cells from the brick's first node.
+    :param faces: The triangles, (m, 3).
+    :param origin: The brick's first node, (3,).
+    """
+
+    keys: Integers
+    local: Values
+    faces: Faces
+    origin: Integers
+
+
+def zero_set(
+    function: Function,
+    low: Points,
+    high: Points,
+    resolution: int,
+    *,
+    slope: float = STEEPEST,
+    verbose: bool = True,
+) -> tuple[Points, Faces]:
+    """
+    The zero level set of a function, as triangles that are oriented towards its positive side.
+
+    It is what marching cubes (Lewiner's, of scikit-image) makes of all values on the grid if F is nowhere steeper than
+    `slope`; of a steeper F every connected part that is found is complete. It is closed but for where it leaves the
+    box. A value zero counts as negative.
+
+    :param function: F, (n, 3) -> (n,), approximately a signed distance.
+    :param low: One corner of the box, (3,).
+    :param high: The opposite corner, (3,).
+    :param resolution: Number of grid cells along the longest side of the box, >= 8.
+    :param slope: The largest slope |D_xF| to allow for, > 0.
+    :param verbose: Whether to show a progress bar.
+    :return: The vertices, (n, 3), in the order of the grid's edges, and the triangles, (m, 3), indices of vertices.
+    :raises ValueError: If a number is out of range, F is not finite, or its level set does not meet the box.
+    """
+    if resolution < COARSEST:
+        raise ValueError(f"resolution must be at least {COARSEST}, got {resolution}")
+    if not slope > 0:
+        raise ValueError(f"slope must be positive, got {slope}")
+    step = float((high - low).max()) / resolution
+    # A side that is a whole number of cells but for rounding does not need another cell.
+    shape = np.maximum(np.ceil((high - low) / step - 1e-6).astype(np.int64), 1)
+    grid = Grid(low, step, shape)
+    bricks = crossed_bricks(function, grid, slope, verbose=verbose)
+    if not bricks:
+        raise ValueError("the reconstruction is empty: the network's zero level set does not meet the box of the cloud")
+    tiny = TINY * max(float(np.abs(brick.known).max()) for brick in bricks)
+    return _welded([_brick_mesh(bricks.pop(), grid, tiny) for _ in range(len(bricks))], grid)
+
+
+def _welded(pieces: list[Piece], grid: Grid) -> tuple[Points, Faces]:
+    """One mesh from those of the bricks: vertices with the same key are the same vertex."""
+    keys, vertex = np.unique(np.concatenate([piece.keys for piece in pieces]), return_inverse=True)
+    vertices = np.empty((len(keys), 3))
+    faces = np.empty((sum(len(piece.faces) for piece in pieces), 3), dtype=np.int32)
+    known = filled = 0
+    for piece in pieces:
+        own = vertex[known : known + len(piece.keys)]
+        vertices[own] = grid.positions(piece.local + piece.origin)
+        faces[filled : filled + len(piece.faces)] = own[piece.faces]
+        known, filled = known + len(piece.keys), filled + len(piece.faces)
+    return vertices, faces
+
+
+def _brick_mesh(brick: Brick, grid: Grid, tiny: float) -> Piece:
+    """Mesh the crossed cells of a brick."""
+    from skimage.measure import marching_cubes
+
+    values = brick.values()
+    mask = np.zeros(values.shape, dtype=bool)
+    mask[1:, 1:, 1:] = brick.cells()  # scikit-image counts a cell by its last corner
+    apart = np.where(values > 0, np.maximum(values, tiny), np.minimum(values, -tiny))
+    local, faces, _, _ = marching_cubes(apart, 0.0, mask=mask)
+    nodes = np.floor(local).astype(np.int64)
+    between = local != nodes
+    on_edge = between.sum(axis=1) == 1
+    axis = between.argmax(axis=1)
+    start = nodes[on_edge]
+    end = np.minimum(start + np.eye(3, dtype=np.int64)[axis[on_edge]], SIDE)
+    at_start, at_end = (values[tuple(node.T)].astype(np.float64) for node in (start, end))
+    local[on_edge, axis[on_edge]] = start[np.arange(len(start)), axis[on_edge]] + at_start / (at_start - at_end)
+    keys = grid.keys(nodes + brick.origin) * 4 + np.where(on_edge, axis, 3)  # 3: the one vertex inside of a cell
+    return Piece(keys, local, faces, brick.origin)

@@ -1,0 +1,160 @@
+"""
+Handles that no data speak for, found and removed one by one.
+
+The topology of the level sets changes at the saddles (:mod:`art_levelset.recon.meshing.critical_points`). A saddle of F
+outside of the surface, with two upper patches, is the middle of a tunnel, which a repair with s < -F closes
+(:mod:`art_levelset.recon.meshing.surface`); one inside, with two lower patches, is the middle of a bridge, which s > -F
+breaks. The saddles are tried in the order of |F|. Those repairs are kept that remove handles: that raise the Euler
+number of the surface while the number of its parts stays.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.meshing.bricks import Function, Grid, Integers, Values
+from art_levelset.recon.meshing.components import Faces, connected_parts
+from art_levelset.recon.meshing.critical_points import patches
+from art_levelset.recon.meshing.extract import STEEPEST
+from art_levelset.recon.meshing.surface import WIDTH, Repairs, Surface
+from art_levelset.recon.meshing.topology import euler_number
+
+SHIFTS = 1 / 8, 1 / 4, 1 / 2
+"""The sizes of s that are tried, in reaches of the planes."""
+
+CLEARANCE = 1.25
+"""A shift must be so many times |F| at the saddle: the radius of the tunnel, or half of the bridge's thickness."""
+
+CELLS = 8.0
+"""Grid cells per reach of the planes."""
+
+FINEST = 256
+"""The largest number of them along the longest side."""
+
+STRIDE = 4
+"""F is evaluated at every fourth node first."""
+
+
+def repairs_of(surface: Surface, function: Function, low: Points, high: Points) -> Repairs:
+    """
+    The repairs that remove handles which no data speak for.
+
+    :param surface: The surface, without repairs.
+    :param function: Its function, (n, 3) -> (n,), in chunks.
+    :param low: One corner of a box around it, (3,), in the unit frame.
+    :param high: The opposite corner, (3,).
+    :return: The repairs, none where there is nothing to remove.
+    """
+    reach = surface.distance.reach
+    size = float((high - low).max())
+    step = size / min(math.ceil(size / reach * CELLS), FINEST)
+    shape = STRIDE * np.ceil((high - low) / (STRIDE * step) - 1e-6).astype(np.int64)
+    grid = Grid(low, step, shape)
+    values = _near_zero(function, grid, max(SHIFTS) * reach + step)
+    parts = _parts(values)
+    # The parts of the whole surface take longer to count than its handles to remove, and hardly ever change.
+    for watched in (False, True):
+        changed = values.copy()
+        repairs = _tried(surface, grid, changed, parts if watched else None)
+        if watched or not len(repairs) or _parts(changed) == parts:
+            break
+    return repairs
+
+
+def _tried(surface: Surface, grid: Grid, values: Values, parts: int | None) -> Repairs:
+    """The repairs that remove handles, and keep the number of parts if it is given; `values` become what they make."""
+    reach, repairs = surface.distance.reach, Repairs()
+    for node, level in zip(*_tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE), strict=True):
+        place = grid.positions(node)
+        for part in SHIFTS:
+            shift = -math.copysign(part * reach, level)
+            if abs(shift) < CLEARANCE * abs(level):
+                continue
+            box = _box(node, WIDTH * part * reach / grid.step, values.shape)
+            before = values[box].copy()
+            after = _repaired(surface, grid, before, box, place, shift)
+            (euler_before, inner_before), (euler_after, inner_after) = _shape(before), _shape(after)
+            if euler_after <= euler_before or inner_after != inner_before:
+                continue
+            values[box] = after
+            if parts is None or _parts(values) == parts:
+                repairs = repairs.and_one(place, shift)
+                break
+            values[box] = before
+    return repairs
+
+
+def _near_zero(function: Function, grid: Grid, width: float) -> Values:
+    """F at the nodes, (a, b, c), as far as it is not larger than a width; elsewhere 1 or -1 with its sign."""
+    corners = np.moveaxis(np.indices(tuple(grid.shape // STRIDE + 1)), 0, -1)
+    coarse = function(grid.positions(corners.reshape(-1, 3) * STRIDE)).reshape(corners.shape[:3])
+    small = np.abs(coarse) <= width + STEEPEST * STRIDE * grid.step * math.sqrt(3) / 2
+    cells = np.zeros(tuple(grid.shape // STRIDE), dtype=bool)
+    for corner in product((0, 1), repeat=3):
+        cells |= small[tuple(slice(first, first + size) for first, size in zip(corner, cells.shape, strict=True))]
+    near, signs = cells, np.sign(coarse[:-1, :-1, :-1])
+    for axis in range(3):
+        near, signs = (np.repeat(array, STRIDE, axis) for array in (near, signs))
+    near, signs = (np.pad(array, [(0, 1)] * 3, mode="edge") for array in (near, signs))
+    near = ndimage.maximum_filter(near, size=2)  # a node belongs to the cells before and after it
+    values = signs.astype(np.float32)
+    values[near] = function(grid.positions(np.argwhere(near)))
+    return values
+
+
+def _tunnels_and_bridges(values: Values, largest: float) -> tuple[Integers, Values]:
+    """The saddles at which a small shift could remove a handle, (n, 3), and the values there, the smallest first."""
+    nodes = np.argwhere(np.abs(values[1:-1, 1:-1, 1:-1]) < largest) + 1
+    levels = values[tuple(nodes.T)]
+    lower, upper = patches(values, nodes)
+    saddles = np.where(levels > 0, upper, lower) > 1
+    order = np.argsort(np.abs(levels[saddles]), kind="stable")
+    return nodes[saddles][order], levels[saddles][order]
+
+
+def _box(node: Integers, radius: float, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """The nodes that are nearer than a radius, and some beyond."""
+    reach = math.ceil(radius) + 1
+    return tuple(slice(max(i - reach, 0), min(i + reach + 1, size)) for i, size in zip(node, shape, strict=True))
+
+
+def _repaired(
+    surface: Surface, grid: Grid, values: Values, box: tuple[slice, ...], place: Points, shift: float
+) -> Values:
+    """The values in a box after a repair."""
+    nodes = np.stack(np.meshgrid(*(np.arange(side.start, side.stop) for side in box), indexing="ij"), axis=-1)
+    device = surface.distance.centres.device
+    columns = grid.positions(nodes.reshape(-1, 3)), values.ravel()
+    points, before = (torch.as_tensor(column, dtype=torch.float32, device=device) for column in columns)
+    after: Values = surface.repaired(points, before, place, shift).cpu().numpy().reshape(values.shape)
+    return after
+
+
+def _shape(values: Values) -> tuple[int, int]:
+    """The Euler number of the zero level set in a box, and how many of its parts do not reach the box's sides."""
+    vertices, triangles = _zero_set(values)
+    count, part = connected_parts(triangles)
+    outer = np.any((vertices <= 0) | (vertices >= np.array(values.shape) - 1), axis=1)
+    reaching = np.any(np.take(outer, triangles), axis=1)
+    return euler_number(triangles, len(vertices)), count - len(np.unique(part[reaching]))
+
+
+def _parts(values: Values) -> int:
+    """The number of connected parts of the zero level set."""
+    return connected_parts(_zero_set(values)[1])[0]
+
+
+def _zero_set(values: Values) -> tuple[Values, Faces]:
+    """The vertices, in cells, and the triangles of the mesh."""
+    from skimage.measure import marching_cubes
+
+    if (values > 0).all() or (values <= 0).all():
+        return np.zeros((0, 3), dtype=np.float32), np.zeros((0, 3), dtype=np.int32)
+    vertices, triangles, _, _ = marching_cubes(values, 0.0)
+    return vertices, triangles

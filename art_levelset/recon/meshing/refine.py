@@ -1,0 +1,147 @@
+"""From the vertices of marching cubes to points of the surface itself: our projection, normals, fewer triangles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from art_levelset.core.fields import values_and_jacobians
+from art_levelset.core.projection import project
+from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.meshing.components import Faces, compact, short_edges
+
+STEPS = 3
+"""Newton steps (and halvings) of a vertex: it starts within a fraction of a cell."""
+
+FINE = 1e-4
+"""Vertices are on the surface within this part of a cell."""
+
+APART = 1e-3
+"""The smallest distance of moved neighbours, in cells."""
+
+CLOSE = 1e-6
+"""Points are on the surface within this distance, in the unit frame: what float32 resolves."""
+
+ROUNDS = 10
+"""How often the search for the nearest point slides along the surface."""
+
+CHUNK = 1 << 16
+"""So many points are projected together."""
+
+PASS = 1 << 14
+"""So many normals are computed together: memory that a larger pass takes may stay with the process."""
+
+
+def polished(network: nn.Module, vertices: Points, triangles: Faces, cell: float) -> Points:
+    """
+    Move the vertices of a mesh onto the zero level set, by Newton steps that decrease |F| (eqs. 4, 5).
+
+    Marching cubes puts vertices where F would be zero if it were linear along an edge of its grid. The triangles stay
+    the same. A vertex stays where it is that would leave its neighbourhood or come so near to another one that a file
+    of single precision could not tell them apart.
+
+    :param network: F, (batch, 3) -> (batch, 1).
+    :param vertices: (n, 3) in F's coordinates.
+    :param triangles: Indices of vertices, (m, 3).
+    :param cell: The edge of a grid cell, > 0; no vertex moves further than half of it.
+    :return: (n, 3).
+    """
+    moved = np.empty_like(vertices)
+    back = np.empty(len(vertices), dtype=bool)
+    for rows, part in _chunks(network, vertices):
+        found = project(network, part, max_iter=STEPS, tol=FINE * cell, backtracking=True)
+        moved[rows] = found.points.cpu().numpy()
+        # Also where it is not a number.
+        back[rows] = ~(np.linalg.norm(moved[rows] - vertices[rows], axis=1) <= cell / 2)
+    while True:
+        moved[back] = vertices[back]
+        back = np.zeros_like(back)
+        back[short_edges(moved, triangles, APART * cell)] = True
+        back &= (moved != vertices).any(axis=1)
+        if not back.any():
+            return moved
+
+
+def normals(network: nn.Module, vertices: Points) -> Points:
+    """
+    The surface's unit normals D_xF / |D_xF|.
+
+    :param network: F, (batch, 3) -> (batch, 1).
+    :param vertices: Points of its zero level set, (n, 3).
+    :return: (n, 3), towards F's positive side; zero where D_xF is.
+    """
+    directions = np.empty_like(vertices)
+    for rows, part in _chunks(network, vertices, PASS):
+        gradients = values_and_jacobians(network, part)[1].squeeze(1)
+        directions[rows] = torch.nn.functional.normalize(gradients, dim=1).cpu().numpy()
+    return directions
+
+
+def nearest_points(network: nn.Module, points: Points) -> Points:
+    """
+    The nearest points of the zero level set: x is projected to p on it; then p is moved by the tangential part of x - p
+    and projected again, by half as much as before where that would bring it too little nearer to x. At a nearest point
+    the tangential part is zero.
+
+    The nearest point in a neighbourhood of the first projection is found; elsewhere there may be one nearer still.
+
+    :param network: F, (batch, 3) -> (batch, 1), approximately a signed distance.
+    :param points: x, (n, 3).
+    :return: (n, 3); NaN where the projection does not reach the zero level set.
+    """
+    places = np.empty_like(points)
+    for rows, part in _chunks(network, points):
+        best = project(network, part, tol=CLOSE, backtracking=True)
+        place, jacobians, lost = best.points, best.jacobians, ~best.converged
+        scale = torch.ones_like(part[:, :1])
+        for _ in range(ROUNDS):
+            normal = torch.nn.functional.normalize(jacobians.squeeze(1), dim=1)
+            offset = part - place
+            tangential = offset - (offset * normal).sum(dim=1, keepdim=True) * normal
+            trial = project(network, place + scale * tangential, tol=CLOSE, backtracking=True)
+            # Half of the decrease that a plane promises: a longer step would overshoot the nearest point.
+            promised = scale[:, 0] * (tangential**2).sum(dim=1)
+            shorter = (offset**2).sum(dim=1) - ((part - trial.points) ** 2).sum(dim=1)
+            nearer = trial.converged & (shorter >= promised) & (shorter > 0)
+            scale = torch.where(nearer[:, None], scale, scale / 2)
+            place = torch.where(nearer[:, None], trial.points, place)
+            jacobians = torch.where(nearer[:, None, None], trial.jacobians, jacobians)
+        places[rows] = torch.where(lost[:, None], torch.nan, place).cpu().numpy()
+    return places
+
+
+def simplified(vertices: Points, faces: Faces, count: int) -> tuple[Points, Faces]:
+    """
+    A mesh of fewer triangles, by collapsing the edges that cost the least quadric error.
+
+    :param vertices: (n, 3).
+    :param faces: (m, 3).
+    :param count: About how many triangles to leave, >= 4; nothing is done to a mesh that has no more.
+    :return: The vertices, (k, 3), and the triangles, (l, 3).
+    :raises ValueError: If the count is out of range.
+    :raises ImportError: If the library is missing.
+    """
+    if count < 4:
+        raise ValueError(f"faces must be at least 4, got {count}")
+    if len(faces) <= count:
+        return vertices, faces
+    try:
+        from fast_simplification import simplify
+    except ImportError as error:
+        raise ImportError("fewer faces need fast-simplification: pip install 'art-levelset[mesh]'") from error
+    places, triangles = simplify(vertices, faces, target_count=count)
+    # A collapsed edge may leave a flap, two triangles back to back: without them the mesh is closed as before.
+    _, group, members = np.unique(np.sort(triangles, axis=1), axis=0, return_inverse=True, return_counts=True)
+    single = members[group.ravel()] == 1
+    return compact(np.asarray(places, dtype=np.float64), np.asarray(triangles[single], dtype=np.int32))
+
+
+def _chunks(network: nn.Module, points: Points, size: int = CHUNK) -> Iterator[tuple[slice, Tensor]]:
+    """Rows, and the points there where the network is."""
+    device = next(network.parameters()).device
+    for start in range(0, len(points), size):
+        rows = slice(start, start + size)
+        yield rows, torch.as_tensor(points[rows], dtype=torch.float32, device=device)

@@ -1,0 +1,62 @@
+"""What a network gets right on validation data, as it is and under attack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from art_levelset.attacks.protocol import Attack
+from art_levelset.core.modes import evaluating
+from art_levelset.trainers.distributed import World
+
+_BATCH_SIZE = 100
+
+
+def validate(
+    network: nn.Module,
+    x: NDArray[Any],
+    y: NDArray[np.int64],
+    attack: Attack | None,
+    world: World,
+    device: torch.device,
+) -> dict[str, float]:
+    """
+    Measure accuracies, in chunks that the processes share.
+
+    :param network: A network of raw inputs.
+    :param x: Raw inputs, (n, ...).
+    :param y: Integer labels, (n,).
+    :param attack: An attack, called as `attack(network, x, y) -> x_adv`; None for none.
+    :param world: The processes.
+    :param device: Where the network is.
+    :return: `validation_accuracy`, and with an attack `validation_robust_accuracy`: the share of samples that are
+             classified right both as they are and attacked.
+    """
+    right, robust, count = 0, 0, 0
+    chunks = range(0, len(x), _BATCH_SIZE)
+    for first in chunks[world.share(len(chunks))]:  # whole chunks: what is random in one is the same in any process
+        part = slice(first, first + _BATCH_SIZE)
+        inputs, labels = torch.tensor(x[part], dtype=torch.float32), torch.tensor(y[part])
+        stands = _right(network, inputs, labels, device)
+        right, count = right + int(stands.sum()), count + len(inputs)
+        if attack is not None:
+            with evaluating(network):
+                examples = attack(network, inputs, labels)
+            robust += int((stands & _right(network, examples, labels, device)).sum())
+    figures = {"validation_accuracy": right / max(count, 1)}
+    if attack is not None:
+        figures["validation_robust_accuracy"] = robust / max(count, 1)
+    return world.mean(figures, count)
+
+
+def _right(network: nn.Module, x: Tensor, y: Tensor, device: torch.device) -> Tensor:
+    """Which samples are classified right, (n,); a single logit is positive for class 1."""
+    with torch.no_grad(), evaluating(network):
+        outputs = network(x.to(device)).cpu()
+    single = outputs.dim() == 1 or outputs.shape[1] == 1
+    found: Tensor = outputs.reshape(-1).gt(0).long() if single else outputs.argmax(dim=1)
+    return found.eq(y)

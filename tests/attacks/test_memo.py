@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from art_levelset.attacks.memo import Memo, digest
+
+from .tiny import network
+
+ARRAYS = {"examples": np.linspace(0, 1, 300, dtype=np.float32).reshape(3, 100), "names": np.array(["a", "bc"])}
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_recalls_what_was_stored(on_disk: bool, tmp_path: Path) -> None:
+    memo = Memo(tmp_path / "memo" if on_disk else None)
+    assert memo.recall("0" * 64) is None
+    memo.store("0" * 64, **ARRAYS)
+    memo.store("1" * 64, other=np.zeros(2))
+    again = Memo(tmp_path / "memo") if on_disk else memo
+    found = again.recall("0" * 64)
+    assert found is not None
+    np.testing.assert_equal(found, ARRAYS)
+    assert again.recall("2" * 64) is None
+    if on_disk:
+        with np.load(tmp_path / "memo" / f"{'0' * 64}.npz") as arrays:  # numpy alone can read it
+            np.testing.assert_equal(dict(arrays), ARRAYS)
+
+
+def test_stores_completely_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memo = Memo(tmp_path)
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="no space left"):
+            memo.store("0" * 64, **ARRAYS)
+    assert memo.recall("0" * 64) is None
+    assert list(tmp_path.glob("*.npz")) == []
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 0.9999), change=st.integers(1, 255), cut=st.booleans())
+def test_a_damaged_file_counts_as_missing(place: float, change: int, cut: bool, tmp_path: Path) -> None:
+    memo = Memo(tmp_path)
+    memo.store("0" * 64, **ARRAYS)
+    file = tmp_path / f"{'0' * 64}.npz"
+    contents = bytearray(file.read_bytes())
+    index = int(place * len(contents))
+    contents[index] ^= change
+    file.write_bytes(contents[:index] if cut else contents)
+    assert memo.recall("0" * 64) is None
+
+
+def test_a_digest_depends_on_everything() -> None:
+    zeros = np.zeros((2, 3), np.float32)
+    digests = [
+        digest(),
+        digest(zeros),
+        digest(zeros, zeros),
+        digest(zeros.T),
+        digest(zeros.astype(np.float64)),
+        digest(zeros + 1),
+        digest(0),
+        digest("0"),
+        digest([1, 2], 3),
+        digest([1], [2, 3]),
+        digest(nn.Linear(2, 3)),
+        digest(nn.BatchNorm1d(2)),
+        digest(nn.BatchNorm1d(2, eps=1e-3)),
+    ]
+    assert len(set(digests)) == len(digests)
+    assert all(len(each) == 64 for each in digests)
+
+
+def test_a_digest_depends_on_nothing_else() -> None:
+    values = torch.arange(6.0).reshape(2, 3)
+    assert digest(values) == digest(values.numpy()) == digest(values.clone().requires_grad_())
+    assert digest(values.T.contiguous().T) == digest(values)
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest(network()) == digest(network().train())
+
+
+def test_a_digest_sees_every_parameter_and_buffer() -> None:
+    known = digest(network())
+    for name in network().state_dict():
+        model = network()
+        with torch.no_grad():
+            model.state_dict()[name].view(-1)[0] += 1
+        assert digest(model) != known, name

@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from art_levelset.cli.recon import surfaces as recon
+from art_levelset.cli.recon.surface_scan import PRESETS
+from art_levelset.cli.recon.surfaces import main
+from art_levelset.models import fc_2
+from art_levelset.recon import Reconstruction, demo_scan_path, reconstruct
+from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.fitting import checkpoint, fit
+from art_levelset.recon.fitting.judgement import Judgement
+
+QUICK = ["--steps", "40", "--resolution", "32", "--quiet"]
+
+
+OneError = Callable[[Callable[[list[str]], int], list[str]], str]
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sphere does not need many samples a step, nor small steps."""
+    monkeypatch.setitem(PRESETS, "default", partial(reconstruct, batch_size=256, learning_rate=2e-3))
+
+
+def test_a_scan_becomes_a_mesh(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reference, preview = scan.with_name("reference.stl"), scan.with_name("a.png")
+    trimesh.creation.icosphere(subdivisions=4).export(reference)
+    assert main([str(scan), *QUICK, "--preview", str(preview), "--reference", str(reference)]) == 0
+    output = scan.with_name("scan.mesh.ply")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("nearest sample x 10^3: Chamfer ")
+    chamfer = float(lines[1].removeprefix("to the surface x 10^3: Chamfer ").split(",")[0])
+    assert chamfer < 30
+    assert lines[2].startswith("to the surface / reference's diagonal x 10^3: Chamfer L1 ")
+    assert lines[3].startswith("normal consistency 0.9")
+    assert lines[4:6] == ["mesh: 1 part, genus 0, watertight", "reference: 1 part, genus 0, watertight"]
+    assert lines[6].startswith("Wrote in ")
+    assert lines[7:] == [f"  {output}", f"  {preview}"]
+    mesh = trimesh.load(output, force="mesh")
+    assert mesh.is_watertight
+    assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).mean() < 0.05
+    assert preview.read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in scan.parent.iterdir()) == sorted(
+        ["scan.npy", "scan.mesh.ply", "reference.stl", "a.png"]
+    )
+
+
+def test_everything_that_can_be_written(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = scan.parent
+    far = np.load(scan) + np.array([1e6, -2e6, 3e6])
+    np.save(scan, far)
+    trimesh.creation.icosphere(subdivisions=3).apply_translation([1e6, -2e6, 3e6]).export(folder / "reference.obj")
+    options = {"--reference": "reference.obj", "--heat-map": "heat.ply", "--json": "a.json", "--save": "a.pt"}
+    options["--html"] = "a.html"
+    files = [text for option, name in options.items() for text in (option, str(folder / name))]
+    assert main([str(scan), *QUICK, *files, "--trim", "0.5", "--parts", "1"]) == 0
+    mesh, heat = (trimesh.load(folder / name, process=False) for name in ("scan.mesh.ply", "heat.ply"))
+    np.testing.assert_array_equal(heat.vertices, mesh.vertices)
+    assert mesh.visual.kind is None
+    assert heat.visual.kind == "vertex"
+    assert len(np.unique(heat.visual.vertex_colors, axis=0)) > 20
+    found = json.loads((folder / "a.json").read_text())
+    assert found["settings"]["trim"] == 0.5
+    assert found["settings"]["scan"] == str(scan)
+    assert found["points"] == 3000
+    assert found["attempts"] == []  # so few steps are not judged
+    assert found["mesh"]["faces"] == len(mesh.faces)
+    assert found["mesh"]["genus"] == 0
+    assert found["mesh"]["watertight"] is True
+    assert found["reference"]["parts"] == 1
+    diagonal = found["distances"]["diagonal"]
+    assert diagonal == pytest.approx(np.sqrt(12), rel=0.01)
+    expected = 1e3 * found["distances"]["chamfer_to_surface"] / diagonal
+    assert found["relative"]["chamfer_to_surface"] == pytest.approx(expected)
+    assert set(found["seconds"]) == {"read", "fit", "mesh", "compare", "heat map", "total"}
+    back = Reconstruction.load(folder / "a.pt")
+    assert np.abs(back.sdf(mesh.vertices)).mean() < 1e-3
+    assert capsys.readouterr().out.splitlines()[-5:] == [
+        f"  {folder / name}" for name in ("scan.mesh.ply", "heat.ply", "a.html", "a.pt", "a.json")
+    ]
+
+
+def test_the_attempts_are_told(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judgements = [Judgement(0.3, 0.0), Judgement(0.01, 0.0)]
+    monkeypatch.setattr(fit, "FEWEST_STEPS", 1)
+    left = iter(judgements)
+    monkeypatch.setattr(fit, "judge", lambda *_, **__: next(left))
+    assert (
+        main([str(scan), "--steps", "1", "--resolution", "16", "--quiet", "--json", str(scan.with_name("a.json"))]) == 0
+    )
+    assert json.loads(scan.with_name("a.json").read_text())["attempts"] == [
+        {"missed": 0.3, "astray": 0.0, "failed": True},
+        {"missed": 0.01, "astray": 0.0, "failed": False},
+    ]
+
+
+def test_fewer_triangles_need_a_library(scan: Path, monkeypatch: pytest.MonkeyPatch, one_error: OneError) -> None:
+    monkeypatch.setattr("art_levelset.cli.recon.surface_scan.find_spec", lambda name: None)
+    line = one_error(main, [str(scan), "--faces", "100"])
+    assert line == "--faces needs fast-simplification: pip install 'art-levelset[mesh]'"
+
+
+def test_detail_far_from_the_origin_survives(scan: Path) -> None:
+    far = np.load(scan) + np.array([1e6, -2e6, 3e6])
+    np.save(scan, far)
+    assert main([str(scan), *QUICK]) == 0
+    mesh = trimesh.load(scan.with_name("scan.mesh.ply"), process=False)
+    radii = np.linalg.norm(mesh.vertices - [1e6, -2e6, 3e6], axis=1)
+    assert np.abs(radii - 1).mean() < 0.05
+    assert len(np.unique(mesh.vertices[:, 0])) > len(mesh.vertices) / 4
+
+
+def test_colours_are_carried_over(tmp_path: Path, few_points: Points, capsys: pytest.CaptureFixture[str]) -> None:
+    colours = np.where(few_points[:, :1] > 0, [[250, 10, 10]], [[10, 10, 250]])
+    trimesh.PointCloud(few_points, colors=colours).export(tmp_path / "scan.ply")
+    assert main([str(tmp_path / "scan.ply"), *QUICK]) == 0
+    mesh = trimesh.load(tmp_path / "scan.mesh.ply", process=False)
+    far = np.abs(mesh.vertices[:, 0]) > 0.3
+    assert far.sum() > 100
+    red = mesh.visual.vertex_colors[:, 0] > mesh.visual.vertex_colors[:, 2]
+    np.testing.assert_array_equal(red[far], mesh.vertices[far, 0] > 0)
+    distance, topology, *_ = capsys.readouterr().out.splitlines()
+    assert distance.startswith("to the cloud / diagonal x 10^3: Chamfer ")
+    assert topology == "mesh: 1 part, genus 0, watertight"
+
+
+def test_presets(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+
+    def fit(points: Points, **settings: Any) -> object:
+        steps.append(settings["steps"])
+        raise ValueError("seen")
+
+    for preset, argv in (("default", []), ("paper", ["--preset", "paper"]), ("paper", ["--preset", "paper", *QUICK])):
+        monkeypatch.setitem(PRESETS, preset, fit)
+        assert main([str(scan), *argv]) == 2
+    assert steps == [800, 5000, 40]
+
+
+def test_the_setting_of_the_paper(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = partial(fc_2, width=32)
+    monkeypatch.setattr("art_levelset.recon.fitting.paper.fc_2", small)
+    np.save(scan, np.load(scan)[:500])
+    saved = scan.with_name("a.pt")
+    assert main([str(scan), *QUICK, "--preset", "paper", "--steps", "3", "--save", str(saved)]) == 0
+    assert len(trimesh.load(scan.with_name("scan.mesh.ply"), force="mesh").faces) > 500
+    back = Reconstruction.load(saved, small())
+    assert back.sdf([[0, 0, 0], [2, 2, 2]])[0] < 0 < back.sdf([[0, 0, 0], [2, 2, 2]])[1]
+
+
+def test_the_scan_is_not_overwritten(scan: Path, one_error: OneError) -> None:
+    cloud = scan.with_suffix(".ply")
+    trimesh.PointCloud(np.load(scan)).export(cloud)
+    before = cloud.read_bytes()
+    assert "is also the scan itself" in one_error(main, [str(cloud), *QUICK, "-o", str(cloud)])
+    assert cloud.read_bytes() == before
+
+
+def test_the_output_can_be_chosen(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.obj", "b.stl"):
+        assert main([str(scan), "--steps", "1", "--resolution", "16", "--quiet", "-o", str(scan.with_name(name))]) == 0
+        assert len(trimesh.load(scan.with_name(name), force="mesh").faces) > 50
+        assert capsys.readouterr().out.splitlines()[-1] == f"  {scan.with_name(name)}"
+    assert not scan.with_name("scan.mesh.ply").exists()
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (np.full((20, 3), np.nan), "points: 20 of 20 have NaN or infinite coordinates"),
+        (np.ones((20, 3)), "points: all points are equal"),
+        (np.eye(3), "points: need at least 10, got 3"),
+        (np.ones((20, 2)), "the points must have the shape (n, 3), got (20, 2)"),
+        (np.ones(20), "the points must have the shape (n, 3), got (20,)"),
+    ],
+)
+def test_bad_clouds(points: Points, message: str, tmp_path: Path, one_error: OneError) -> None:
+    np.save(tmp_path / "scan.npy", points)
+    assert message in one_error(main, [str(tmp_path / "scan.npy")])
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.npy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "contents", "message"),
+    [
+        ("scan.ply", None, "No such file"),
+        ("scan.ply", b"garbage", "cannot be read as .ply"),
+        ("scan.ply", b"", "cannot be read as .ply"),
+        ("scan.jpg", b"", "unsupported suffix '.jpg'"),
+    ],
+)
+def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Path, one_error: OneError) -> None:
+    path = tmp_path / name
+    if contents is not None:
+        path.write_bytes(contents)
+    before = list(tmp_path.iterdir())
+    line = one_error(main, [str(path)])
+    assert message in line
+    assert name in line
+    assert list(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--resolution", "7"], "--resolution must be at least 8, got 7"),
+        (["--resolution", "many"], "argument --resolution: invalid int value: 'many'"),
+        (["--steps", "0"], "--steps must be at least 1, got 0"),
+        (["--seed", "-1"], "--seed must be >= 0, got -1"),
+        (["--device", "abacus"], "--device: 'abacus' cannot be used: "),
+        (["-o", "mesh.txt"], "--output: cannot write a mesh as '.txt'"),
+        (["-o", "mesh"], "--output: cannot write a mesh as ''"),
+        (["-o", "mesh.gltf"], "--output: cannot write a mesh as '.gltf'"),
+        (["--faces", "3"], "--faces must be at least 4, got 3"),
+        (["--parts", "0"], "--parts must be at least 1, got 0"),
+        (["--trim", "0"], "--trim must be positive, got 0.0"),
+        (["--trim", "nan"], "--trim must be positive, got nan"),
+        (["--heat-map", "a.ply"], "--heat-map needs a --reference"),
+        (["--heat-map", "a.obj", "--reference", "b.ply"], "--heat-map: must be a .ply file, got a.obj"),
+        (["--html", "a.htm"], "--html: must be a .html file, got a.htm"),
+        (["--json", "scan.npy"], "--json: scan.npy is also the scan itself"),
+        (["--save", "b.ply", "-o", "b.ply"], "--save: b.ply is also --output"),
+        (["--preview", "a.jpg"], "--preview: must be a .png file, got a.jpg"),
+        (["--reference", "missing.ply"], "missing.ply"),
+        (["--reference", "scan.npy"], "--reference: scan.npy cannot be read"),
+        (["--reference", "cloud.ply"], "--reference: cloud.ply has no triangles"),
+        (["--time-budget", "0s"], "argument --time-budget: must be a time such as 60s, 2m or 1h, got '0s'"),
+        (["--time-budget", "soon"], "argument --time-budget: must be a time such as 60s, 2m or 1h, got 'soon'"),
+        (["--checkpoint", "fit.pt", "--preset", "paper"], "--checkpoint: the preset paper does not have it"),
+        (["--checkpoint", "none/fit.pt"], "--checkpoint: there is no directory none"),
+        (["--checkpoint", "cloud.ply"], "checkpoint: cloud.ply cannot be read"),
+        (["--use-normals"], "--use-normals: scan.npy has no normals"),
+        (["--preset", "quick"], "argument --preset: invalid choice: 'quick'"),
+        (["--fast"], "unrecognized arguments: --fast"),
+    ],
+)
+def test_bad_arguments(
+    argv: list[str], message: str, scan: Path, monkeypatch: pytest.MonkeyPatch, one_error: OneError
+) -> None:
+    monkeypatch.chdir(scan.parent)
+    trimesh.PointCloud(np.eye(3)).export("cloud.ply")
+    before = sorted(scan.parent.iterdir())
+    assert message in one_error(main, [scan.name, *argv])
+    assert sorted(scan.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("0.5h", 1800)])
+def test_times(text: str, seconds: float) -> None:
+    assert recon.build_parser().parse_args(["a.ply", "--time-budget", text]).time_budget == seconds
+
+
+def test_a_checkpoint_goes_when_all_is_written(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = [str(scan), *QUICK, "--checkpoint", str(scan.with_name("{stem}.pt"))]
+    monkeypatch.setattr(checkpoint, "INTERVAL", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Reconstruction, "mesh", lambda *_, **__: 1 / 0)  # killed after the fit
+        with pytest.raises(ZeroDivisionError):
+            main(argv)
+    assert scan.with_suffix(".pt").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.Adam, "step", lambda *_: 1 / 0)  # no step is made again
+        assert main(argv) == 0
+    assert sorted(path.name for path in scan.parent.iterdir()) == ["scan.mesh.ply", "scan.npy"]
+
+
+def test_a_time_budget_and_normals_reach_the_fit(scan: Path, one_error: OneError) -> None:
+    points = np.load(scan)
+    np.savez(scan.with_suffix(".npz"), points=points, normals=np.random.default_rng(5).standard_normal(points.shape))
+    line = one_error(main, [str(scan.with_suffix(".npz")), "--use-normals", "--quiet"])
+    assert line.startswith("normals: neighbouring ones agree")
+    line = one_error(main, [str(scan), "--time-budget", "0.01s", "--quiet"])
+    assert line.startswith("time_budget: 0.01 s are too few")
+
+
+def test_the_examples_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        recon.build_parser().parse_args(["--help"])
+    commands = [line.split() for line in recon.EXAMPLES.splitlines() if line.startswith(f"  {recon.PROGRAM}")]
+    assert recon.EXAMPLES in capsys.readouterr().out
+    assert len(commands) == 5
+    for command in commands:
+        assert recon.build_parser().parse_args(command[3:]).scans[0] == Path(command[3])
+
+
+def test_the_module_runs(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "art_levelset.recon", str(tmp_path / "missing.ply")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+
+
+def test_importing_stays_light() -> None:
+    code = (
+        "import sys, art_levelset.recon; print(*{'scipy', 'trimesh', 'skimage', 'matplotlib', 'art'} & {*sys.modules})"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
+
+
+@pytest.mark.slow
+def test_the_demo_scan_is_one_solid(tmp_path: Path) -> None:
+    output = tmp_path / "dog.ply"
+    assert main([str(demo_scan_path()), "--steps", "300", "--resolution", "128", "--quiet", "-o", str(output)]) == 0
+    mesh = trimesh.load(output, force="mesh")
+    assert mesh.is_watertight
+    assert mesh.body_count == 1
+    assert mesh.euler_number == 2

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from art_levelset.recon.cloud.clouds import Points, check_cloud, thin, unit_frame, without_strays
+
+POINTS: Points = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32).astype(np.float64)
+
+
+def test_check_cloud_drops_duplicates() -> None:
+    np.testing.assert_array_equal(check_cloud(np.repeat(POINTS, 3, axis=0)), np.unique(POINTS, axis=0))
+
+
+def test_unit_frame_fits_and_inverts() -> None:
+    points = POINTS * [1.0, 5.0, 2.0] + [1e6, 0.0, -3e7]
+    frame = unit_frame(points)
+    unit = frame.to_unit(points)
+    assert np.abs(unit).max() == pytest.approx(1.0, abs=1e-6)
+    np.testing.assert_allclose(unit[:, 1].min(), -1.0, atol=1e-6)
+    np.testing.assert_allclose(frame.from_unit(unit), points, rtol=0, atol=1e-7)
+
+
+def test_strays_are_left_out() -> None:
+    grid = np.stack(np.meshgrid(*[np.arange(8.0)] * 2, [0.0]), axis=-1).reshape(-1, 3)
+    strays = np.array([[0.0, 0.0, 60.0], [90.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(without_strays(np.concatenate([grid, strays])), grid)
+    np.testing.assert_array_equal(without_strays(grid), grid)
+
+
+def test_thin_takes_the_mean_of_each_cell() -> None:
+    points = np.array([[0.1, 0.1, 0.1], [0.3, 0.1, 0.1], [-0.1, 0.1, 0.1], [1.5, 0.0, 0.0]])
+    np.testing.assert_allclose(thin(points, 1.0), [[-0.1, 0.1, 0.1], [0.2, 0.1, 0.1], [1.5, 0.0, 0.0]])
