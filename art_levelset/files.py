@@ -1,25 +1,74 @@
-"""Writing a text file at once: it is there completely or not at all."""
+"""Writing files: one is there completely or not at all, whenever the process is killed."""
 
 from __future__ import annotations
 
-import tempfile
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
+    """
+    Write a file under a temporary name beside it, and give it its name when it is complete.
+
+    :param path: The file, in a folder that exists; an existing file is replaced.
+    :param durable: Whether the file must be on the disk before it gets its name, and its name before this returns: then
+           it survives a machine that stops, too.
+    :return: Where to write, a path with the same suffix. If the block fails, nothing of it stays, and the file is what
+             it was.
+    :raises OSError: If the file cannot be there (:func:`check_place`) or not be written.
+    """
+    check_place(path)
+    path = Path(path)
+    unfinished = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.unfinished{path.suffix}")
+    try:
+        yield unfinished
+        if durable:
+            _to_disk(unfinished, os.O_RDWR)
+        unfinished.replace(path)
+        if durable and hasattr(os, "O_DIRECTORY"):  # on systems where folders can be opened
+            _to_disk(path.parent, os.O_DIRECTORY)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def unfinished_files(folder: Path, stem: str = "*") -> Iterator[Path]:
+    """
+    What writers that were killed have left in a folder.
+
+    :param folder: The folder.
+    :param stem: The stem of the files that they would have written; a pattern.
+    :return: The files.
+    """
+    return folder.glob(f".{stem}-????????.unfinished*")
 
 
 def write_text(text: str, path: str | Path) -> None:
     """
-    Write a text file that is there completely or not at all.
+    Write a text file, in UTF-8.
 
     :param text: Its content.
     :param path: The file, in a folder that exists; an existing file is replaced.
     :raises OSError: If the file cannot be written.
     """
-    check_place(path)
-    path = Path(path)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-        temporary = Path(folder) / path.name
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+    with replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def write_bytes(content: bytes, path: str | Path, *, durable: bool = False) -> None:
+    """
+    Write a file.
+
+    :param content: Its content.
+    :param path: The file, in a folder that exists; an existing file is replaced.
+    :param durable: As for :func:`replacing`.
+    :raises OSError: If the file cannot be written.
+    """
+    with replacing(path, durable=durable) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def check_place(path: str | Path) -> None:
@@ -34,3 +83,11 @@ def check_place(path: str | Path) -> None:
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder")
+
+
+def _to_disk(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

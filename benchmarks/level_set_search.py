@@ -29,7 +29,7 @@ from art.estimators.classification import PyTorchClassifier
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from art_levelset import false_position, margin, project
+from art_levelset import false_position, margin_field, project
 from art_levelset.core.crossing import seek_crossing
 from art_levelset.core.fields import Field, values_and_jacobians
 from art_levelset.models import convnet_2a
@@ -106,7 +106,7 @@ def main() -> None:
     module, images = trained_network()
     points = images[: args.batch]
     labels = module(points).argmax(1)
-    field = margin(module, labels)
+    field = margin_field(module, labels)
     samples = project(field, points, max_iter=50)
     print(f"projection of {len(points)} samples: {int(samples.converged.sum())} converged, ", end="")
     print(f"{samples.iterations.double().mean():.1f} steps on average, at most {int(samples.iterations.max())}")

@@ -34,10 +34,9 @@ import trimesh
 from recon import NEIGHBOURS, RESOLUTION, ball_pivoting, current, loaded, poisson
 
 from art_levelset.experiments.table2 import level_sets, level_sets_of_the_paper
-from art_levelset.files import check_place, write_text
+from art_levelset.files import check_place, replacing, write_text
 from art_levelset.recon import compare, read_points
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.io.writing import replacing
 
 BUDGETS = (15.0, 30.0, 60.0, 120.0, 300.0)
 DEPTHS = (7, 8, 9)

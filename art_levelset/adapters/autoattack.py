@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from art_levelset.adapters.libraries import library
 from art_levelset.attacks.effort import Effort, measured
 from art_levelset.attacks.inputs import Array, SameArray
-from art_levelset.attacks.memo import Memo, digest
+from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.protocol import LibraryAttack, Outcome
+from art_levelset.identity import digest
 
 VERSIONS = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),

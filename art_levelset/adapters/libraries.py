@@ -12,7 +12,7 @@ from types import ModuleType
 
 from packaging.version import Version
 
-from art_levelset.attacks.inputs import check_count
+from art_levelset.checks import check_count
 
 REQUESTS = r"urllib3 \(.*\) or chardet \(.*doesn't match a supported version"
 """The warning of the library requests, which others import, about versions that it has not been tested with."""

@@ -105,29 +105,6 @@ def check_logits(logits: Tensor, y: Tensor) -> None:
         raise ValueError(f"y must be in [0, {logits.shape[1]}), got {int(y.max())}")
 
 
-def check_count(name: str, value: int) -> None:
-    """
-    Check a number of things of which at least one is needed.
-
-    :param name: The argument's name.
-    :param value: Its value.
-    :raises ValueError: If it is not an integer >= 1.
-    """
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
-
-
-def check_seed(seed: int) -> None:
-    """
-    Check the seed of everything random.
-
-    :param seed: The seed.
-    :raises ValueError: If it is not an integer >= 0.
-    """
-    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
-
-
 def check_box(clip_values: tuple[float, float] | None, points: Tensor | None = None) -> None:
     """
     Check the box of valid inputs, and that samples are in it.

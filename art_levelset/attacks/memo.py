@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-import os
-import tempfile
-from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+
+from art_levelset.files import write_bytes
 
 _CHECKSUM = hashlib.sha256().digest_size
 
@@ -70,36 +67,4 @@ class Memo:
             return
         contents = io.BytesIO()
         np.savez_compressed(contents, **arrays)  # type: ignore[arg-type]  # numpy takes the flag of the same kind
-        handle, unfinished = tempfile.mkstemp(dir=self.folder, suffix=".unfinished")
-        with os.fdopen(handle, "wb") as file:
-            file.write(contents.getvalue() + hashlib.sha256(contents.getvalue()).digest())
-        Path(unfinished).replace(self.folder / f"{key}.npz")
-
-
-def digest(*parts: Any) -> str:
-    """
-    A fingerprint of values.
-
-    :param parts: Networks (their structure and every parameter and buffer), tensors, arrays, and what JSON holds.
-    :return: 64 hexadecimal digits, the SHA-256.
-    """
-    total = hashlib.sha256()
-    for part in parts:
-        for piece in _pieces(part):
-            total.update(hashlib.sha256(piece).digest())
-    return total.hexdigest()
-
-
-def _pieces(part: Any) -> Iterator[bytes]:
-    if isinstance(part, nn.Module):
-        yield repr(part).encode()
-        for name, value in part.state_dict().items():
-            yield name.encode()
-            yield from _pieces(value)
-    elif isinstance(part, Tensor):
-        yield from _pieces(part.detach().cpu().numpy())
-    elif isinstance(part, np.ndarray):
-        yield f"{part.dtype.str} {part.shape}".encode()
-        yield part.tobytes()
-    else:
-        yield json.dumps(part, sort_keys=True).encode()
+        write_bytes(contents.getvalue() + hashlib.sha256(contents.getvalue()).digest(), self.folder / f"{key}.npz")

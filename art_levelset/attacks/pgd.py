@@ -27,22 +27,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from art_levelset.attacks.balls import NORMS, Balls
-from art_levelset.attacks.inputs import (
-    Array,
-    SameArray,
-    check_box,
-    check_count,
-    check_logits,
-    check_seed,
-    home,
-    labels,
-    network_of,
-    samples,
-)
+from art_levelset.attacks.inputs import Array, SameArray, check_box, check_logits, home, labels, network_of, samples
 from art_levelset.attacks.losses import LEAD, LOSSES, RANKS, lead_limited
 from art_levelset.attacks.protocol import fastest_layout
-from art_levelset.core.balls import check_norm
+from art_levelset.checks import check_count, check_seed
 from art_levelset.core.modes import evaluating
+from art_levelset.core.norms import check_norm
 
 logger = logging.getLogger(__name__)
 

@@ -23,17 +23,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from art_levelset.attacks.effort import Effort, measured
-from art_levelset.attacks.inputs import (
-    Array,
-    SameArray,
-    check_box,
-    check_count,
-    check_seed,
-    home,
-    labels,
-    network_of,
-    samples,
-)
+from art_levelset.attacks.inputs import Array, SameArray, check_box, home, labels, network_of, samples
+from art_levelset.checks import check_count, check_seed
 from art_levelset.core.balls import column, to_ball
 from art_levelset.core.modes import evaluating
 

@@ -174,8 +174,9 @@ def _train(arguments: argparse.Namespace, settings: Preset, eps: float, device: 
     from art_levelset.cli.epochs import EpochTable
     from art_levelset.evaluation.datasets import load
     from art_levelset.evaluation.figures import plot_history
+    from art_levelset.files import write_bytes
     from art_levelset.trainers.callbacks import EarlyStopping
-    from art_levelset.trainers.checkpoints import pack, write_file
+    from art_levelset.trainers.checkpoints import pack
     from art_levelset.trainers.distributed import world
 
     data = load(settings.data, data_root=arguments.data_root, train=True)
@@ -203,7 +204,7 @@ def _train(arguments: argparse.Namespace, settings: Preset, eps: float, device: 
         weights = {name: value.cpu() for name, value in trainer.classifier.model.state_dict().items()}
         title = f"{arguments.preset or arguments.trainer}: {data.name}, {settings.architecture}, ε = {arguments.eps}"
         plot_history(trainer.history, plot, title=title)
-        write_file(arguments.output, pack(weights))
+        write_bytes(pack(weights), arguments.output, durable=True)
         print(f"wrote {arguments.output} and {plot}; to see what the network withstands:")
         print(_evaluation(arguments, settings))
 

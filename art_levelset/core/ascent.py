@@ -15,7 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from art_levelset.core.balls import check_norm, column, steepest, to_ball
+from art_levelset.core.balls import column, steepest, to_ball
+from art_levelset.core.norms import check_norm
 from art_levelset.core.projection import Box, walls
 
 

@@ -7,23 +7,9 @@ For both norms and per-sample radii; a point is one row of the batch, whatever i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-
-def check_norm(norm: float, known: Sequence[float] = (math.inf, 2)) -> None:
-    """
-    Check that a norm is a known one.
-
-    :param norm: The norm.
-    :param known: Those that are, at least two.
-    :raises ValueError: If it is another.
-    """
-    if norm not in known:
-        *others, last = (f"{one:g}" for one in known)
-        raise ValueError(f"norm must be {', '.join(others)} or {last}, got {norm}")
 
 
 def steepest(gradients: Tensor, norm: float) -> Tensor:

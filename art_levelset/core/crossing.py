@@ -14,9 +14,10 @@ import math
 import torch
 from torch import Tensor
 
-from art_levelset.core.balls import check_norm, column, random_in_ball, steepest, to_ball
+from art_levelset.core.balls import column, random_in_ball, steepest, to_ball
 from art_levelset.core.fields import FieldLike, as_field, values_and_jacobians
 from art_levelset.core.modes import evaluating
+from art_levelset.core.norms import check_norm
 from art_levelset.core.projection import Box, check_points, walls
 
 

@@ -87,7 +87,7 @@ class Field:
 FieldLike: TypeAlias = "Field | nn.Module | Callable[[Tensor], Tensor]"
 
 
-def network(module: nn.Module) -> Field:
+def network_field(module: nn.Module) -> Field:
     """
     F = the network, all its outputs: the 0 level set is eq. 2 (l = 1) or an intersection of l hypersurfaces.
 
@@ -97,7 +97,7 @@ def network(module: nn.Module) -> Field:
     return Field(module, module)
 
 
-def logit(module: nn.Module, index: int | Tensor) -> Field:
+def logit_field(module: nn.Module, index: int | Tensor) -> Field:
     """
     F = f_index, one logit.
 
@@ -111,7 +111,7 @@ def logit(module: nn.Module, index: int | Tensor) -> Field:
     return Field(lambda points: _pick(module(points), torch.full((len(points),), index), "index"), module)
 
 
-def margin(module: nn.Module, labels: Tensor) -> Field:
+def margin_field(module: nn.Module, labels: Tensor) -> Field:
     """
     F^j = f_j - max_{i != j} f_i (eq. 1): positive where the classifier says j, zero on the decision boundary of j.
 
@@ -140,9 +140,9 @@ def label_margin(logits: Tensor, labels: Tensor) -> Tensor:
     return own - others.amax(dim=1)
 
 
-def soft_margin(module: nn.Module, labels: Tensor) -> Field:
+def soft_margin_field(module: nn.Module, labels: Tensor) -> Field:
     """
-    F^j = f_j - log sum_{i != j} exp f_i: :func:`margin` with a smooth maximum, at most as large.
+    F^j = f_j - log sum_{i != j} exp f_i: :func:`margin_field` with a smooth maximum, at most as large.
 
     It is the log-odds of the label, log p_j / (1 - p_j), for the softmax p of the logits: its zero level set is the
     soft decision boundary p_j = 1/2, which has no edges and lies on the label's side of the hard one.
@@ -176,7 +176,7 @@ def soft_label_margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 def as_field(field: FieldLike) -> Field:
     """
-    A field from whatever the caller has: a Field, a network (:func:`network`) or a function of the points.
+    A field from whatever the caller has: a Field, a network (:func:`network_field`) or a function of the points.
 
     :param field: A Field, an nn.Module or a callable. A function that calls a network should be given as
            `Field(function, module)`: only then can the network's mode be guarded.
@@ -186,7 +186,7 @@ def as_field(field: FieldLike) -> Field:
     if isinstance(field, Field):
         return field
     if isinstance(field, nn.Module):
-        return network(field)
+        return network_field(field)
     if callable(field):
         return Field(field)
     raise TypeError(f"field must be a Field, an nn.Module or a callable, got {type(field).__name__}")

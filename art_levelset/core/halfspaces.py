@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor
 
-from art_levelset.core.balls import check_norm
+from art_levelset.core.norms import check_norm
 from art_levelset.core.projection import Box, check_points, walls
 
 

@@ -13,8 +13,9 @@ from statistics import NormalDist
 import torch
 from torch import Tensor, nn
 
-from art_levelset.attacks.inputs import Array, check_count, check_logits, home, labels, network_of, samples
+from art_levelset.attacks.inputs import Array, check_logits, home, labels, network_of, samples
 from art_levelset.attacks.protocol import Attack
+from art_levelset.checks import check_count
 from art_levelset.core.modes import evaluating
 
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from art_levelset.attacks.inputs import Array, check_count, check_logits, home, labels, network_of, samples
+from art_levelset.attacks.inputs import Array, check_logits, home, labels, network_of, samples
+from art_levelset.checks import check_count
 from art_levelset.core.fields import label_margin
 from art_levelset.core.modes import evaluating
 from art_levelset.evaluation.schema import Checked, check_within

@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from art_levelset.attacks.memo import digest
+from art_levelset.identity import digest
 
 Split: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from art_levelset.evaluation.calibration import Calibration
 from art_levelset.evaluation.record import MarginCurve
-from art_levelset.files import check_place
+from art_levelset.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -191,9 +190,5 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
     :param path: The file, in a folder that exists; PNG unless its ending names another format.
     :raises OSError: If the file cannot be written.
     """
-    path = Path(path)
-    check_place(path)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-        unfinished = Path(folder) / path.name
+    with replacing(path := Path(path)) as unfinished:
         figure.savefig(unfinished, format=path.suffix[1:] or "png")
-        unfinished.replace(path)

@@ -20,25 +20,17 @@ from tqdm import tqdm
 
 from art_levelset.attacks.boundary import nearest_misclassified
 from art_levelset.attacks.effort import Effort, measured
-from art_levelset.attacks.inputs import (
-    Array,
-    check_box,
-    check_count,
-    check_logits,
-    check_seed,
-    home,
-    labels,
-    network_of,
-    samples,
-)
-from art_levelset.attacks.memo import Memo, digest
+from art_levelset.attacks.inputs import Array, check_box, check_logits, home, labels, network_of, samples
+from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.protocol import Attack, DetachedNetwork, describe, outcome_of, reseeded, seed_of
-from art_levelset.core.balls import check_norm
+from art_levelset.checks import check_count, check_seed
 from art_levelset.core.distances import lp_distance
 from art_levelset.core.modes import evaluating
+from art_levelset.core.norms import check_norm
 from art_levelset.evaluation.accuracy import classified_right
 from art_levelset.evaluation.record import MarginCurve
-from art_levelset.evaluation.versions import computing
+from art_levelset.identity import digest
+from art_levelset.versions import computing
 
 GRID = 100
 """Intervals of a margin curve, unless its radii are given."""

@@ -27,10 +27,11 @@ import numpy as np
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from art_levelset.attacks.inputs import Array, check_box, check_count, check_seed, home, labels, network_of, samples
+from art_levelset.attacks.inputs import Array, check_box, home, labels, network_of, samples
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.pgd import decaying_steps
 from art_levelset.attacks.protocol import Attack, describe, seeded
+from art_levelset.checks import check_count, check_seed
 from art_levelset.evaluation.accuracy import classified_right
 from art_levelset.evaluation.exact_tests import binomial_tail, mcnemar
 from art_levelset.evaluation.record import MaskingCheck

@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from art_levelset.attacks.effort import Effort
-from art_levelset.attacks.inputs import Array, check_count, check_seed, labels, network_of, samples
-from art_levelset.attacks.memo import Memo, digest
+from art_levelset.attacks.inputs import Array, labels, network_of, samples
+from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.protocol import Attack, describe, outcome_of, reseeded, seed_of
+from art_levelset.checks import check_count, check_seed
 from art_levelset.evaluation.accuracy import classified_right, wilson
 from art_levelset.evaluation.record import AttackResult, DataUsed, Record, WorstCase, percent
-from art_levelset.evaluation.versions import computing, versions
+from art_levelset.identity import digest
+from art_levelset.versions import computing, versions
 
 Verdicts = NDArray[np.bool_]
 

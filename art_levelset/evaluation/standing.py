@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from art_levelset.attacks.inputs import home
-from art_levelset.attacks.memo import Memo, digest
+from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.pgd import decaying_steps, pgd
 from art_levelset.attacks.protocol import Attack, describe, reseeded, seeded
 from art_levelset.core.balls import random_in_ball
 from art_levelset.core.modes import evaluating
 from art_levelset.evaluation.robustness import evaluate
+from art_levelset.identity import digest
 
 Standing: TypeAlias = NDArray[np.bool_]
 

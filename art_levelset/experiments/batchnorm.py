@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -28,12 +27,13 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from art_levelset.attacks.inputs import check_count
-from art_levelset.attacks.memo import Memo, digest
+from art_levelset.attacks.memo import Memo
+from art_levelset.checks import check_count
 from art_levelset.core.statistics import Moments, Statistics, batch_statistics, carried
 from art_levelset.evaluation import evaluate, pgd
 from art_levelset.evaluation.datasets import Dataset, load
-from art_levelset.files import write_text
+from art_levelset.files import replacing, write_text
+from art_levelset.identity import digest
 from art_levelset.models.convnets import ImageShape, convnet_2a
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.presets import EQ_12
@@ -207,9 +207,8 @@ def draw(content: Mapping[str, Any], path: Path) -> None:
     )
     axes.grid(alpha=0.3)
     axes.legend()
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        figure.savefig(Path(folder) / path.name, dpi=110)
-        (Path(folder) / path.name).replace(path)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=110)
 
 
 class _ByBatch(nn.BatchNorm2d):

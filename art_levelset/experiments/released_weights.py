@@ -31,10 +31,10 @@ from art_levelset.adapters.advertorch import advertorch_pgd
 from art_levelset.adapters.art import art_pgd
 from art_levelset.adapters.autoattack import AutoAttack
 from art_levelset.adapters.torchattacks import from_torchattacks, torchattacks_pgd
-from art_levelset.attacks.inputs import check_count
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.pgd import decaying_steps
 from art_levelset.attacks.protocol import Attack
+from art_levelset.checks import check_count
 from art_levelset.evaluation import evaluate, pgd
 from art_levelset.evaluation.assessment import assess
 from art_levelset.evaluation.datasets import load

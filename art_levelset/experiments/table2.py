@@ -37,14 +37,14 @@ from trimesh import Trimesh
 from trimesh.visual import ColorVisuals
 
 from art_levelset.experiments.atlas import fit_atlas
-from art_levelset.files import check_place, write_text
+from art_levelset.files import check_place, replacing, write_text
 from art_levelset.recon import compare, read_points, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.fitting.paper import reconstruct_as_paper
 from art_levelset.recon.inspect.metrics import SAMPLES, sample_surface
 from art_levelset.recon.inspect.preview import draw_beside
 from art_levelset.recon.io.meshes import read_mesh
-from art_levelset.recon.io.writing import replacing, write_mesh
+from art_levelset.recon.io.writing import write_mesh
 from art_levelset.recon.meshing.components import connected_parts
 
 RESOLUTION, PAPER_RESOLUTION = 256, 128

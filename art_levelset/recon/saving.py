@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from art_levelset.files import replacing
 from art_levelset.recon import network as networks
 from art_levelset.recon.cloud.clouds import Frame
 from art_levelset.recon.cloud.planes import Planes
-from art_levelset.recon.io.writing import replacing
 from art_levelset.recon.meshing.surface import Repairs
 
 if TYPE_CHECKING:

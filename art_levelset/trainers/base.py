@@ -34,8 +34,8 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from art_levelset.attacks.art_classifier import AttackedNetwork, check_classifier
-from art_levelset.attacks.inputs import check_seed
 from art_levelset.attacks.protocol import Attack
+from art_levelset.checks import check_seed
 from art_levelset.core.statistics import Statistics, batch_statistics, normalising
 from art_levelset.trainers.arrays import check_inputs, integer_labels
 from art_levelset.trainers.averaging import ExponentialAverage, check_decay

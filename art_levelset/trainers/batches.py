@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from art_levelset.attacks.inputs import check_count
+from art_levelset.checks import check_count
 from art_levelset.trainers.arrays import check_inputs, integer_labels
 from art_levelset.trainers.distributed import World
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from art_levelset.attacks.inputs import check_count
+from art_levelset.checks import check_count
 
 if TYPE_CHECKING:
     from art_levelset.trainers.base import LoopTrainer

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from art_levelset.files import unfinished_files, write_bytes
 from art_levelset.trainers.distributed import World
 
 logger = logging.getLogger(__name__)
@@ -62,8 +62,8 @@ class Checkpoints:
             return
         content = pack(state)
         path = self.folder / f"epoch-{epoch:06d}-{_checksum(content)}.pt"
-        write_file(path, content)
-        for other in (*self._files(), *self.folder.glob(".epoch-*.unfinished")):
+        write_bytes(content, path, durable=True)
+        for other in (*self._files(), *unfinished_files(self.folder, "epoch-*")):
             if other not in (path, self._last):
                 other.unlink()
         self._last = path
@@ -127,28 +127,6 @@ def unpack(content: bytes) -> dict[str, Any]:
     """
     state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return state
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """
-    Write a file that is there completely or not at all, even if the machine stops.
-
-    :param path: The file, in a folder that exists; an existing file is replaced.
-    :param content: Its content.
-    :raises OSError: If it cannot be written.
-    """
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    if hasattr(os, "O_DIRECTORY"):  # the folder's entry, on systems where folders can be opened
-        folder = os.open(path.parent, os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _checksum(content: bytes) -> str:

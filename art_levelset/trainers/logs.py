@@ -7,8 +7,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from art_levelset.files import write_bytes
 from art_levelset.trainers.callbacks import Callback
-from art_levelset.trainers.checkpoints import write_file
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -43,7 +43,7 @@ class CSVLog(Callback):
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(trainer.history)
-        write_file(self._path, text.getvalue().encode())
+        write_bytes(text.getvalue().encode(), self._path, durable=True)
 
 
 class TensorBoardLog(Callback):

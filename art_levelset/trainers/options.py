@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from art_levelset.attacks.inputs import check_count
 from art_levelset.attacks.protocol import Attack
+from art_levelset.checks import check_count
 from art_levelset.trainers.callbacks import Callback
 from art_levelset.trainers.logs import CSVLog, TensorBoardLog
 

@@ -12,9 +12,10 @@ from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from art_levelset.attacks.inputs import check_count, check_logits, home, labels, network_of, samples
-from art_levelset.attacks.memo import digest
+from art_levelset.attacks.inputs import check_logits, home, labels, network_of, samples
+from art_levelset.checks import check_count
 from art_levelset.evaluation import classified_right, pgd
+from art_levelset.identity import digest
 
 from .tiny import CLASSES, SHAPE, data, network
 

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from art_levelset.attacks.memo import digest
 from art_levelset.attacks.protocol import (
     DetachedNetwork,
     LibraryAttack,
@@ -25,6 +24,7 @@ from art_levelset.attacks.protocol import (
     seeded,
 )
 from art_levelset.evaluation import pgd
+from art_levelset.identity import digest
 
 from .tiny import data, distances, disturbed, network, random_states, state
 

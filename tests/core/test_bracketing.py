@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from art_levelset import Field, Status, false_position, margin
+from art_levelset import Field, Status, false_position, margin_field
 
 from .networks import Recorded, mlp, properties
 
@@ -199,12 +199,12 @@ def test_labels_follow_the_unfinished_rows() -> None:
     module = mlp(3, 4)
     start, end = 2 * torch.randn(40, 3, dtype=DOUBLE), 2 * torch.randn(40, 3, dtype=DOUBLE)
     labels = module(start).argmax(1)
-    crossings = false_position(margin(module, labels), start, end, tol=1e-9)
+    crossings = false_position(margin_field(module, labels), start, end, tol=1e-9)
     flipped = module(end).argmax(1) != labels
     assert torch.equal(crossings.converged, flipped)
     assert flipped.sum() > 5
     top = module(crossings.points).detach().topk(2).values
-    assert (margin(module, labels)(crossings.points)[flipped].abs() <= 1e-9 + 1e-14).all()
+    assert (margin_field(module, labels)(crossings.points)[flipped].abs() <= 1e-9 + 1e-14).all()
     assert ((top[:, 0] - top[:, 1])[flipped] < 1.0).all()
 
 
@@ -312,7 +312,7 @@ def test_every_dtype(dtype: torch.dtype) -> None:
 
 def test_inference_mode_and_determinism() -> None:
     module, start, end = mlp(3, 2), torch.randn(9, 3, dtype=DOUBLE), 3 * torch.randn(9, 3, dtype=DOUBLE)
-    field = margin(module, torch.zeros(9).long())
+    field = margin_field(module, torch.zeros(9).long())
     want = false_position(field, start, end)
     with torch.inference_mode():
         inside = false_position(field, start, end)

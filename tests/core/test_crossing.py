@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from art_levelset import Field, Status, false_position, margin
+from art_levelset import Field, Status, false_position, margin_field
 from art_levelset.core.crossing import seek_crossing
 
 from .networks import Recorded, mlp, properties
@@ -138,7 +138,7 @@ def test_a_generator_decides_the_search_and_the_points_stay() -> None:
     kept = points.clone()
     runs = [
         seek_crossing(
-            margin(module, torch.arange(8) % 3), points, eps=0.5, step=0.1, max_iter=5, norm=norm,
+            margin_field(module, torch.arange(8) % 3), points, eps=0.5, step=0.1, max_iter=5, norm=norm,
             generator=torch.Generator().manual_seed(seed),
         )[0]
         for norm in NORMS
@@ -154,7 +154,7 @@ def test_labels_follow_in_inference_mode_too() -> None:
     module, points = mlp(4, 3), torch.randn(30, 4, dtype=DOUBLE)
     labels = module(points).argmax(1)
     with torch.inference_mode():
-        found, crossed = seek_crossing(margin(module, labels), points, eps=2.0, step=0.2)
+        found, crossed = seek_crossing(margin_field(module, labels), points, eps=2.0, step=0.2)
     assert torch.equal(module(found.clone()).argmax(1) != labels, crossed)
     assert crossed.sum() > 5
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from art_levelset import SampleNetwork, margin, project
+from art_levelset import SampleNetwork, margin_field, project
 from art_levelset.core.distances import dual_norm, linearised_distance, lp_distance, rho
 from art_levelset.core.fields import values_and_jacobians
 from art_levelset.core.sample_network import attach
@@ -139,7 +139,7 @@ def test_one_newton_step_is_deepfools_step() -> None:
     classifier = PyTorchClassifier(module, nn.CrossEntropyLoss(), input_shape=(6,), nb_classes=2, device_type="cpu")
     attack = DeepFool(classifier, max_iter=1, epsilon=0.0, verbose=False)
     theirs = torch.from_numpy(attack.generate(x.numpy()))
-    ours = project(margin(module, labels), x, max_iter=1).points
+    ours = project(margin_field(module, labels), x, max_iter=1).points
     assert (ours - x).abs().max() > 0.1
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
     # Moosavi-Dezfooli et al.: r = -F / |w|^2 w with w = w_j - w_i.

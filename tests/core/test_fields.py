@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from art_levelset import Field, logit, margin, network
-from art_levelset.core.fields import as_field, label_margin, soft_label_margin, soft_margin, values_and_jacobians
+from art_levelset import Field, logit_field, margin_field, network_field
+from art_levelset.core.fields import as_field, label_margin, soft_label_margin, soft_margin_field, values_and_jacobians
 
 from .networks import KINDS, full_jacobians, mlp, properties, smooth
 
@@ -73,7 +73,7 @@ def test_passes_are_in_evaluation_mode() -> None:
 def test_margin_is_eq_1() -> None:
     module, points = smooth("mlp", 4, batch=20)
     labels = torch.randint(4, (20,))
-    values, jacobians = values_and_jacobians(margin(module, labels), points)
+    values, jacobians = values_and_jacobians(margin_field(module, labels), points)
     logits = module(points).detach()
     rivals = [max((i for i in range(4) if i != j), key=lambda i: row[i]) for row, j in zip(logits, labels, strict=True)]
     rows = torch.arange(20)
@@ -99,8 +99,8 @@ def test_two_classes_have_opposite_margins() -> None:
 def test_logit_is_one_column_or_one_a_sample() -> None:
     module, points = smooth("convnet", 3)
     values, column = module(points), torch.tensor([2, 0, 1, 1, 0])
-    assert torch.equal(logit(module, 2)(points), values[:, 2:])
-    assert torch.equal(logit(module, column)(points), values.gather(1, column.unsqueeze(1)))
+    assert torch.equal(logit_field(module, 2)(points), values[:, 2:])
+    assert torch.equal(logit_field(module, column)(points), values.gather(1, column.unsqueeze(1)))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,11 @@ def test_logit_is_one_column_or_one_a_sample() -> None:
 )
 def test_labels_follow_the_points(rows: Tensor) -> None:
     module, points = smooth("mlp", 3)
-    for field in (margin(module, torch.arange(5) % 3), logit(module, torch.arange(5) % 3), network(module)):
+    for field in (
+        margin_field(module, torch.arange(5) % 3),
+        logit_field(module, torch.arange(5) % 3),
+        network_field(module),
+    ):
         torch.testing.assert_close(field.select(rows)(points[rows]), field(points)[rows])
 
 
@@ -122,10 +126,10 @@ def test_several_per_sample_tensors_follow_together() -> None:
 def test_labels_made_in_inference_mode_can_be_differentiated_through() -> None:
     module, points = smooth("mlp", 3)
     with torch.inference_mode():
-        field = margin(module, torch.arange(5) % 3)
+        field = margin_field(module, torch.arange(5) % 3)
         inside = values_and_jacobians(field, points)
     for got in (inside, values_and_jacobians(field, points)):
-        torch.testing.assert_close(got, values_and_jacobians(margin(module, torch.arange(5) % 3), points))
+        torch.testing.assert_close(got, values_and_jacobians(margin_field(module, torch.arange(5) % 3), points))
         assert not any(tensor.is_inference() for tensor in got)
 
 
@@ -137,10 +141,10 @@ def test_labels_made_in_inference_mode_can_be_differentiated_through() -> None:
 def test_labels_must_be_a_vector_of_integers(labels: Tensor) -> None:
     module, _ = smooth("mlp", 3)
     with pytest.raises(ValueError, match=r"labels must be a vector \(batch,\) of integers"):
-        margin(module, labels)
+        margin_field(module, labels)
     if isinstance(labels, Tensor):
         with pytest.raises(ValueError, match=r"index must be a vector \(batch,\) of integers"):
-            logit(module, labels)
+            logit_field(module, labels)
 
 
 @pytest.mark.parametrize("wrong", [-1, 3])
@@ -148,24 +152,24 @@ def test_labels_must_be_in_range(wrong: int) -> None:
     module, points = smooth("mlp", 3)
     labels = torch.tensor([0, 1, wrong, 2, 0])
     with pytest.raises(ValueError, match=r"labels must be in \[0, 3\)"):
-        margin(module, labels)(points)
+        margin_field(module, labels)(points)
     for index in (labels, wrong):
         with pytest.raises(ValueError, match=r"index must be in \[0, 3\)"):
-            logit(module, index)(points)
+            logit_field(module, index)(points)
 
 
 def test_labels_must_be_as_many_as_the_points() -> None:
     module, points = smooth("mlp", 3)
     with pytest.raises(ValueError, match="5 points, but the field's labels have 4 rows"):
-        margin(module, torch.zeros(4).long())(points)
+        margin_field(module, torch.zeros(4).long())(points)
 
 
 def test_a_margin_needs_two_classes() -> None:
     module, points = smooth("mlp", 1)
     with pytest.raises(ValueError, match="classes >= 2"):
-        margin(module, torch.zeros(5).long())(points)
+        margin_field(module, torch.zeros(5).long())(points)
     with pytest.raises(ValueError, match="index needs logits"):
-        logit(nn.Sequential(module, nn.Flatten(0)), 0)(points)
+        logit_field(nn.Sequential(module, nn.Flatten(0)), 0)(points)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +199,7 @@ def test_a_field_is_made_of_a_callable(thing: object) -> None:
 
 def test_as_field_takes_a_field_a_module_and_a_function() -> None:
     module = mlp(2, 1)
-    field = network(module)
+    field = network_field(module)
     assert as_field(field) is field
     assert as_field(module).module is module
     assert as_field(torch.sin).module is None
@@ -203,10 +207,10 @@ def test_as_field_takes_a_field_a_module_and_a_function() -> None:
 
 @pytest.mark.parametrize("layer", [nn.BatchNorm1d(4), nn.BatchNorm2d(4), nn.BatchNorm3d(4)])
 def test_batch_statistics_in_evaluation_mode_are_refused(layer: nn.Module) -> None:
-    network(nn.Sequential(nn.Identity(), layer))
+    network_field(nn.Sequential(nn.Identity(), layer))
     without = type(layer)(4, track_running_stats=False)
     with pytest.raises(ValueError, match=r"module: the normalisation layer '1\.0' keeps no running statistics"):
-        network(nn.Sequential(nn.Identity(), nn.Sequential(without)))
+        network_field(nn.Sequential(nn.Identity(), nn.Sequential(without)))
 
 
 def test_normalisation_within_a_sample_is_accepted() -> None:
@@ -219,7 +223,7 @@ def test_normalisation_within_a_sample_is_accepted() -> None:
 def test_the_soft_margin_is_the_log_odds_and_below_the_hard_one() -> None:
     logits, labels = 3 * torch.randn(30, 4, dtype=torch.float64), torch.arange(30) % 4
     odds = torch.softmax(logits, 1).gather(1, labels[:, None]).squeeze(1)
-    soft = soft_margin(nn.Identity(), labels)(logits).squeeze(1)
+    soft = soft_margin_field(nn.Identity(), labels)(logits).squeeze(1)
     torch.testing.assert_close(soft, torch.log(odds / (1 - odds)))
     assert (soft < label_margin(logits, labels)).all()
     assert (soft > label_margin(logits, labels) - math.log(3)).all()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from art_levelset import Field, SampleNetwork, descend, false_position, margin, project, sample_network
+from art_levelset import Field, SampleNetwork, descend, false_position, margin_field, project, sample_network
 from art_levelset.core.crossing import seek_crossing
 from art_levelset.core.fields import values_and_jacobians
 from art_levelset.core.modes import evaluating
@@ -86,7 +86,7 @@ def test_the_network_is_left_as_it_was(compute: Callable[[Field, Tensor], object
     module, x = Guarded(modes), torch.randn(8, 1, 5, 5, dtype=DOUBLE)
     before = module.snapshot()
     assert any(key.endswith("num_batches_tracked") for key in before)
-    compute(margin(module, LABELS), x)
+    compute(margin_field(module, LABELS), x)
     assert module.calls > 0
     assert module.seen == {False}
     assert module.snapshot() == before
@@ -99,18 +99,18 @@ def test_the_network_is_left_as_it_was_when_it_fails(
     compute: Callable[[Field, Tensor], object], part: float, modes: str
 ) -> None:
     module, x = Guarded(modes), torch.randn(8, 1, 5, 5, dtype=DOUBLE)
-    compute(margin(module, LABELS), x)
+    compute(margin_field(module, LABELS), x)
     module.calls, module.fails_at = 0, 1 + round(part * (module.calls - 1))
     before = module.snapshot()
     with pytest.raises(RuntimeError, match="the network fails in the middle"):
-        compute(margin(module, LABELS), x)
+        compute(margin_field(module, LABELS), x)
     assert module.snapshot() == before
 
 
 def test_only_the_backward_pass_of_the_sample_network_writes_gradients() -> None:
     module, x = Guarded("train"), torch.randn(8, 1, 5, 5, dtype=DOUBLE)
     module.zero_grad()
-    moving, _ = attach(margin(module, LABELS), x)
+    moving, _ = attach(margin_field(module, LABELS), x)
     assert all(parameter.grad is None for parameter in module.parameters())
     moving.sum().backward()
     assert {name for name, p in module.named_parameters() if p.grad is None} == {"layers.0.weight"}

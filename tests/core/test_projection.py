@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from art_levelset import LevelSetSamples, SampleNetwork, Status, descend, margin, project
+from art_levelset import LevelSetSamples, SampleNetwork, Status, descend, margin_field, project
 
 from .networks import Recorded, affine, full_jacobians, mlp, properties, smooth
 
@@ -274,7 +274,7 @@ def test_only_unfinished_samples_are_evaluated(search: Search) -> None:
 def test_labels_follow_the_unfinished_samples() -> None:
     module, points = mlp(4, 5), torch.randn(20, 4, dtype=DOUBLE)
     labels = module(points).argmax(1)
-    samples = project(margin(module, labels), points, tol=1e-8)
+    samples = project(margin_field(module, labels), points, tol=1e-8)
     assert samples.converged.sum() > 10
     assert len(samples.iterations.unique()) > 1
     own = module(samples.points).detach()
@@ -402,13 +402,13 @@ def test_every_dtype(search: Search, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 def test_the_mode_of_autograd_makes_no_difference(mode: Callable[[], torch.no_grad]) -> None:
     module, points = mlp(4, 3), torch.randn(6, 4, dtype=DOUBLE)
-    want = project(margin(module, torch.arange(6) % 3), points)
+    want = project(margin_field(module, torch.arange(6) % 3), points)
     with mode():
-        samples = project(margin(module, torch.arange(6) % 3), points.clone())
+        samples = project(margin_field(module, torch.arange(6) % 3), points.clone())
     assert torch.equal(samples.points, want.points)
     assert torch.equal(samples.status, want.status)
     assert not samples.points.requires_grad
-    SampleNetwork(margin(module, torch.arange(6) % 3))(samples).sum().backward()
+    SampleNetwork(margin_field(module, torch.arange(6) % 3))(samples).sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in module.parameters())
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from art_levelset import Field, LevelSetSamples, SampleNetwork, Status, margin, project, sample_network
+from art_levelset import Field, LevelSetSamples, SampleNetwork, Status, margin_field, project, sample_network
 from art_levelset.core.sample_network import attach
 
 from .networks import KINDS, affine, full_jacobians, mlp, parameter_jacobians, smooth
@@ -170,7 +170,7 @@ def test_unconverged_samples_follow_the_level_set_that_they_are_on() -> None:
 
 def test_labels_belong_to_the_field() -> None:
     module, points = mlp(4, 3), torch.randn(6, 4, dtype=DOUBLE)
-    field = margin(module, torch.arange(6) % 3)
+    field = margin_field(module, torch.arange(6) % 3)
     samples = project(field, points, tol=1e-10)
     some = samples.converged
     assert some.any()
@@ -257,7 +257,7 @@ def test_empty_batch() -> None:
 
 def test_its_parameters_are_those_of_the_field() -> None:
     module = mlp(3, 2)
-    moving = SampleNetwork(margin(module, torch.zeros(4).long()))
+    moving = SampleNetwork(margin_field(module, torch.zeros(4).long()))
     assert {id(p) for p in moving.parameters()} == {id(p) for p in module.parameters()}
     assert list(SampleNetwork(torch.sin).parameters()) == []
 

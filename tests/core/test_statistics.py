@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from art_levelset.core.fields import network, values_and_jacobians
+from art_levelset.core.fields import network_field, values_and_jacobians
 from art_levelset.core.modes import evaluating
 from art_levelset.core.sample_network import attach
 from art_levelset.core.statistics import Moments, batch_statistics, carried, normalising
@@ -291,7 +291,7 @@ def test_the_sample_network_moves_with_the_level_set_of_the_moved_statistics() -
     errors = {}
     for treatment in (by_batch, by_constants):
         with treatment(module, x):
-            moving, _ = attach(network(module), points)
+            moving, _ = attach(network_field(module), points)
             with evaluating(module):
                 level = module(points).detach()
         basis = torch.eye(moving.numel(), dtype=DOUBLE)
@@ -313,9 +313,9 @@ def test_the_sample_network_moves_with_the_level_set_of_the_moved_statistics() -
 def test_samples_do_not_depend_on_their_neighbours(treatment: Treatment) -> None:
     module, x, points = trained_a_little(), batch(), batch(6)
     with treatment(module, x):
-        values, jacobians = values_and_jacobians(network(module), points)
+        values, jacobians = values_and_jacobians(network_field(module), points)
         for row in range(6):
-            alone, jacobian = values_and_jacobians(network(module), points[row : row + 1])
+            alone, jacobian = values_and_jacobians(network_field(module), points[row : row + 1])
             torch.testing.assert_close(alone, values[row : row + 1])
             torch.testing.assert_close(jacobian, jacobians[row : row + 1])
         with evaluating(module):
@@ -326,8 +326,8 @@ def test_a_search_leaves_the_graph_of_the_statistics_for_the_loss() -> None:
     module, x, points = trained_a_little(), batch(), batch(4)
     with by_batch(module, x):
         for _ in range(3):
-            values_and_jacobians(network(module), points)
-        moving, _ = attach(network(module), points)
+            values_and_jacobians(network_field(module), points)
+        moving, _ = attach(network_field(module), points)
     moving.square().sum().backward()
     assert all(parameter.grad is not None for parameter in module.parameters())
 

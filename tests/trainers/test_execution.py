@@ -8,7 +8,7 @@ from torch import nn
 
 from art_levelset import LevelSetMarginTrainer
 from art_levelset.core.bracketing import false_position
-from art_levelset.core.fields import margin
+from art_levelset.core.fields import margin_field
 from art_levelset.core.samples import Status
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.callbacks import Callback
@@ -64,9 +64,9 @@ class TestBfloat16:
         labels = network(start).argmax(dim=1)
         crossing = network(end).argmax(dim=1) != labels
         start, end, labels = start[crossing], end[crossing], labels[crossing]
-        exact = false_position(margin(network, labels), start, end)
-        coarse = false_position(margin(Execution(bf16=True).searched(network), labels), start, end)
-        residuals = [margin(network, labels)(found.points).abs().squeeze(1) for found in (exact, coarse)]
+        exact = false_position(margin_field(network, labels), start, end)
+        coarse = false_position(margin_field(Execution(bf16=True).searched(network), labels), start, end)
+        residuals = [margin_field(network, labels)(found.points).abs().squeeze(1) for found in (exact, coarse)]
         assert (exact.status == Status.CONVERGED).all()
         assert residuals[0].max() <= 1e-5
         assert residuals[1].median() > 1e-3

@@ -14,7 +14,7 @@ from art.defences.trainer import Trainer
 from torch import nn
 
 from art_levelset import LevelSetMarginTrainer
-from art_levelset.core.fields import soft_margin
+from art_levelset.core.fields import soft_margin_field
 from art_levelset.trainers.augmentation import crop
 from art_levelset.trainers.schedules import Linear
 
@@ -151,7 +151,7 @@ class TestLevels:
         eps, nowhere = torch.full((16,), 0.2), torch.full_like(x, 9.0)
         tracked = trainer._offsets.start(x, rows, eps, nowhere)
         assert (tracked - x).abs().max() <= 0.2 + 1e-6
-        field = soft_margin(module, y)
+        field = soft_margin_field(module, y)
         assert (field(tracked) < field(x)).all()
         assert torch.equal(trainer._offsets.start(x, rows + 20, eps, nowhere), nowhere), "others have no offset yet"
         further, _ = trainer._batch_loss(x, y, rows)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from art_levelset.recon.io.writing import replacing
+from art_levelset.files import replacing
 
 STEM = "{stem}"
 """Stands in paths for the name of the scan without its suffix."""

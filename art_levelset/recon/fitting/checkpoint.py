@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from art_levelset.files import replacing
+
 logger = logging.getLogger(__name__)
 
 FORMAT = "art-levelset fit 3"
@@ -57,9 +59,8 @@ class Checkpoint:
         :param state: Tensors, numbers, texts, and dictionaries, lists and tuples of them.
         :raises OSError: If it cannot be written.
         """
-        unfinished = self.path.with_name(f".{self.path.name}.unfinished")
-        torch.save({"format": FORMAT, "fit": self._fit, "state": dict(state)}, unfinished)
-        unfinished.replace(self.path)
+        with replacing(self.path) as unfinished:
+            torch.save({"format": FORMAT, "fit": self._fit, "state": dict(state)}, unfinished)
         self._written = time.perf_counter()
 
     def read(self) -> dict[str, Any] | None:

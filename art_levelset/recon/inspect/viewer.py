@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from art_levelset.files import write_text
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.inspect.heat_map import colours
 from art_levelset.recon.inspect.preview import view
@@ -60,7 +61,7 @@ def write_page(
         data["scale"] = ["#" + "".join(f"{round(255 * part):02x}" for part in level) for level in levels]
     template = Template(files("art_levelset.recon").joinpath("viewer.html").read_text(encoding="utf-8"))
     page = template.substitute(title=html.escape(title), data=json.dumps(data))
-    Path(path).write_text(page, encoding="utf-8")
+    write_text(page, path)
 
 
 def _text(array: NDArray[Any], kind: type[np.generic]) -> str:

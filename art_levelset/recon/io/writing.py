@@ -1,14 +1,8 @@
-"""
-Writing files: whole or not at all, and meshes without losing detail: far from the origin, float32 coordinates are too
-coarse for a small scan.
-"""
+"""Writing meshes without losing detail: far from the origin, float32 coordinates are too coarse for a small scan."""
 
 from __future__ import annotations
 
 import logging
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,20 +19,6 @@ FINEST = 1e-6
 
 _SINGLE_PRECISION = {".stl", ".glb"}
 _PLY_TYPES = {"<f8": "double", "<f4": "float", "u1": "uchar"}
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """
-    Write a file under a temporary name beside it, and give it its name when it is complete.
-
-    :param path: The file; its directory exists.
-    :return: Where to write. The file is not touched if the block fails.
-    """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        temporary.replace(path)
 
 
 def write_mesh(mesh: Trimesh, path: str | Path) -> None:

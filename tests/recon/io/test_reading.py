@@ -162,7 +162,7 @@ COLOURED: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("piece", [7, 1 << 17])
 def test_normals_and_colours(name: str, piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("ply", "tables"):
-        monkeypatch.setattr(f"art_levelset.recon.{module}.PIECE", piece)
+        monkeypatch.setattr(f"art_levelset.recon.io.{module}.PIECE", piece)
     COLOURED[name](tmp_path / name)
     cloud = read_cloud(tmp_path / name)
     assert cloud.normals is not None
