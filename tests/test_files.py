@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,9 +25,9 @@ def test_a_file_is_replaced_when_it_is_complete(tmp_path: Path, durable: bool) -
 def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text("before", path)
-    with pytest.raises(RuntimeError, match="half"), replacing(path) as unfinished:
+    with suppress(RuntimeError), replacing(path) as unfinished:
         unfinished.write_text("half of it")
-        raise RuntimeError("half")
+        raise RuntimeError
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -63,4 +63,3 @@ def test_places_where_no_file_can_be(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match="is a folder"):
         write_text("", tmp_path)
     assert list(tmp_path.iterdir()) == []
-    assert os.listdir(tmp_path) == []
