@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from art_levelset.files import check_place, replacing, remove_unfinished, write_bytes, write_text
+from art_levelset.files import check_place, remove_unfinished, replacing, write_bytes, write_text
 
 
 @pytest.mark.parametrize("durable", [False, True])
