@@ -20,12 +20,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from art_levelset.core.ascent import seek_crossing
 from art_levelset.core.balls import column, steepest, to_ball
 from art_levelset.core.bracketing import false_position
-from art_levelset.core.crossing import seek_crossing
-from art_levelset.core.distances import linearised_distance, lp_distance
+from art_levelset.core.distances import linearised_distance, lp_distance, nearest_in_half_space
 from art_levelset.core.fields import Field, label_margin, values_and_jacobians
-from art_levelset.core.halfspaces import nearest_in_half_space
 
 MOST_CLASSES = 9
 """Other classes whose linearised level sets are tried, those with the largest logits: each costs a gradient."""
