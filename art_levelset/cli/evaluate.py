@@ -7,7 +7,7 @@ import hashlib
 import math
 from pathlib import Path
 
-from art_levelset.cli import Verbs, number
+from art_levelset.cli.console import Verbs, number
 
 NORMS = {"Linf": math.inf, "L2": 2.0, "L1": 1.0}
 
