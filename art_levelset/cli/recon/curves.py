@@ -12,9 +12,9 @@ from art_levelset.checks import check_count
 from art_levelset.cli.recon import files
 from art_levelset.cli.recon.batch import Result, Seconds, document
 from art_levelset.recon.curves.fit import FEWEST_STEPS, reconstruct_curve
+from art_levelset.recon.curves.polylines import SUFFIXES
 from art_levelset.recon.curves.preview import draw_curve
 from art_levelset.recon.curves.result import CurveReconstruction
-from art_levelset.recon.curves.writing import SUFFIXES
 from art_levelset.recon.io.reading import read_points
 
 FILES = {"output": SUFFIXES, "csv": (".csv",), "preview": (".png",), "save": (), "json": ()}
