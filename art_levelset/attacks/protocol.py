@@ -26,9 +26,8 @@ from art_levelset.attacks.effort import Effort, measured
 from art_levelset.attacks.inputs import Array, ClipValues, SameArray, box_of, clamped, class_logits, home
 from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_seed
-from art_levelset.core.balls import column, to_ball
+from art_levelset.core.balls import Box, column, to_ball
 from art_levelset.core.modes import evaluating
-from art_levelset.core.projection import Box
 
 logger = logging.getLogger(__name__)
 
