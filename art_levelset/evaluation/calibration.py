@@ -3,7 +3,7 @@ Calibration: whether a network is right as often as its confidences say, and how
 
 The confidence of a prediction is the largest probability of the softmax. A network is calibrated where a fraction c of
 its predictions of confidence c are right. Networks whose logits are large have confidences of exactly 1, right or
-wrong, and cross-entropy gradients that vanish.
+wrong, and cross-entropy gradients that underflow.
 
 | Paper link: https://arxiv.org/abs/1706.04599
 """
@@ -11,6 +11,7 @@ wrong, and cross-entropy gradients that vanish.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ from art_levelset.core.fields import label_margin
 from art_levelset.core.modes import evaluating
 from art_levelset.evaluation.schema import Checked, check_within
 
-_TOLERANCE = 1e-10
+_TOLERANCE = 1e-12
 """Relative error of the temperature."""
 
 
@@ -103,7 +104,7 @@ class Calibration(Checked):
 
     def text(self) -> str:
         """
-        The figures as text.
+        The metrics as text.
 
         :return: Two lines.
         """
@@ -214,6 +215,8 @@ def _temperature(logits: Tensor, y: Tensor) -> float:
 
     It is convex in 1 / T, and its derivative the mean over samples of what p expects of the logits beyond the label's.
     """
+    from scipy.optimize import brentq
+
     excess = logits - logits.gather(1, y.unsqueeze(1))
     largest = excess.abs().max().item()
 
@@ -226,13 +229,10 @@ def _temperature(logits: Tensor, y: Tensor) -> float:
         return math.inf
     low = high = 1 / largest
     while derivative(low) >= 0:
-        low /= 2
+        low, high = low / 2, low
     while derivative(high) < 0:
-        high *= 2
-    while high - low > _TOLERANCE * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if derivative(middle) < 0 else (low, middle)
-    return 2 / (low + high)
+        low, high = high, 2 * high
+    return 1 / float(brentq(derivative, low, high, xtol=sys.float_info.min, rtol=_TOLERANCE))
 
 
 def _tempered(logits: Tensor, temperature: float) -> Tensor:

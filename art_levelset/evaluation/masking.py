@@ -33,7 +33,6 @@ from art_levelset.attacks.pgd import decaying_steps
 from art_levelset.attacks.protocol import Attack, describe, seeded
 from art_levelset.checks import check_count, check_seed
 from art_levelset.evaluation.accuracy import classified_right
-from art_levelset.evaluation.exact_tests import binomial_tail, mcnemar
 from art_levelset.evaluation.record import MaskingCheck
 from art_levelset.evaluation.standing import Ball, Standing, Subject
 from art_levelset.evaluation.underflow import vanishing
@@ -253,7 +252,7 @@ def _gap(right: Standing, margin: Standing, rescaled: Standing, plain: Standing)
     """What cross-entropy as it is misses."""
     missed, extra = int((plain & ~margin).sum()), int((margin & ~plain).sum())
     fewer = min(int((right & ~margin).sum()), int(plain.sum()))
-    chance = mcnemar(missed, extra)
+    chance = _tail(missed, missed + extra)
     return _check(
         "cross-entropy gap",
         missed - extra > MAX_MISSED * fewer and chance < SIGNIFICANCE,
@@ -332,12 +331,23 @@ def _not_judged(*checks: MaskingCheck, count: int) -> Iterator[MaskingCheck]:
 
 def _exceeds(found: Standing, share: float) -> bool:
     """Whether more than a share of the samples is found, beyond noise."""
-    return binomial_tail(int(found.sum()), len(found), share) < SIGNIFICANCE
+    return _tail(int(found.sum()), len(found), share) < SIGNIFICANCE
 
 
 def _beats(first: Standing, second: Standing, comparisons: int = 1) -> bool:
     """Whether the attack that leaves the first breaks more than the other, beyond noise, in one of some comparisons."""
-    return mcnemar(int((second & ~first).sum()), int((first & ~second).sum())) < SIGNIFICANCE / comparisons
+    return _tail(int((second & ~first).sum()), int((first ^ second).sum())) < SIGNIFICANCE / comparisons
+
+
+def _tail(successes: int, n: int, share: float = 0.5) -> float:
+    """
+    The exact probability of at least so many successes in n trials.
+
+    With the samples that only one of two attacks breaks as trials, it is McNemar's test.
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(successes, n, share, alternative="greater").pvalue) if n else 1.0
 
 
 def _percent(found: Standing) -> str:
