@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -326,7 +326,8 @@ def _check(name: str, failed: bool, statement: str, value: float) -> MaskingChec
 def _not_judged(*checks: MaskingCheck, count: int) -> Iterator[MaskingCheck]:
     for check in checks:
         few = f"{check.statement} {MIN_SAMPLES} samples classified right are needed to judge, there are {count}."
-        yield replace(check, verdict="not judged", statement=check.statement if check.value is None else few)
+        statement = check.statement if check.value is None else few
+        yield check.model_copy(update={"verdict": "not judged", "statement": statement})
 
 
 def _exceeds(found: Standing, share: float) -> bool:

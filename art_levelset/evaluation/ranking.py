@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from art_levelset.evaluation.record import Interval, Record
+from art_levelset.evaluation.fields import Interval
+from art_levelset.evaluation.record import Record
 
 THREAT_MODELS = ("Linf", "L2", "L1")
 
