@@ -44,15 +44,20 @@ def calibration(model: Any, x: Array, y: Array, bins: int = 15, *, batch_size: i
     :return: The calibration.
     :raises ValueError: If there is no sample, a shape, label or number is out of range, or a logit is not finite.
     :raises TypeError: If an argument is of another type.
+
+    >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    >>> found = calibration(torch.nn.Identity(), logits, torch.tensor([0, 1, 1]))
+    >>> round(found.accuracy, 3), round(found.confidence, 3), round(found.ece, 3)
+    (0.667, 0.881, 0.214)
     """
     check_count("bins", bins)
     targets = labels(y, len(x))
     logits = _logits(model, x, targets, batch_size)
     probabilities, wanted = logits.softmax(dim=1), functional.one_hot(targets, logits.shape[1])
     confidences, right = _predictions(probabilities, targets)
-    parts = np.linspace(0, 1, bins + 1)[1:]
-    equal_width = _bins(confidences, right, parts)
-    equal_mass = _bins(confidences, right, np.unique(np.quantile(confidences, parts, method="inverted_cdf")))
+    ends = np.linspace(0, 1, bins + 1)[1:]
+    equal_width = _bins(confidences, right, ends)
+    equal_mass = _bins(confidences, right, np.unique(np.quantile(confidences, ends, method="inverted_cdf")))
     temperature = _temperature(logits, targets)
     tempered = _tempered(logits, temperature)
     margins = label_margin(logits, targets).numpy()
@@ -65,7 +70,7 @@ def calibration(model: Any, x: Array, y: Array, bins: int = 15, *, batch_size: i
         nll=_nll(logits.log_softmax(dim=1), targets),
         temperature=None if temperature == math.inf else temperature,
         tempered_nll=_nll(tempered, targets),
-        tempered_ece=_expected_error(_bins(*_predictions(tempered.exp(), targets), parts)),
+        tempered_ece=_expected_error(_bins(*_predictions(tempered.exp(), targets), ends)),
         margin=float(np.median(margins)),
         large_margin=float(np.quantile(margins, 0.95)),
         logit_norm=float(np.median(logits.norm(dim=1).numpy())),
@@ -99,17 +104,17 @@ def _predictions(probabilities: Tensor, y: Tensor) -> tuple[NDArray[np.float64],
 
 def _bins(confidences: NDArray[np.float64], right: NDArray[np.bool_], ends: NDArray[np.float64]) -> list[Bin]:
     """The bins that are not empty: each is what lies above the end before (at first 0), up to its own."""
-    places = np.searchsorted(ends, confidences)
+    indices = np.searchsorted(ends, confidences)
     return [
         Bin(
-            above=ends[place - 1] if place else 0.0,
-            up_to=ends[place],
+            above=ends[index - 1] if index else 0.0,
+            up_to=ends[index],
             count=int(inside.sum()),
             confidence=confidences[inside].mean(),
             accuracy=right[inside].mean(),
         )
-        for place in np.unique(places)
-        for inside in [places == place]
+        for index in np.unique(indices)
+        for inside in [indices == index]
     ]
 
 

@@ -1,16 +1,15 @@
-"""Figures as PNG files: margin curves, training curves, reliability diagrams and heat maps."""
+"""Figures as PNG files: the curves of a training and heat maps."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from art_levelset.evaluation.record import Calibration, MarginCurve
 from art_levelset.files import replacing
 
 if TYPE_CHECKING:
@@ -29,65 +28,7 @@ _CURVES = {
     "margin": {"margin": "mean margin"},
     "loss": {"loss": "loss"},
 }
-"""The curves of a training: the panels' labels, and their figures with the names of their lines."""
-
-
-def plot_margin_curves(
-    curves: Sequence[MarginCurve], path: str | PathLike[str], *, radius: float | None = None, title: str = ""
-) -> None:
-    """
-    Draw robust accuracy over the radius and write a PNG file.
-
-    :param curves: The curves, at least one.
-    :param path: The file to write, in a folder that exists.
-    :param radius: A radius to mark, such as that of the evaluation.
-    :param title: A line above the picture.
-    :raises ValueError: If there is no curve.
-    :raises OSError: If the file cannot be written.
-    """
-    if not curves:
-        raise ValueError("curves must hold at least one curve")
-    figure, axes = _figure(6.4, 4.2, title)
-    for curve in curves:
-        axes.plot(curve.eps, [100 * value for value in curve.accuracy], linewidth=1.6, label=curve.name)
-    if radius is not None:
-        axes.axvline(radius, color="0.5", linestyle="--", linewidth=1)
-    axes.set(xlabel="radius ε", ylabel="robust accuracy, %", ylim=(0, 102), xlim=(0, None))
-    axes.grid(color="0.9")
-    axes.legend(frameon=False)
-    save(figure, path)
-
-
-def plot_calibration(calibrations: Mapping[str, Calibration], path: str | PathLike[str], *, title: str = "") -> None:
-    """
-    Draw reliability diagrams and write a PNG file: accuracy over confidence, and below it the confidences' histogram.
-
-    :param calibrations: The calibrations by their models' names, at least one.
-    :param path: The file to write, in a folder that exists.
-    :param title: A line above the picture.
-    :raises ValueError: If there is no calibration.
-    :raises OSError: If the file cannot be written.
-    """
-    if not calibrations:
-        raise ValueError("calibrations must hold at least one calibration")
-    figure = _canvas(0.6 + 3.2 * len(calibrations), 4.6)
-    figure.suptitle(title)
-    columns = figure.subplots(2, len(calibrations), squeeze=False, sharex=True, sharey="row", height_ratios=(3, 1)).T
-    for (name, found), (upper, lower) in zip(calibrations.items(), columns, strict=True):
-        starts = [part.above for part in found.bins]
-        bars: dict[str, Any] = {"width": [part.up_to - part.above for part in found.bins], "align": "edge"}
-        accuracies, confidences, counts = zip(
-            *((part.accuracy, part.confidence, part.count) for part in found.bins), strict=True
-        )
-        upper.bar(starts, accuracies, color="#8fb8de", edgecolor="white", **bars)
-        upper.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1)
-        upper.plot(confidences, accuracies, "o", color="#1f4e79", markersize=4)
-        upper.set_title(f"{name}\nECE {found.ece:.2%}, NLL {found.nll:.3g}", fontsize=10)
-        lower.bar(starts, np.array(counts) / sum(counts), color="0.7", edgecolor="white", **bars)
-        lower.set(xlim=(0, 1), xlabel="confidence")
-    columns[0][0].set(ylim=(0, 1), ylabel="accuracy")
-    columns[0][1].set(yscale="log", ylim=(1e-4, 2), ylabel="samples")
-    save(figure, path)
+"""The curves of a training: the panels' labels, and their metrics with the names of their lines."""
 
 
 def plot_history(history: Sequence[Mapping[str, float]], path: str | PathLike[str], *, title: str = "") -> None:
@@ -95,7 +36,7 @@ def plot_history(history: Sequence[Mapping[str, float]], path: str | PathLike[st
     Draw what the epochs of a training brought and write a PNG file: accuracies and the share of samples that crossed,
     the mean margin, and the loss, as far as they were measured.
 
-    :param history: The figures of each epoch, at least one, with their `epoch`.
+    :param history: The metrics of each epoch, at least one, with their `epoch`.
     :param path: The file to write, in a folder that exists.
     :param title: A line above the picture.
     :raises ValueError: If there is no epoch.
@@ -104,7 +45,7 @@ def plot_history(history: Sequence[Mapping[str, float]], path: str | PathLike[st
     if not history:
         raise ValueError("history must hold at least one epoch")
     panels = {
-        label: {name: line for name, line in names.items() if any(name in figures for figures in history)}
+        label: {name: line for name, line in names.items() if any(name in metrics for metrics in history)}
         for label, names in _CURVES.items()
     }
     panels = {label: names for label, names in panels.items() if names}
@@ -113,7 +54,7 @@ def plot_history(history: Sequence[Mapping[str, float]], path: str | PathLike[st
     for axes, (label, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name, line in names.items():
             epochs, values = zip(
-                *((figures["epoch"], figures[name]) for figures in history if name in figures), strict=True
+                *((metrics["epoch"], metrics[name]) for metrics in history if name in metrics), strict=True
             )
             axes.plot(epochs, 100 * np.array(values) if "%" in label else values, marker=".", linewidth=1.6, label=line)
         axes.set(xlabel="epoch", ylabel=label)

@@ -108,7 +108,7 @@ class MarginCurve(Checked, frozen=True):
     """
     Robust accuracy as a function of the radius.
 
-    :param name: What measured the distances to the boundary.
+    :param name: What measured the boundary distances.
     :param eps: Radii, >= 0, strictly increasing.
     :param accuracy: The fraction of samples still classified right at each, never increasing.
     :raises ValueError: If there is no radius, or they and the accuracies are not as above.
@@ -350,8 +350,11 @@ def percent(fraction: float) -> str:
     A fraction as RobustBench writes accuracies.
 
     :param fraction: In [0, 1].
-    :return: Percent with two decimals, for instance "88.50".
+    :return: Percent with two decimals.
     :raises ValueError: If it is not in [0, 1].
+
+    >>> percent(0.885)
+    '88.50'
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction must be in [0, 1], got {fraction}")

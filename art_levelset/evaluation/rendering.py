@@ -63,7 +63,10 @@ def interval_in_percent(interval: Interval) -> str:
     An interval of fractions as text.
 
     :param interval: Low and high, in [0, 1].
-    :return: In percent with one decimal, for instance "[89.6, 93.1]".
+    :return: In percent with one decimal.
+
+    >>> interval_in_percent((0.8957, 0.9312))
+    '[89.6, 93.1]'
     """
     low, high = interval
     return f"[{100 * low:.1f}, {100 * high:.1f}]"
@@ -75,6 +78,11 @@ def web_address(link: str) -> str | None:
 
     :param link: A record's link.
     :return: The link if it is an http or https address, percent-encoded where it has to be; None otherwise.
+
+    >>> web_address('https://example.org/">')
+    'https://example.org/%22%3E'
+    >>> web_address("javascript:alert(1)") is None
+    True
     """
     try:
         parts = urlsplit(link)
@@ -91,6 +99,9 @@ def markdown_text(plain: str) -> Markup:
 
     :param plain: The text.
     :return: The Markdown.
+
+    >>> print(markdown_text("a_b <script>"))
+    a\\_b &lt;script&gt;
     """
     from markupsafe import Markup
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from art_levelset.evaluation.calibration import calibration
-from art_levelset.evaluation.figures import plot_calibration
 from art_levelset.evaluation.record import Bin, Calibration
 from art_levelset.models import load_released_weights
 
@@ -53,13 +52,13 @@ def scores(n: int, classes: int, scale: float, seed: int) -> tuple[Tensor, Tenso
     return scale * logits, y
 
 
-def figures(found: Calibration, *others: str) -> dict[str, float]:
+def metrics(found: Calibration, *others: str) -> dict[str, float]:
     """The numbers to compare; a temperature of infinity among them."""
     numbers = {name: value for name, value in found.model_dump().items() if name not in ("bins", *others)}
     return {**numbers, "temperature": math.inf if found.temperature is None else found.temperature}
 
 
-def test_figures_by_hand() -> None:
+def test_metrics_by_hand() -> None:
     logits, y = joined(of_confidence(0.9, 6, 4), of_confidence(0.7, 6, 0))
     found = measured(logits, y, bins=10)
     assert found.accuracy == pytest.approx(12 / 16)
@@ -105,7 +104,7 @@ def test_what_does_not_matter(n: int, classes: int, scale: float, seed: int, bin
     relabelled = torch.randperm(classes, generator=generator)
     shift = scale * torch.randn(n, 1, generator=generator, dtype=torch.float64)
     other = measured(logits[order][:, relabelled] + shift, relabelled.argsort()[y[order]], bins)
-    assert figures(other, "logit_norm") == pytest.approx(figures(found, "logit_norm"), rel=1e-6, abs=1e-9)
+    assert metrics(other, "logit_norm") == pytest.approx(metrics(found, "logit_norm"), rel=1e-6, abs=1e-9)
     assert sum(part.count for part in found.bins) == n
     assert abs(found.accuracy - found.confidence) <= found.ece + 1e-12, "bins can only add errors"
     assert abs(found.accuracy - found.confidence) <= found.adaptive_ece + 1e-12
@@ -164,7 +163,7 @@ def test_a_classifier_and_arrays_give_what_its_network_gives() -> None:
     x, y = np.random.default_rng(0).random((20, 2, 3), np.float32), np.arange(20) % 3
     found = calibration(classifier, x, np.eye(3)[y], batch_size=7)
     behind = calibration(module, (torch.from_numpy(x) - 0.5) / 2, torch.from_numpy(y))
-    assert figures(behind) == pytest.approx(figures(found), rel=1e-5)
+    assert metrics(behind) == pytest.approx(metrics(found), rel=1e-5)
     assert module.training, "the mode is restored"
 
 
@@ -200,15 +199,6 @@ def test_the_schema_refuses_what_cannot_be() -> None:
             Calibration(**{**fields, **changes})
     with pytest.raises(ValueError, match="^count: Input should be greater than or equal to 1"):
         Bin(above=0.1, up_to=0.2, count=0, confidence=0.15, accuracy=1.0)
-
-
-def test_the_diagram(tmp_path: Path) -> None:
-    found = {name: measured(*scores(200, 3, scale, 0)) for name, scale in (("timid", 0.3), ("bold", 30.0))}
-    plot_calibration(found, tmp_path / "reliability.png", title="a title")
-    assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
-    assert [path.name for path in tmp_path.iterdir()] == ["reliability.png"]
-    with pytest.raises(ValueError, match="calibrations must hold at least one"):
-        plot_calibration({}, tmp_path / "none.png")
 
 
 def test_the_released_weights(data_dir: Path, mnist_test: tuple[Tensor, Tensor]) -> None:

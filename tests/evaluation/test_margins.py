@@ -12,14 +12,12 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.image import imread
 from torch import Tensor, nn
 
 from art_levelset.attacks.memo import Memo
 from art_levelset.core.distances import nearest_in_half_space
 from art_levelset.evaluation import classified_right, pgd
 from art_levelset.evaluation.datasets import digits
-from art_levelset.evaluation.figures import plot_margin_curves
 from art_levelset.evaluation.margins import Margins, attack_distances, boundary_distances, margin_curve
 from art_levelset.evaluation.record import MarginCurve
 from art_levelset.models import convnet_2a, load_released_weights
@@ -347,17 +345,6 @@ def test_margin_curves_never_increase(distances: list[float]) -> None:
     curve = margin_curve(np.array(distances), name="any")
     for eps, accuracy in zip(curve.eps, curve.accuracy, strict=True):
         assert accuracy == pytest.approx(np.mean(np.array(distances) > eps))
-
-
-def test_curves_are_drawn(tmp_path: Path) -> None:
-    curves = [margin_curve(np.linspace(0, top, 50), name=f"up to {top}") for top in (0.2, 0.5)]
-    plot_margin_curves(curves, tmp_path / "curves.png", radius=0.3, title="a title")
-    picture = imread(tmp_path / "curves.png")[..., :3]
-    assert picture.shape[0] > 400
-    assert 0.002 < (picture.max(axis=2) - picture.min(axis=2) > 0.3).mean() < 0.1  # two coloured lines
-    assert [file.name for file in tmp_path.iterdir()] == ["curves.png"]
-    with pytest.raises(ValueError, match="curves must hold at least one curve"):
-        plot_margin_curves([], tmp_path / "none.png")
 
 
 def test_the_released_weights_at_their_radius(data_dir: Path, mnist_test: tuple[Tensor, Tensor]) -> None:
