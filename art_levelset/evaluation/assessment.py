@@ -13,10 +13,10 @@ from art_levelset.attacks.inputs import Array
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.pgd import pgd
 from art_levelset.attacks.protocol import Attack
-from art_levelset.evaluation.calibration import calibration
+from art_levelset.evaluation.calibration import Calibration, calibration
 from art_levelset.evaluation.margins import attack_distances, boundary_distances, margin_curve
 from art_levelset.evaluation.masking import Diagnosis, diagnose
-from art_levelset.evaluation.record import Calibration, MarginCurve, Record
+from art_levelset.evaluation.record import MarginCurve, Record
 from art_levelset.evaluation.robustness import Report, evaluate
 
 CURVE = 1.5

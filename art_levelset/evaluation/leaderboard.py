@@ -19,12 +19,12 @@ from art_levelset.evaluation.rendering import interval_in_percent, markdown_text
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_ORDER = tuple(THREAT_MODELS)
 NOTE = (
     "Accuracies in percent. Worst case: right under every attack and repeat; its 95% interval beside it.\n"
     "Masking: checks for masked gradients. A model that fails one, or is unreliable, may be weaker than it looks."
 )
 
+_ORDER = tuple(THREAT_MODELS)
 _HEADINGS = ("", "model", "clean", "worst case", "95% interval", "AutoAttack", "samples", "masking")
 _NAME = 1
 _ALIGNED_LEFT = (_NAME, 7)

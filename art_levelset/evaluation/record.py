@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from art_levelset.evaluation.calibration import Calibration
 from art_levelset.evaluation.fields import (
     Checked,
     Count,
@@ -170,76 +171,6 @@ class Weights(Checked, frozen=True):
     """
 
     sha256: Sha256
-
-
-class Bin(Checked, frozen=True):
-    """
-    The predictions of similar confidence.
-
-    :param above: What their confidences are above.
-    :param up_to: The largest confidence of the bin.
-    :param count: Predictions in it, >= 1.
-    :param confidence: Their mean confidence.
-    :param accuracy: The fraction of them that is right.
-    :raises ValueError: If a value is out of range.
-    """
-
-    above: Share
-    up_to: Share
-    count: Positive
-    confidence: Share
-    accuracy: Share
-
-
-class Calibration(Checked, frozen=True):
-    """
-    How calibrated a network is, and the scale of its logits.
-
-    :param accuracy: The fraction of samples classified right.
-    :param confidence: The mean confidence.
-    :param ece: The expected calibration error, in [0, 1]: the mean of |accuracy - confidence| over bins of equal width,
-           weighted by their counts.
-    :param adaptive_ece: The same over bins of equal mass; predictions of one confidence share a bin.
-    :param brier: The Brier score, in [0, 2]: the mean of sum_k (p_k - [y = k])^2.
-    :param nll: The mean negative log-likelihood, in nats.
-    :param temperature: The T > 0 by which dividing the logits of these samples minimises it; 0 if it falls all the way
-           to T = 0, as where every sample is classified right, and None if it falls as T goes to infinity.
-    :param tempered_nll: The negative log-likelihood at that temperature.
-    :param tempered_ece: The expected calibration error (equal width) at that temperature.
-    :param margin: The median of the label margins f_y - max_{i != y} f_i.
-    :param large_margin: Their 95th percentile.
-    :param logit_norm: The median L_2 norm of the logits.
-    :param bins: The bins of equal width, without the empty ones.
-    :raises ValueError: If a value is out of range.
-    """
-
-    accuracy: Share
-    confidence: Share
-    ece: Share
-    adaptive_ece: Share
-    brier: Annotated[Number, Field(ge=0, le=2)]
-    nll: NotNegative
-    temperature: NotNegative | None
-    tempered_nll: NotNegative
-    tempered_ece: Share
-    margin: Number
-    large_margin: Number
-    logit_norm: NotNegative
-    bins: Annotated[tuple[Bin, ...], BeforeValidator(ordered)]
-
-    def text(self) -> str:
-        """
-        The metrics as text.
-
-        :return: Two lines.
-        """
-        temperature = "infinity" if self.temperature is None else f"{self.temperature:.4g}"
-        return (
-            f"Calibration: ECE {self.ece:.2%} (equal mass {self.adaptive_ece:.2%}), confidence {self.confidence:.2%}, "
-            f"Brier {self.brier:.4f}, NLL {self.nll:.4f};\n"
-            f"at temperature {temperature} ECE {self.tempered_ece:.2%}, NLL {self.tempered_nll:.4f}. "
-            f"Logit margin {self.margin:.4g} (95%: {self.large_margin:.4g}), norm {self.logit_norm:.4g}"
-        )
 
 
 class Record(Checked, frozen=True):

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from art_levelset.evaluation.calibration import calibration
-from art_levelset.evaluation.record import Bin, Calibration
+from art_levelset.evaluation.calibration import Bin, Calibration, calibration
 from art_levelset.models import load_released_weights
 
 

@@ -16,10 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from art_levelset.evaluation.calibration import Bin, Calibration
 from art_levelset.evaluation.record import (
     AttackResult,
-    Bin,
-    Calibration,
     DataUsed,
     MarginCurve,
     MaskingCheck,
