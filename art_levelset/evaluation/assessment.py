@@ -14,10 +14,10 @@ from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.pgd import pgd
 from art_levelset.attacks.protocol import Attack
 from art_levelset.evaluation.calibration import Calibration, calibration
-from art_levelset.evaluation.margins import attack_distances, boundary_distances, margin_curve
+from art_levelset.evaluation.distances import attack_distances, boundary_distances, margin_curve
 from art_levelset.evaluation.masking import Diagnosis, diagnose
 from art_levelset.evaluation.record import MarginCurve, Record
-from art_levelset.evaluation.robustness import Report, evaluate
+from art_levelset.evaluation.suite import Report, evaluate
 
 CURVE = 1.5
 """How far the margin curves reach, in radii of the attacks."""
@@ -46,7 +46,7 @@ class Assessment:
         """
         The assessment as a record.
 
-        :param about: The fields that :meth:`art_levelset.evaluation.robustness.Report.record` asks for.
+        :param about: The fields that :meth:`art_levelset.evaluation.suite.Report.record` asks for.
         :return: The record.
         :raises ValueError: If a field is missing or out of range.
         """
@@ -91,7 +91,7 @@ def assess(
     :param model: A network (batch, ...) -> (batch, classes), or an ART PyTorchClassifier.
     :param x: Samples, (n, ...), floating point, within `clip_values`.
     :param y: Labels, (n,) integers or (n, classes) one-hot.
-    :param attacks: Attacks by name, for :func:`art_levelset.evaluation.robustness.evaluate`.
+    :param attacks: Attacks by name, for :func:`art_levelset.evaluation.suite.evaluate`.
     :param eps: Radius of the attacks, > 0; the margin curves reach half as far again.
     :param norm: The norm of the ball: `math.inf`, 2 or 1; the margins know the first two.
     :param clip_values: Smallest and largest valid input.

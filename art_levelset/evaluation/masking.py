@@ -35,7 +35,7 @@ from art_levelset.checks import check_count, check_seed
 from art_levelset.evaluation.accuracy import classified_right
 from art_levelset.evaluation.exact_tests import binomial_tail, mcnemar
 from art_levelset.evaluation.record import MaskingCheck
-from art_levelset.evaluation.standing import Ball, Standing, Subject
+from art_levelset.evaluation.survivors import Ball, Standing, Subject
 from art_levelset.evaluation.underflow import vanishing
 
 SIGNIFICANCE = 0.001

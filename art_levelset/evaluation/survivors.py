@@ -20,7 +20,7 @@ from art_levelset.attacks.pgd import decaying_steps, pgd
 from art_levelset.attacks.protocol import Attack, describe, reseeded, seeded
 from art_levelset.core.balls import random_in_ball
 from art_levelset.core.modes import evaluating
-from art_levelset.evaluation.robustness import evaluate
+from art_levelset.evaluation.suite import evaluate
 from art_levelset.identity import digest
 
 Standing: TypeAlias = NDArray[np.bool_]

@@ -19,8 +19,8 @@ from art_levelset.attacks.memo import Memo
 from art_levelset.core.distances import nearest_in_half_space
 from art_levelset.evaluation import classified_right, pgd
 from art_levelset.evaluation.datasets import digits
+from art_levelset.evaluation.distances import Margins, attack_distances, boundary_distances, margin_curve
 from art_levelset.evaluation.figures import plot_margin_curves
-from art_levelset.evaluation.margins import Margins, attack_distances, boundary_distances, margin_curve
 from art_levelset.evaluation.record import MarginCurve
 from art_levelset.models import convnet_2a, load_released_weights
 
