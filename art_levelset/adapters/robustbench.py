@@ -27,7 +27,7 @@ from art_levelset.adapters.autoattack import LOGGER, AutoAttack, tracing_kept
 from art_levelset.adapters.libraries import REQUESTS, library
 from art_levelset.attacks.inputs import Array, home, labels, network_of, samples
 from art_levelset.attacks.memo import Memo
-from art_levelset.attacks.protocol import DetachedNetwork, parameters_kept, seeded
+from art_levelset.attacks.network import DetachedNetwork, parameters_kept, seeded
 from art_levelset.checks import check_count
 from art_levelset.core.modes import evaluating
 from art_levelset.evaluation.datasets import load
