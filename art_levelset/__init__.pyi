@@ -11,8 +11,8 @@ from .core.sample_network import SampleNetwork as SampleNetwork
 from .core.sample_network import sample_network as sample_network
 from .core.samples import LevelSetSamples as LevelSetSamples
 from .core.samples import Status as Status
+from .evaluation.assessment import evaluate as evaluate
 from .evaluation.masking import diagnose as diagnose
-from .evaluation.suite import evaluate as evaluate
 from .recon.curves.fit import reconstruct_curve as reconstruct_curve
 from .recon.fitting.fit import reconstruct as reconstruct
 from .recon.io.reading import read_cloud as read_cloud

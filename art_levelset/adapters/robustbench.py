@@ -30,9 +30,9 @@ from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.network import DetachedNetwork, parameters_kept, seeded
 from art_levelset.checks import check_count
 from art_levelset.core.modes import evaluating
+from art_levelset.evaluation.assessment import evaluate
 from art_levelset.evaluation.datasets import load
 from art_levelset.evaluation.record import write_record
-from art_levelset.evaluation.suite import evaluate
 
 THREAT_MODELS = {"Linf": math.inf, "L2": 2, "L1": 1}
 """The threat models of :func:`benchmark` and their norms. RobustBench has no L1."""

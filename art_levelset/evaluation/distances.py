@@ -1,5 +1,5 @@
 """
-Margins: how far each sample is from the decision boundary, and robust accuracy as a function of the radius.
+Boundary distances: how far each sample is from the decision boundary, and robust accuracy as a function of the radius.
 
 The distances are upper bounds, those of misclassified points: searched for on the level sets of the network
 (:mod:`art_levelset.attacks.boundary`), or found by a family of attacks of growing radius.
@@ -15,31 +15,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from art_levelset.attacks.boundary import nearest_misclassified
 from art_levelset.attacks.effort import Effort, measured
-from art_levelset.attacks.inputs import (
-    Array,
-    ClipValues,
-    box_of,
-    check_classes,
-    check_inside,
-    class_logits,
-    home,
-    labels,
-    network_of,
-    samples,
-)
+from art_levelset.attacks.inputs import Array, ClipValues, check_classes, class_logits
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.network import DetachedNetwork
 from art_levelset.attacks.protocol import Attack, outcome_of, reseeded, seed_of
-from art_levelset.checks import check_count, check_seed
-from art_levelset.core.balls import Box, check_norm
+from art_levelset.attacks.subject import Subject
+from art_levelset.checks import check_count, check_positive, check_seed
+from art_levelset.core.balls import check_norm
 from art_levelset.core.distances import lp_distance
 from art_levelset.core.modes import evaluating
-from art_levelset.evaluation.accuracy import classified_right
+from art_levelset.evaluation.accuracy import correct
 from art_levelset.evaluation.record import MarginCurve
 
 GRID = 100
@@ -47,7 +36,7 @@ GRID = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Margins:
+class BoundaryDistances:
     """
     Distances to misclassified points.
 
@@ -73,7 +62,7 @@ def boundary_distances(
     seed: int = 0,
     memo: Memo | None = None,
     verbose: bool = True,
-) -> Margins:
+) -> BoundaryDistances:
     """
     Search the decision boundary for the point nearest to each sample.
 
@@ -95,28 +84,45 @@ def boundary_distances(
             not numbers.
     :raises TypeError: If an argument is of another type.
     """
-    network = network_of(model)
-    points, targets = _checked(x, y, batch_size, seed)
+    _check(batch_size, seed)
     check_norm(norm)
     check_count("max_iter", max_iter)
-    box = box_of(clip_values, points.shape[1:])
-    check_inside(points, box)
-    device, dtype = home(network)
-    kept, parts = memo or Memo(), []
-    with tqdm(total=len(points), desc="distances", unit="sample", disable=not verbose) as progress:
-        for first in range(0, len(points), batch_size):
-            rows = slice(first, first + batch_size)
-            batch = points[rows].to(device, dtype), targets[rows].to(device)
+    subject = _filled(Subject.of(model, x, y, clip_values=clip_values))
+    run: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "memo": memo or Memo(), "verbose": verbose}
+    return searched_distances(subject, norm=norm, max_iter=max_iter, **run)
+
+
+def searched_distances(
+    subject: Subject, *, norm: float, max_iter: int, batch_size: int, seed: int, memo: Memo, verbose: bool
+) -> BoundaryDistances:
+    """
+    :func:`boundary_distances` of a checked subject.
+
+    :param subject: The network, samples, labels and box.
+    :param norm: The norm of the distance, `math.inf` or 2.
+    :param max_iter: Steps along the boundary, >= 1.
+    :param batch_size: Samples searched for at a time, >= 1.
+    :param seed: Seed of everything random, >= 0.
+    :param memo: Where finished batches are kept.
+    :param verbose: Whether to show a progress bar.
+    :return: The distances.
+    :raises ValueError: If the network's gradients are not numbers, or it returns no logits for the labels.
+    """
+    parts = []
+    with tqdm(total=len(subject), desc="distances", unit="sample", disable=not verbose) as progress:
+        for first in range(0, len(subject), batch_size):
+            batch = subject.select(slice(first, first + batch_size))
             chunk_seed = seed_of(seed, 0, first)
-            key = kept.key("boundary", network, *batch, norm, box, max_iter, chunk_seed)
-            part = kept.recall(key)
+            about = ["boundary", str(norm), batch.clip_values, max_iter, chunk_seed]
+            key = memo.key(batch.network_sha256, batch.x, batch.y, *about)
+            part = memo.recall(key)
             if part is None:
-                part = _searched(network, *batch, norm, box, max_iter, chunk_seed)
-                kept.store(key, **part)
+                part = _searched(batch, norm, max_iter, chunk_seed)
+                memo.store(key, **part)
             parts.append(part)
-            progress.update(len(batch[1]))
+            progress.update(len(batch))
     distances, nearest, efforts = (np.concatenate([part[name] for part in parts]) for name in parts[0])
-    return Margins(distances, nearest, Effort.of(efforts.reshape(len(parts), -1).sum(axis=0)))
+    return BoundaryDistances(distances, nearest, Effort.of(efforts.reshape(len(parts), -1).sum(axis=0)))
 
 
 def attack_distances(
@@ -132,7 +138,7 @@ def attack_distances(
     seed: int = 0,
     memo: Memo | None = None,
     verbose: bool = True,
-) -> Margins:
+) -> BoundaryDistances:
     """
     Bisect for the smallest radius at which an attack breaks each sample.
 
@@ -156,14 +162,44 @@ def attack_distances(
             shape than it was given.
     :raises TypeError: If an argument is of another type.
     """
-    network = network_of(model)
-    points, targets = _checked(x, y, batch_size, seed)
+    _check(batch_size, seed)
     check_count("halvings", halvings)
-    if not (math.isfinite(largest) and largest > 0):
-        raise ValueError(f"largest must be a finite number > 0, got {largest}")
-    kept, effort, interval = memo or Memo(), Effort(), largest / 2**halvings
-    nearest = points.cpu().numpy().copy()
-    right = classified_right(network, points, targets, batch_size=batch_size).numpy()
+    check_positive("largest", largest)
+    subject = _filled(Subject.of(model, x, y))
+    run: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "memo": memo or Memo(), "verbose": verbose}
+    return bisected_distances(subject, family, largest=largest, halvings=halvings, norm=norm, **run)
+
+
+def bisected_distances(
+    subject: Subject,
+    family: Callable[[float], Attack],
+    *,
+    largest: float,
+    halvings: int = 8,
+    norm: float,
+    batch_size: int,
+    seed: int,
+    memo: Memo,
+    verbose: bool,
+) -> BoundaryDistances:
+    """
+    :func:`attack_distances` of a checked subject.
+
+    :param subject: The network, samples and labels.
+    :param family: The attack of each radius.
+    :param largest: Radii below this one are tried, > 0.
+    :param halvings: Rounds, >= 1.
+    :param norm: The norm of the distance.
+    :param batch_size: Samples in one call of an attack, >= 1.
+    :param seed: Seed of everything random, >= 0.
+    :param memo: Where finished batches are kept.
+    :param verbose: Whether to show a progress bar.
+    :return: The distances.
+    :raises ValueError: If an attack returns another shape than it was given.
+    """
+    effort, interval = Effort(), largest / 2**halvings
+    nearest = subject.x.cpu().numpy().copy()
+    right = correct(subject, batch_size=batch_size).numpy()
     distances = np.where(right, np.inf, 0.0).astype(np.float32)
     # In intervals: withstands the attack of the lower radius, and is broken by that of the upper one.
     lower, upper = np.zeros(len(right), dtype=np.int64), np.full(len(right), 2**halvings)
@@ -177,8 +213,8 @@ def attack_distances(
                 rows = np.flatnonzero(open_rows & (middle == step))
                 for first in range(0, len(rows), batch_size):
                     some = rows[first : first + batch_size]
-                    batch = points[some], targets[some]
-                    part = _attacked(network, *batch, attack, step * interval, norm, seed_of(seed, step, first), kept)
+                    batch = subject.select(torch.from_numpy(some))
+                    part = _attacked(batch, attack, step * interval, norm, seed_of(seed, step, first), memo)
                     effort.add(Effort.of(part["effort"]))
                     broken, far = some[part["broken"]], part["distances"]
                     lower[np.setdiff1d(some, broken)] = step
@@ -186,7 +222,7 @@ def attack_distances(
                     distances[broken[closer]], nearest[broken[closer]] = far[closer], part["points"][closer]
                     upper[broken] = np.minimum(step, np.ceil(far / interval)).astype(np.int64)
                     progress.update(len(some))
-    return Margins(distances, nearest, effort)
+    return BoundaryDistances(distances, nearest, effort)
 
 
 def margin_curve(distances: Array, eps: Sequence[float] | None = None, *, name: str) -> MarginCurve:
@@ -209,20 +245,14 @@ def margin_curve(distances: Array, eps: Sequence[float] | None = None, *, name: 
     return MarginCurve(name=name, eps=tuple(eps), accuracy=tuple(farther.tolist()))
 
 
-def _searched(
-    network: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    norm: float,
-    box: Box | None,
-    max_iter: int,
-    seed: int,
-) -> dict[str, NDArray[Any]]:
-    """One batch of :func:`boundary_distances`."""
-    faced, generator = DetachedNetwork(network), torch.Generator(x.device).manual_seed(seed)
-    with torch.inference_mode(False), evaluating(network), measured(faced) as effort:
+def _searched(batch: Subject, norm: float, max_iter: int, seed: int) -> dict[str, NDArray[Any]]:
+    """One batch of :func:`searched_distances`."""
+    x, y = batch.inputs(), batch.y.to(batch.device)
+    faced, generator = DetachedNetwork(batch.network), torch.Generator(x.device).manual_seed(seed)
+    with torch.inference_mode(False), evaluating(batch.network), measured(faced) as effort:
         with torch.no_grad():
             check_classes(y, class_logits(faced(x), len(y)).shape[1])
+        box = batch.clip_values
         found = nearest_misclassified(faced, x, y, norm=norm, box=box, max_iter=max_iter, generator=generator)
     return {
         "distances": found.distances.cpu().float().numpy(),
@@ -232,19 +262,19 @@ def _searched(
 
 
 def _attacked(
-    network: nn.Module, x: Tensor, y: Tensor, attack: Attack, eps: float, norm: float, seed: int, memo: Memo
+    batch: Subject, attack: Attack, eps: float, norm: float, seed: int, memo: Memo
 ) -> dict[str, NDArray[Any]]:
     """One call of an attack, recalled where it was made before: which samples it breaks, how far and where."""
-    key = memo.key("distances", network, x, y, attack, seed, eps, norm)
+    key = memo.key("distances", batch.network_sha256, batch.x, batch.y, attack, seed, eps, str(norm))
     known = memo.recall(key)
     if known is not None:
         return known
-    outcome = outcome_of(reseeded(attack, seed), network, x, y)
-    broken = ~classified_right(network, outcome.examples, y, batch_size=len(x))
-    examples = outcome.examples.detach().to(x)[broken.to(x.device)]
+    outcome = outcome_of(reseeded(attack, seed), batch.network, batch.x, batch.y)
+    broken = ~correct(batch.at(outcome.examples), batch_size=len(batch))
+    examples = outcome.examples.detach().to(batch.x)[broken.to(batch.x.device)]
     result = {
         "broken": broken.numpy(),
-        "distances": lp_distance(x[broken.to(x.device)], examples, norm).float().cpu().numpy(),
+        "distances": lp_distance(batch.x[broken.to(batch.x.device)], examples, norm).float().cpu().numpy(),
         "points": examples.cpu().numpy(),
         "effort": outcome.effort.array(),
     }
@@ -252,10 +282,12 @@ def _attacked(
     return result
 
 
-def _checked(x: Array, y: Array, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
+def _check(batch_size: int, seed: int) -> None:
     check_count("batch_size", batch_size)
     check_seed(seed)
-    points = samples(x)
-    if not len(points):
+
+
+def _filled(subject: Subject) -> Subject:
+    if not len(subject):
         raise ValueError("x holds no sample: distances need at least one")
-    return points, labels(y, len(points))
+    return subject

@@ -1,4 +1,4 @@
-"""The attacks that a diagnosis compares, and which samples stand after each."""
+"""The attacks that a diagnosis compares, and the samples that survive each of them."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from art_levelset.attacks.inputs import home
+from art_levelset.attacks.inputs import clamped, home
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.network import seeded
 from art_levelset.attacks.pgd import decaying_steps, pgd
 from art_levelset.attacks.protocol import Attack, parameters_of, reseeded
-from art_levelset.core.balls import random_in_ball
+from art_levelset.attacks.subject import Subject
+from art_levelset.core.balls import Box, random_in_ball
 from art_levelset.core.modes import evaluating
-from art_levelset.evaluation.suite import evaluate
+from art_levelset.evaluation.suite import RobustMask, run_suite
 from art_levelset.identity import digest
-
-Standing: TypeAlias = NDArray[np.bool_]
 
 _ROUNDING = 1e-5
 
@@ -41,7 +38,7 @@ class Ball:
 
     eps: float
     norm: float
-    clip_values: tuple[float, float]
+    clip_values: Box
 
     def whole_box(self, inputs: int) -> Ball:
         """
@@ -50,18 +47,21 @@ class Ball:
         :param inputs: Dimension of the inputs.
         :return: The ball.
         """
+        return Ball(self.width * inputs ** (1 / self.norm), self.norm, self.clip_values)
+
+    @property
+    def width(self) -> float:
+        """The longest side of the box."""
         low, high = self.clip_values
-        return Ball((high - low) * inputs ** (1 / self.norm), self.norm, self.clip_values)
+        return float((torch.as_tensor(high) - torch.as_tensor(low)).max())
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class Examination:
     """
-    A network and samples, to be attacked again and again.
+    A subject that is attacked again and again.
 
-    :param network: A classifier (batch, ...) -> (batch, classes).
-    :param x: The samples, (n, ...).
-    :param y: Their labels, (n,).
+    :param subject: A classifier (batch, ...) -> (batch, classes), samples and labels, checked.
     :param right: Whether each is classified right as it is; the others count as broken and are not attacked, (n,).
     :param ball: Where attackers may go.
     :param eps_step: Length of their steps, > 0.
@@ -72,10 +72,8 @@ class Subject:
     :param progress: Counts the samples classified right once for each attack.
     """
 
-    network: nn.Module
-    x: Tensor
-    y: Tensor
-    right: Standing
+    subject: Subject
+    right: RobustMask
     ball: Ball
     eps_step: float
     max_iter: int
@@ -84,31 +82,30 @@ class Subject:
     memo: Memo
     progress: tqdm[Any]
 
-    def standing(self, attack: Attack, among: Standing | None = None) -> Standing:
+    def survivors(self, attack: Attack, among: RobustMask | None = None) -> RobustMask:
         """
         Which samples are classified right after an attack. The same seeds serve every attack.
 
         :param attack: The attack.
-        :param among: Those that stand so far, (n,); `right` by default.
+        :param among: Those that have survived so far, (n,); `right` by default.
         :return: (n,).
         """
-        standing = (self.right if among is None else among).copy()
-        (rows,) = standing.nonzero()
+        left = (self.right if among is None else among).copy()
+        (rows,) = left.nonzero()
         if len(rows):
-            with seeded(self.seed, home(self.network)[0]):
-                report = evaluate(
-                    self.network,
-                    self.x[rows],
-                    self.y[rows],
+            with seeded(self.seed, self.subject.device):
+                clean, (attacked,) = run_suite(
+                    self.subject.select(torch.from_numpy(rows)),
                     {"attack": attack},
+                    repeats=1,
                     batch_size=self.batch_size,
                     seed=self.seed,
                     memo=self.memo,
                     verbose=False,
                 )
-            standing[rows] = report.worst
+            left[rows] = clean & attacked.right[0]
         self.progress.update(int(self.right.sum()))
-        return standing
+        return left
 
     def pgd(self, loss: str, **changes: Any) -> Attack:
         """
@@ -120,9 +117,9 @@ class Subject:
         """
         return functools.partial(pgd, **{**self._settings(), "loss": loss, "stop_when_broken": True, **changes})
 
-    def white_box(self, ball: Ball | None = None) -> Standing:
+    def white_box(self, ball: Ball | None = None) -> RobustMask:
         """
-        Which samples stand after margin PGD, with equal and with decaying steps, and after cross-entropy PGD on
+        Which samples survive margin PGD, with equal and with decaying steps, and cross-entropy PGD on
         rescaled logits.
 
         :param ball: Another ball, in which the steps grow as it does.
@@ -130,14 +127,14 @@ class Subject:
         """
         ball = ball or self.ball
         changes = {"eps": ball.eps, "eps_step": self.eps_step * ball.eps / self.ball.eps}
-        standing = self.standing(self.pgd("margin", **changes))
+        left = self.survivors(self.pgd("margin", **changes))
         decaying = {**changes, "eps_step": decaying_steps(ball.eps, self.max_iter)}
-        standing = self.standing(self.pgd("margin", **decaying), standing)
-        return self.standing(self.pgd("cross_entropy", **changes), standing)
+        left = self.survivors(self.pgd("margin", **decaying), left)
+        return self.survivors(self.pgd("cross_entropy", **changes), left)
 
-    def transferred(self, source: nn.Module) -> Standing:
+    def transferred(self, source: nn.Module) -> RobustMask:
         """
-        Which samples stand after examples of both losses made on another network, as far from its boundary as they go.
+        Which samples survive examples of both losses made on another network, as far from its boundary as they go.
 
         :param source: The other network.
         :return: (n,).
@@ -146,26 +143,26 @@ class Subject:
             _Transferred(source, digest(source), {**self._settings(), "loss": loss})
             for loss in ("margin", "cross_entropy")
         )
-        return self.standing(by_cross_entropy, self.standing(by_margin))
+        return self.survivors(by_cross_entropy, self.survivors(by_margin))
 
-    def noise(self, draws: int) -> Standing:
+    def noise(self, draws: int) -> RobustMask:
         """
-        Which samples stand after random points of the ball.
+        Which samples survive random points of the ball.
 
         :param draws: Points tried for each sample, >= 1.
         :return: (n,).
         """
-        return self.standing(functools.partial(random_noise, draws=draws, **asdict(self.ball)))
+        return self.survivors(functools.partial(random_noise, draws=draws, **asdict(self.ball)))
 
-    def given(self, attack: Attack) -> Standing:
+    def given(self, attack: Attack) -> RobustMask:
         """
-        Which samples stand after an attack of the caller's.
+        Which samples survive an attack of the caller's.
 
         :param attack: The attack.
         :return: (n,).
         :raises ValueError: If it leaves the ball or the box.
         """
-        return self.standing(_Contained(attack, self.ball))
+        return self.survivors(_Contained(attack, self.ball))
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -182,7 +179,7 @@ def random_noise(
     *,
     eps: float,
     norm: float = math.inf,
-    clip_values: tuple[float, float] = (0.0, 1.0),
+    clip_values: Box = (0.0, 1.0),
     draws: int = 100,
     seed: int = 0,
 ) -> Tensor:
@@ -207,8 +204,8 @@ def random_noise(
     with torch.no_grad(), evaluating(model):
         for _ in range(draws):
             radii = torch.full((len(active),), eps, dtype=dtype, device=device)
-            drawn = random_in_ball(centres[active], radii, norm, generator).clamp(*clip_values)
-            broken = model(drawn).argmax(dim=1) != targets[active]
+            drawn = clamped(random_in_ball(centres[active], radii, norm, generator), clip_values)
+            broken = model(drawn.clone()).argmax(dim=1) != targets[active]
             found[active[broken]] = drawn[broken]
             active = active[~broken]
             if not len(active):
@@ -242,11 +239,11 @@ class _Contained:
         attacked = reseeded(self.attack, self.seed)(model, x, y)
         if attacked.shape != x.shape:
             raise ValueError(f"{name} must return the shape {tuple(x.shape)}, got {tuple(attacked.shape)}")
-        eps, (low, high) = self.ball.eps, self.ball.clip_values
+        eps = self.ball.eps
         offsets = (attacked - x).flatten(1).double()
         distance = torch.linalg.vector_norm(offsets, self.ball.norm, dim=1).max().item()
-        if not distance <= eps + _ROUNDING * (eps + high - low):
+        if not distance <= eps + _ROUNDING * (eps + self.ball.width):
             raise ValueError(f"{name} must stay within eps = {eps:g} of its samples, it went {distance:.4g} far")
-        if not ((attacked >= low) & (attacked <= high)).all():
+        if (clamped(attacked, self.ball.clip_values) != attacked).any():
             raise ValueError(f"{name} must stay within clip_values {self.ball.clip_values}")
         return attacked

@@ -19,8 +19,8 @@ from art_levelset.adapters.art import art_pgd
 from art_levelset.adapters.autoattack import LOGGER, AutoAttack
 from art_levelset.adapters.robustbench import benchmark, robustbench_benchmark, robustbench_library
 from art_levelset.evaluation import pgd
+from art_levelset.evaluation.assessment import evaluate
 from art_levelset.evaluation.record import read_record
-from art_levelset.evaluation.suite import evaluate
 
 from ..attacks.tiny import CLASSES, SHAPE, accuracy, data, disturbed, mlp, needs, network, random_states, state
 

@@ -19,7 +19,7 @@ from art_levelset.attacks.memo import Memo
 from art_levelset.core.distances import nearest_in_half_space
 from art_levelset.evaluation import classified_right, pgd
 from art_levelset.evaluation.datasets import digits
-from art_levelset.evaluation.distances import Margins, attack_distances, boundary_distances, margin_curve
+from art_levelset.evaluation.distances import BoundaryDistances, attack_distances, boundary_distances, margin_curve
 from art_levelset.evaluation.figures import plot_margin_curves
 from art_levelset.evaluation.record import MarginCurve
 from art_levelset.models import convnet_2a, load_released_weights
@@ -27,7 +27,7 @@ from art_levelset.models import convnet_2a, load_released_weights
 NORMS = (math.inf, 2)
 
 
-def search(model: Any, x: Any, y: Any, **options: Any) -> Margins:
+def search(model: Any, x: Any, y: Any, **options: Any) -> BoundaryDistances:
     return boundary_distances(model, x, y, verbose=False, **options)
 
 
@@ -237,7 +237,7 @@ def test_a_killed_search_goes_on(tmp_path: Path, which: str) -> None:
     y = model(x).detach().argmax(dim=1)
     attack = partial(pgd, max_iter=5)
 
-    def run(memo: Memo | None = None, seed: int = 0) -> Margins:
+    def run(memo: Memo | None = None, seed: int = 0) -> BoundaryDistances:
         options: dict[str, Any] = {"batch_size": 20, "memo": memo, "seed": seed, "verbose": False}
         if which == "search":
             return boundary_distances(model, x, y, max_iter=8, **options)
