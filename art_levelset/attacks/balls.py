@@ -12,8 +12,6 @@ from art_levelset.core.balls import random_in_ball, steepest, to_ball
 from art_levelset.core.l1_balls import sparse_step, to_l1_ball
 from art_levelset.core.projection import Box
 
-NORMS = (math.inf, 2, 1)
-
 
 @dataclass(frozen=True, eq=False)
 class Balls:

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from art_levelset.attacks.balls import NORMS
 from art_levelset.attacks.effort import Effort, measured
 from art_levelset.attacks.inputs import Array, ClipValues, SameArray, box_of, clamped
 from art_levelset.attacks.network import DetachedNetwork, parameters_kept, seeded
@@ -27,7 +26,7 @@ from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_not_negative, check_seed
 from art_levelset.core.balls import column, to_ball
 from art_levelset.core.modes import evaluating
-from art_levelset.core.norms import check_norm
+from art_levelset.core.norms import NAMES, check_norm
 from art_levelset.core.projection import Box
 from art_levelset.identity import describe
 
@@ -67,7 +66,7 @@ class LibraryAttack:
 
     def __post_init__(self) -> None:
         check_not_negative("eps", self.eps)
-        check_norm(self.norm, NORMS)
+        check_norm(self.norm, tuple(NAMES))
         box_of(self.clip_values)
         check_count("batch_size", self.batch_size)
         check_seed(self.seed)
