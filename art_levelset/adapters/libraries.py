@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from art_levelset.attacks.inputs import ClipValues, box_of
 from art_levelset.checks import check_count, check_positive
+from art_levelset.core.balls import Box
 from art_levelset.core.fields import label_margin
-from art_levelset.core.projection import Box
 
 REQUESTS = r"urllib3 \(.*\) or chardet \(.*doesn't match a supported version"
 """The warning of the library requests, which others import, about versions that it has not been tested with."""

@@ -6,7 +6,7 @@ With L the loss of the label and B the ball of radius eps around x, intersected 
     x_0 in B,    x_{k+1} = Proj_B(x_k + eps_step * v_k),    v_k = argmax_{|v| <= 1} <v, grad L(x_k)>,
 
 v_k = sign(grad L) for L_inf and grad L / |grad L| for L_2. For L_1 the step is the best one that the box leaves room
-for, :func:`art_levelset.core.l1_balls.sparse_step`.
+for, :func:`art_levelset.core.balls.sparse_step`.
 
 | Paper link: https://arxiv.org/abs/1706.06083
 """
@@ -32,8 +32,8 @@ from art_levelset.attacks.losses import LEAD, LOSSES, RANKS, lead_limited
 from art_levelset.attacks.network import fastest_layout
 from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_not_negative, check_positive, check_seed
+from art_levelset.core.balls import NAMES, check_norm
 from art_levelset.core.modes import evaluating
-from art_levelset.core.norms import NAMES, check_norm
 
 logger = logging.getLogger(__name__)
 

@@ -24,10 +24,8 @@ from art_levelset.attacks.inputs import Array, ClipValues, SameArray, box_of, cl
 from art_levelset.attacks.network import DetachedNetwork, parameters_kept, seeded
 from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_not_negative, check_seed
-from art_levelset.core.balls import column, to_ball
+from art_levelset.core.balls import NAMES, Box, check_norm, column, to_ball
 from art_levelset.core.modes import evaluating
-from art_levelset.core.norms import NAMES, check_norm
-from art_levelset.core.projection import Box
 from art_levelset.identity import describe
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from art_levelset.attacks.balls import Balls
-from art_levelset.core.norms import NAMES
+from art_levelset.core.balls import NAMES
 
 CPU = torch.device("cpu")
 
