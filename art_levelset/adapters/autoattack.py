@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any
 
 import torch
@@ -187,6 +188,28 @@ def _classified_right(logits: Tensor, y: Tensor) -> Tensor:
     if not numbers.all():
         logger.warning("autoattack: the logits are not numbers for %d of %d samples", int((~numbers).sum()), len(y))
     return (logits.argmax(dim=1) == y) & numbers
+
+
+@contextmanager
+def logged_to(path: str | PathLike[str] | None) -> Iterator[None]:
+    """
+    Add AutoAttack's messages to a file.
+
+    :param path: The file; None for none.
+    """
+    if path is None:
+        yield
+        return
+    library = logging.getLogger(LOGGER)
+    level, handler = library.level, logging.FileHandler(path, encoding="utf-8")
+    library.addHandler(handler)
+    library.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        library.setLevel(level)
+        library.removeHandler(handler)
+        handler.close()
 
 
 @contextmanager

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from art_levelset.core.balls import Box, random_in_ball, sparse_step, steepest, to_ball, to_l1_ball
 
-NORMS = (math.inf, 2, 1)
-
 
 @dataclass(frozen=True, eq=False)
 class Balls:

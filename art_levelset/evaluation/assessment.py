@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from art_levelset.adapters.catalogue import attack_by_name
-from art_levelset.attacks.balls import NORMS
 from art_levelset.attacks.inputs import Array, ClipValues
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.pgd import pgd
@@ -237,7 +236,7 @@ def evaluate(
     if eps is not None:
         check_positive("eps", eps)
     if norm is not None:
-        check_norm(norm, NORMS)
+        check_norm(norm, tuple(NAMES))
     if not isinstance(attacks, Mapping):
         if eps is None:
             raise ValueError("eps must be given for attacks by name")

@@ -28,7 +28,6 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from art_levelset.attacks.balls import NORMS
 from art_levelset.attacks.inputs import Array, ClipValues, network_of
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.network import seeded
@@ -36,7 +35,7 @@ from art_levelset.attacks.pgd import decaying_steps
 from art_levelset.attacks.protocol import Attack, parameters_of
 from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_positive, check_seed
-from art_levelset.core.balls import check_norm
+from art_levelset.core.balls import NAMES, check_norm
 from art_levelset.evaluation.accuracy import correct
 from art_levelset.evaluation.exact_tests import binomial_tail, mcnemar
 from art_levelset.evaluation.record import MaskingCheck
@@ -204,7 +203,7 @@ class DiagnosisSettings:
 
     def __post_init__(self) -> None:
         check_positive("eps", self.eps)
-        check_norm(self.norm, NORMS)
+        check_norm(self.norm, tuple(NAMES))
         check_count("max_iter", self.max_iter)
         if self.max_iter < 2:
             raise ValueError(

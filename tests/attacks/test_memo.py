@@ -16,7 +16,6 @@ from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.pgd import pgd
 from art_levelset.attacks.protocol import Attack, LibraryAttack
 from art_levelset.evaluation import evaluate
-from art_levelset.identity import digest
 
 from .tiny import data, network
 
@@ -123,41 +122,3 @@ def test_a_closure_is_not_taken_for_another(tmp_path: Path) -> None:
         kept = evaluate(model, x, y, attacks, memo=Memo(tmp_path), verbose=False)
         assert kept.attacks[0].accuracy == fresh.attacks[0].accuracy
     assert kept.attacks[0].accuracy < 0.2
-
-
-def test_a_digest_depends_on_everything() -> None:
-    zeros = np.zeros((2, 3), np.float32)
-    digests = [
-        digest(),
-        digest(zeros),
-        digest(zeros, zeros),
-        digest(zeros.T),
-        digest(zeros.astype(np.float64)),
-        digest(zeros + 1),
-        digest(0),
-        digest("0"),
-        digest([1, 2], 3),
-        digest([1], [2, 3]),
-        digest(nn.Linear(2, 3)),
-        digest(nn.BatchNorm1d(2)),
-        digest(nn.BatchNorm1d(2, eps=1e-3)),
-    ]
-    assert len(set(digests)) == len(digests)
-    assert all(len(each) == 64 for each in digests)
-
-
-def test_a_digest_depends_on_nothing_else() -> None:
-    values = torch.arange(6.0).reshape(2, 3)
-    assert digest(values) == digest(values.numpy()) == digest(values.clone().requires_grad_())
-    assert digest(values.T.contiguous().T) == digest(values)
-    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-    assert digest(network()) == digest(network().train())
-
-
-def test_a_digest_sees_every_parameter_and_buffer() -> None:
-    known = digest(network())
-    for name in network().state_dict():
-        model = network()
-        with torch.no_grad():
-            model.state_dict()[name].view(-1)[0] += 1
-        assert digest(model) != known, name

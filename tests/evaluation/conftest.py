@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from ..adapters.conftest import quick_autoattack as quick_autoattack
+
 
 @pytest.fixture
 def as_if_installed(monkeypatch: pytest.MonkeyPatch) -> None:

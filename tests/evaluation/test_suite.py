@@ -167,6 +167,22 @@ class TestResuming:
         assert run({"pgd": partial(pgd, eps=0.17)}).attacks[0].right.tolist() == whole.attacks[0].right.tolist()
 
 
+def test_a_box_may_be_given_for_each_feature(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(10, 100, generator=generator)
+    model = nn.Linear(100, 3)
+    y = model(x).argmax(dim=1).detach()
+    boxes = [(np.linspace(-1, 0, 100), np.linspace(1, top, 100)) for top in (2, 3)]
+    attacks = {"pgd": [partial(pgd, eps=2.0, max_iter=5, clip_values=box) for box in boxes]}
+    memo = Memo(tmp_path)
+    reports = [quiet(model, x, y, {"pgd": attack}, memo=memo) for attack in [*attacks["pgd"], attacks["pgd"][0]]]
+    assert len(list(tmp_path.iterdir())) == 2
+    assert reports[0].attacks[0].accuracy < 1
+    low, high = reports[0].attacks[0].parameters["clip_values"]
+    assert low["shape"] == high["shape"] == [100]
+    write_record(reports[0].record(**{**ABOUT, "eps": "2"}), tmp_path / "record.json")
+
+
 class TestRecord:
     def test_round_trip(self, tmp_path: Path) -> None:
         report = quiet(threshold(), POINTS, LABELS, {"near": Shift(0.17), "far": Shift(0.3)}, repeats=2)
