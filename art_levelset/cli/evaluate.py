@@ -41,8 +41,9 @@ def add_parser(verbs: Verbs) -> None:
         nargs="+",
         default=["pgd-ce", "pgd-margin"],
         metavar="NAME",
-        help="pgd-ce, pgd-margin, pgd-dlr, autoattack, autoattack-plus, autoattack-rand, or PGD of another library: "
-        "art-pgd-ce, advertorch-pgd-margin, ... (default: pgd-ce pgd-margin)",
+        help="pgd-ce, pgd-margin, pgd-dlr, autoattack, autoattack-plus, autoattack-rand, autoattack-partial (for "
+        "few classes or vectors), or PGD of another library: art-pgd-ce, advertorch-pgd-margin, ... "
+        "(default: pgd-ce pgd-margin)",
     )
     parser.add_argument("--eps-step", help="length of a step of PGD (default: 2.5 eps / max-iter)")
     parser.add_argument("--max-iter", type=int, default=40, help="steps of PGD (default: %(default)s)")
