@@ -16,10 +16,9 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
-from art_levelset.trainers.augmentation import crop_and_flip
+from art_levelset.trainers.augmentation import Augmentation, crop_and_flip
 from art_levelset.trainers.callbacks import Callback
 from art_levelset.trainers.margin import LevelSetMarginTrainer
-from art_levelset.trainers.options import Augmentation
 from art_levelset.trainers.schedules import Linear, Trapezoid
 
 

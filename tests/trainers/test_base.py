@@ -44,7 +44,7 @@ class TestRandomness:
     def test_a_generator_drawn_from_by_a_callback_does_not_move_the_next_step(self):
         class Drawing(Callback):
             def on_epoch_end(self, trainer, figures):
-                torch.rand(7, generator=trainer._randomness)
+                torch.rand(7, generator=trainer.randomness)
 
         assert torch.equal(weights(trained()), weights(trained(callbacks=[Drawing()])))
 
@@ -258,7 +258,7 @@ class TestValidation:
 
     def test_the_trainers_own_attack(self):
         class Attacking(NoisyTrainer):
-            def _default_validation_attack(self):
+            def default_validation_attack(self):
                 return lambda network, x, y: x
 
         trainer = Attacking(small_classifier(), seed=0)
