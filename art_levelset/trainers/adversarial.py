@@ -28,7 +28,6 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 from torch.nn import functional
 
-from art_levelset.attacks.art_classifier import clip_box
 from art_levelset.checks import check_count, check_not_negative, check_positive
 from art_levelset.core.ascent import ascend
 from art_levelset.core.balls import column, random_in_ball
@@ -88,7 +87,6 @@ class PGDTrainer(LoopTrainer, abc.ABC):
         self.max_iter = max_iter
         self.norm = norm
         self.num_random_init = num_random_init
-        self._box = clip_box(classifier)
 
     def statistics(self, x: Tensor) -> Statistics:
         """
@@ -122,7 +120,7 @@ class PGDTrainer(LoopTrainer, abc.ABC):
             step=torch.full_like(eps, self.eps_step),
             max_iter=self.max_iter,
             norm=self.norm,
-            box=self._box,
+            box=self.box,
             start=x + self.draw(lambda count: self._offsets(x, count)) if self.num_random_init else None,
         )
 

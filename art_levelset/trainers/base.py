@@ -37,21 +37,35 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from art_levelset.attacks.art_classifier import AttackedNetwork, check_classifier
+from art_levelset.attacks.art_classifier import check_classifier
+from art_levelset.attacks.inputs import class_logits
 from art_levelset.attacks.protocol import Attack
 from art_levelset.checks import check_seed
+from art_levelset.core.projection import Box
 from art_levelset.core.statistics import Statistics, batch_statistics, frozen_layers, normalising
 from art_levelset.trainers.augmentation import Augmentation, augmented
 from art_levelset.trainers.averaging import ExponentialAverage, check_decay
-from art_levelset.trainers.batches import ArrayBatches, Batch, Batches, GeneratedBatches, check_inputs, integer_labels
+from art_levelset.trainers.batches import ArrayBatches, Batch, Batches, GeneratedBatches
 from art_levelset.trainers.callbacks import Callback, Progress, StopTraining
 from art_levelset.trainers.checkpoints import Checkpoints
 from art_levelset.trainers.distributed import World, world
+from art_levelset.trainers.door import (
+    CopyingNetwork,
+    box_of_classifier,
+    check_in_box,
+    check_inputs,
+    check_network,
+    check_optimizer,
+    checked_labels,
+)
 from art_levelset.trainers.execution import Execution
 from art_levelset.trainers.metrics import Means, plain, validate
 from art_levelset.trainers.runs import Data, Options, Run
 
 logger = logging.getLogger(__name__)
+
+_FEW = 8
+"""Samples by which the network's outputs are checked."""
 
 
 class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
@@ -85,6 +99,7 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         execution: Execution = Execution(),
     ) -> None:
         check_classifier(classifier)
+        check_optimizer(classifier.optimizer)
         super().__init__(classifier)
         if ema_decay is not None:
             check_decay(ema_decay)
@@ -100,7 +115,8 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         """The metrics of each epoch trained so far."""
         self.progress = Progress()
         self._seed_is_given = seed is not None
-        self._network = AttackedNetwork(classifier)
+        self._network = CopyingNetwork(classifier)
+        self._box = box_of_classifier(classifier)
         self._searched_network = execution.searched(self._network)
         self._trained_network = execution.trained(self._network)
         self._randomness = torch.Generator(classifier.device).manual_seed(self.seed)
@@ -109,6 +125,7 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         self._world = World()
         self._union = 0
         self._warned = False
+        self._network_is_checked = False
 
     @abc.abstractmethod
     def batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor | None, dict[str, float]]:
@@ -131,6 +148,17 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         :return: The attack, or None for no attack.
         """
         return None
+
+    def check_outputs(self, outputs: Any, count: int) -> None:
+        """
+        Check what the network returns, before it is trained: logits of the classifier's classes.
+
+        :param outputs: What it has returned for some samples.
+        :param count: Their number.
+        :raises TypeError: If it is no tensor of floating-point numbers.
+        :raises ValueError: If its shape is another, or it holds probabilities.
+        """
+        class_logits(outputs, count, self.classifier.nb_classes)
 
     def begin_fit(self, samples: int | None) -> None:
         """
@@ -175,6 +203,11 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
     def trained_network(self) -> nn.Module:
         """The network as a loss evaluates it that needs no exact level."""
         return self._trained_network
+
+    @property
+    def box(self) -> Box | None:
+        """The box of valid inputs: numbers, or float32 tensors that broadcast to an input; None for all values."""
+        return self._box
 
     @property
     def randomness(self) -> torch.Generator:
@@ -271,6 +304,7 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         :raises ValueError: If a shape or number is out of range, or the checkpoints are damaged or of a run with other
                 settings; the message names the argument.
         """
+        self._network_is_checked = False
         batches = ArrayBatches(*self._checked(x, y, "x", "y"), batch_size)
         self.fit_generator(
             batches,
@@ -336,7 +370,9 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         if isinstance(generator, Batches):
             batches = generator
         else:
-            batches = GeneratedBatches(generator, self.classifier.input_shape, self.classifier.nb_classes, world())
+            self._network_is_checked = False
+            check = partial(self._checked, x_name="generator: x", y_name="generator: y")
+            batches = GeneratedBatches(generator, check, world())
         self._train(batches, options)
 
     def predict(self, x: NDArray[Any], batch_size: int = 128) -> NDArray[np.float32]:
@@ -347,7 +383,8 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         :param batch_size: Samples a pass.
         :return: The classifier's outputs, (n, nb_classes).
         """
-        outputs: NDArray[np.float32] = self.classifier.predict(np.asarray(x, np.float32), batch_size=batch_size)
+        inputs = np.array(x, np.float32)  # a copy, as networks may write to their input
+        outputs: NDArray[np.float32] = self.classifier.predict(inputs, batch_size=batch_size)
         return outputs
 
     def epoch(self, run: Run, callbacks: Sequence[Callback], bar: tqdm[Any]) -> dict[str, float]:
@@ -509,7 +546,13 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
 
     def _checked(self, x: Any, y: Any, x_name: str, y_name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
         inputs = check_inputs(x, self.classifier.input_shape, x_name)
-        return inputs, integer_labels(y, len(inputs), self.classifier.nb_classes, y_name)
+        targets = checked_labels(y, len(inputs), self.classifier.nb_classes, y_name)
+        check_in_box(inputs, self._box, x_name)
+        if not self._network_is_checked:
+            few = torch.tensor(inputs[:_FEW], dtype=torch.float32, device=self.classifier.device)
+            check_network(self._network, few, self.check_outputs)
+            self._network_is_checked = True
+        return inputs, targets
 
 
 def _asked(calls: Sequence[Callable[[], None]]) -> bool:

@@ -1,9 +1,9 @@
-"""Where batches come from: arrays, an ART data generator or a PyTorch DataLoader; checked at the door."""
+"""Where batches come from: arrays, an ART data generator or a PyTorch DataLoader."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -118,15 +118,17 @@ class GeneratedBatches:
     Batches from an ART data generator or a DataLoader; with several processes, the main one's.
 
     :param generator: The generator; the length of an epoch must be known.
-    :param input_shape: The shape of one input.
-    :param nb_classes: The number of classes.
+    :param check: Called with each batch's x and y; returns raw inputs, (batch, *input_shape), and integer labels.
     :param world: The processes that train together.
     :raises TypeError: If it is neither.
     :raises ValueError: If the length of an epoch is not known, or zero.
     """
 
     def __init__(
-        self, generator: DataGenerator | DataLoader[Any], input_shape: tuple[int, ...], nb_classes: int, world: World
+        self,
+        generator: DataGenerator | DataLoader[Any],
+        check: Callable[[Any, Any], tuple[NDArray[Any], NDArray[np.int64]]],
+        world: World,
     ) -> None:
         if isinstance(generator, DataGenerator):
             if generator.size is None:
@@ -142,7 +144,7 @@ class GeneratedBatches:
         if not self.nb_batches:
             raise ValueError("generator has no batches")
         self.settings = {"batches": self.nb_batches}
-        self._generator, self._shape, self._nb_classes, self._world = generator, input_shape, nb_classes, world
+        self._generator, self._check, self._world = generator, check, world
 
     def epoch(self, seed: int, number: int) -> Iterator[Batch]:
         """
@@ -161,8 +163,7 @@ class GeneratedBatches:
             if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
                 raise ValueError(f"generator must give pairs (x, y), got {type(batch).__name__}")
             x, y = (part.cpu().numpy() if isinstance(part, Tensor) else part for part in batch)
-            inputs = check_inputs(x, self._shape, "generator: x")
-            yield Batch(inputs, integer_labels(y, len(inputs), self._nb_classes, "generator: y"))
+            yield Batch(*self._check(x, y))
 
     def state_dict(self) -> dict[str, Any]:
         """
@@ -194,56 +195,3 @@ class GeneratedBatches:
             if callable(set_epoch):
                 set_epoch(number)
         return islice(self._generator, self.nb_batches)
-
-
-def check_inputs(x: Any, input_shape: tuple[int, ...], name: str = "x") -> NDArray[Any]:
-    """
-    Check the inputs of a classifier.
-
-    :param x: Inputs, (n, *input_shape), n >= 1, real numbers, all finite.
-    :param input_shape: The shape of one input.
-    :param name: What the caller calls them.
-    :return: The inputs as an array, not copied where they are one.
-    :raises TypeError: If they are not numbers.
-    :raises ValueError: If the shape is another or a number is not finite.
-    """
-    array = np.asarray(x)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
-    if array.ndim == 0 or array.shape[1:] != tuple(input_shape) or len(array) == 0:
-        raise ValueError(f"{name} must have the shape (n >= 1, {', '.join(map(str, input_shape))}), got {array.shape}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"{name} has values that are not finite")
-    return array
-
-
-def integer_labels(y: Any, count: int, nb_classes: int, name: str = "y") -> NDArray[np.int64]:
-    """
-    Labels as integers, from any form that ART takes.
-
-    :param y: Integers (n,) or (n, 1), or one-hot rows (n, nb_classes).
-    :param count: n, the number of inputs that they belong to.
-    :param nb_classes: The number of classes.
-    :param name: What the caller calls them.
-    :return: Labels in [0, nb_classes), (n,).
-    :raises ValueError: If their number, shape or range is another, or they are not whole numbers.
-    """
-    array = np.asarray(y)
-    if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
-        raise ValueError(f"{name} must be whole numbers or one-hot rows")
-    if array.ndim == 2 and array.shape[1] == nb_classes and nb_classes > 1:
-        if not (np.isin(array, (0, 1)).all() and (array.sum(axis=1) == 1).all()):
-            raise ValueError(f"{name} has rows that are not one-hot")
-        array = array.argmax(axis=1)
-    elif array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1:
-        raise ValueError(f"{name} must have the shape (n,), (n, 1) or (n, {nb_classes}), got {array.shape}")
-    if len(array) != count:
-        raise ValueError(f"{name} must have one label an input: {count} inputs, {len(array)} labels")
-    labels = array.astype(np.int64)
-    if (labels != array).any():
-        raise ValueError(f"{name} must be whole numbers")
-    if labels.size and not (labels.min() >= 0 and labels.max() < nb_classes):
-        raise ValueError(f"{name} must be in [0, {nb_classes}), got values from {labels.min()} to {labels.max()}")
-    return labels

@@ -15,6 +15,7 @@ training can come to rest in a constant classifier, from which no projection lea
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from art.estimators.classification import PyTorchClassifier
@@ -79,6 +80,18 @@ class GeometricSVMTrainer(LoopTrainer):
         self.alpha = alpha
         self.max_iter = max_iter
         self._field = Field(self._score, self.network)
+
+    def check_outputs(self, outputs: Any, count: int) -> None:
+        """
+        Check what the network returns, before it is trained: one logit, or two.
+
+        :param outputs: What it has returned for some samples.
+        :param count: Their number.
+        :raises TypeError: If it is no tensor of floating-point numbers.
+        :raises ValueError: If its shape is another, or it holds probabilities.
+        """
+        if not isinstance(outputs, Tensor) or outputs.shape not in ((count,), (count, 1)):
+            super().check_outputs(outputs, count)
 
     def _score(self, x: Tensor) -> Tensor:
         outputs: Tensor = self.network(x)

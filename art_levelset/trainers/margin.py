@@ -21,7 +21,6 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 from torch.nn import functional
 
-from art_levelset.attacks.art_classifier import clip_box
 from art_levelset.attacks.pgd import decaying_steps, pgd
 from art_levelset.attacks.protocol import Attack
 from art_levelset.checks import check_count
@@ -133,7 +132,6 @@ class LevelSetMarginTrainer(LoopTrainer):
         self.warmup = warmup
         self.burn_in = burn_in
         self._check_params()
-        self._box = clip_box(classifier)
         self._field = _BOUNDARIES[self.boundary]
         self._objective: Callable[[Search], Loss] = level_loss
         if distance != "logit":
@@ -174,7 +172,6 @@ class LevelSetMarginTrainer(LoopTrainer):
         :return: The attack.
         """
         eps = value_at(self.eps, math.inf)
-        box = self.classifier.clip_values
         return partial(
             pgd,
             eps=eps,
@@ -182,7 +179,7 @@ class LevelSetMarginTrainer(LoopTrainer):
             max_iter=_VALIDATION_STEPS,
             loss="margin",
             norm=self.norm,
-            clip_values=None if box is None else tuple(box),
+            clip_values=self.box,
         )
 
     def begin_fit(self, samples: int | None) -> None:
@@ -255,7 +252,7 @@ class LevelSetMarginTrainer(LoopTrainer):
             weights=self._each(x, correct, self.lam, self.lam_incorrect),
             max_iter=self._max_iter,
             norm=self.norm,
-            box=self._box,
+            box=self.box,
             values=values,
             remember=None if rows is None else self._remembering(x, rows, eps),
         )
