@@ -287,6 +287,32 @@ class TestHistory:
         with pytest.raises(ValueError, match="scheduler"):
             NoisyTrainer(classifier).fit(*random_data(), scheduler=scheduler, verbose=False)
 
+    @pytest.mark.parametrize("total", [2, 3, 4])
+    def test_a_scheduler_that_is_too_short_is_found_before_the_first_pass(self, total):
+        classifier = small_classifier()
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(classifier.optimizer, max_lr=0.1, total_steps=total)
+        trainer = NoisyTrainer(classifier, seed=0)
+        if total >= 3:
+            trainer.fit(*random_data(), nb_epochs=3, scheduler=scheduler, verbose=False)
+            assert len(trainer.history) == 3
+            trainer.seen.clear()
+        with pytest.raises(ValueError, match=f"^scheduler: the OneCycleLR has {total % 3 if total > 2 else 2} of its"):
+            trainer.fit(*random_data(), nb_epochs=3, scheduler=scheduler, verbose=False)
+        assert trainer.seen == []
+
+    def test_what_is_left_of_a_scheduler_counts_from_the_checkpoint(self, tmp_path):
+        for nb_epochs in (2, 3, 4):
+            classifier = small_classifier()
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(classifier.optimizer, max_lr=0.1, total_steps=3)
+            trainer = NoisyTrainer(classifier, seed=0)
+            options = {"nb_epochs": nb_epochs, "scheduler": scheduler, "checkpoint_dir": tmp_path, "verbose": False}
+            if nb_epochs <= 3:
+                trainer.fit(*random_data(), **options)
+                assert len(trainer.history) == nb_epochs
+            else:
+                with pytest.raises(ValueError, match="^scheduler: the OneCycleLR has 0 of its 3 steps left"):
+                    trainer.fit(*random_data(), **options)
+
     def test_the_bar_names_clean_and_robust_accuracy(self, capfd):
         x, y = random_data()
         trainer = NoisyTrainer(small_classifier(), seed=0)
