@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from tqdm import tqdm
 
-from art_levelset.trainers.callbacks import Callback, TrainingView
-from art_levelset.trainers.distributed import world
+from art_levelset.trainers import Callback, TrainingView, world
 
 COLUMNS = {
     "loss": "loss",

@@ -135,6 +135,22 @@ class MadryTrainer(PGDTrainer):
     Adversarial training on the points of highest cross-entropy.
 
     | Paper link: https://arxiv.org/abs/1706.06083
+
+    >>> import numpy as np, torch
+    >>> from art.estimators.classification import PyTorchClassifier
+    >>> from art_levelset import MadryTrainer
+    >>> x = np.random.default_rng(0).uniform(size=(64, 2)).astype(np.float32)
+    >>> y = (x.sum(axis=1) > 1).astype(int)
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    >>> classifier = PyTorchClassifier(
+    ...     model, torch.nn.CrossEntropyLoss(), (2,), 2, optimizer=optimizer, clip_values=(0, 1), device_type="cpu"
+    ... )
+    >>> trainer = MadryTrainer(classifier, eps=0.05, max_iter=4, seed=0)
+    >>> trainer.fit(x, y, batch_size=16, nb_epochs=10, verbose=False)
+    >>> bool((trainer.predict(x).argmax(axis=1) == y).mean() > 0.9)
+    True
     """
 
     def batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
@@ -157,6 +173,22 @@ class TRADESTrainer(PGDTrainer):
     TRADES: cross-entropy at the samples, and the largest Kullback-Leibler divergence in the balls around them.
 
     | Paper link: https://arxiv.org/abs/1901.08573
+
+    >>> import numpy as np, torch
+    >>> from art.estimators.classification import PyTorchClassifier
+    >>> from art_levelset import TRADESTrainer
+    >>> x = np.random.default_rng(0).uniform(size=(64, 2)).astype(np.float32)
+    >>> y = (x.sum(axis=1) > 1).astype(int)
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    >>> classifier = PyTorchClassifier(
+    ...     model, torch.nn.CrossEntropyLoss(), (2,), 2, optimizer=optimizer, clip_values=(0, 1), device_type="cpu"
+    ... )
+    >>> trainer = TRADESTrainer(classifier, eps=0.05, max_iter=4, seed=0)
+    >>> trainer.fit(x, y, batch_size=16, nb_epochs=10, verbose=False)
+    >>> bool((trainer.predict(x).argmax(axis=1) == y).mean() > 0.9)
+    True
     """
 
     def __init__(self, classifier: PyTorchClassifier, eps: float, *, beta: float = 6.0, **options: Any) -> None:

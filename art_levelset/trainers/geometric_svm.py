@@ -39,6 +39,22 @@ class GeometricSVMTrainer(LoopTrainer):
     F is the network's one logit, or the difference of its two, positive for class 1.
 
     | Paper link: https://arxiv.org/abs/1905.11911
+
+    >>> import numpy as np, torch
+    >>> from art.estimators.classification import PyTorchClassifier
+    >>> from art_levelset import GeometricSVMTrainer
+    >>> x = np.random.default_rng(0).uniform(size=(64, 2)).astype(np.float32)
+    >>> y = (x.sum(axis=1) > 1).astype(int)
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    >>> classifier = PyTorchClassifier(
+    ...     model, torch.nn.CrossEntropyLoss(), (2,), 2, optimizer=optimizer, clip_values=(0, 1), device_type="cpu"
+    ... )
+    >>> trainer = GeometricSVMTrainer(classifier, lam=0.001, seed=0)
+    >>> trainer.fit(x, y, batch_size=16, nb_epochs=10, verbose=False)
+    >>> bool((trainer.predict(x).argmax(axis=1) == y).mean() > 0.9)
+    True
     """
 
     def __init__(
