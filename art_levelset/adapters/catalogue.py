@@ -92,6 +92,7 @@ NAMES = (
     "autoattack",
     "autoattack-plus",
     "autoattack-rand",
+    "autoattack-partial",
     *(
         f"{library}-{loss}"
         for library in ("art-pgd", "advertorch-pgd", "torchattacks-pgd")

@@ -18,6 +18,7 @@ from art.preprocessing.standardisation_mean_std.pytorch import StandardisationMe
 from torch import Tensor, nn
 
 from art_levelset.core.projection import Box
+from art_levelset.identity import describe
 
 
 class AttackedNetwork(nn.Module):
@@ -60,7 +61,7 @@ class AttackedNetwork(nn.Module):
 
         :return: One step a line; empty without steps.
         """
-        return "\n".join(_described(step) for step in self._steps if step.apply_predict)
+        return "\n".join(repr(describe(step)) for step in self._steps if step.apply_predict)
 
 
 class _Estimated(torch.autograd.Function):
@@ -123,13 +124,6 @@ def clip_box(classifier: PyTorchClassifier) -> Box | None:
     if low.dim() and low.numel() == int(np.prod(shape)):
         low, high = low.reshape(shape), high.reshape(shape)
     return low, high
-
-
-def _described(step: Any) -> str:
-    """A preprocessing step with all numbers of its parameters, which the repr of an array would leave out."""
-    values = {name: getattr(step, name) for name in step.params}
-    numbers = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in values.items()}
-    return f"{type(step).__name__}({', '.join(f'{name}={value!r}' for name, value in numbers.items())})"
 
 
 def _is_identity(step: Any) -> bool:

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from art_levelset.attacks.balls import NORMS, Balls
 from art_levelset.attacks.inputs import Array, ClipValues, SameArray, check_classes, clamped, class_logits, home
 from art_levelset.attacks.losses import LEAD, LOSSES, RANKS, lead_limited
-from art_levelset.attacks.protocol import fastest_layout
+from art_levelset.attacks.network import fastest_layout
 from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_seed
 from art_levelset.core.modes import evaluating

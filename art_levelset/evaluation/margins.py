@@ -33,7 +33,8 @@ from art_levelset.attacks.inputs import (
     samples,
 )
 from art_levelset.attacks.memo import Memo
-from art_levelset.attacks.protocol import Attack, DetachedNetwork, describe, outcome_of, reseeded, seed_of
+from art_levelset.attacks.network import DetachedNetwork
+from art_levelset.attacks.protocol import Attack, outcome_of, reseeded, seed_of
 from art_levelset.checks import check_count, check_seed
 from art_levelset.core.distances import lp_distance
 from art_levelset.core.modes import evaluating
@@ -41,8 +42,6 @@ from art_levelset.core.norms import check_norm
 from art_levelset.core.projection import Box
 from art_levelset.evaluation.accuracy import classified_right
 from art_levelset.evaluation.record import MarginCurve
-from art_levelset.identity import digest
-from art_levelset.versions import computing
 
 GRID = 100
 """Intervals of a margin curve, unless its radii are given."""
@@ -110,7 +109,7 @@ def boundary_distances(
             rows = slice(first, first + batch_size)
             batch = points[rows].to(device, dtype), targets[rows].to(device)
             chunk_seed = seed_of(seed, 0, first)
-            key = digest("boundary", network, *batch, str(norm), clip_values, max_iter, chunk_seed, computing())
+            key = kept.key("boundary", network, *batch, norm, box, max_iter, chunk_seed)
             part = kept.recall(key)
             if part is None:
                 part = _searched(network, *batch, norm, box, max_iter, chunk_seed)
@@ -237,7 +236,7 @@ def _attacked(
     network: nn.Module, x: Tensor, y: Tensor, attack: Attack, eps: float, norm: float, seed: int, memo: Memo
 ) -> dict[str, NDArray[Any]]:
     """One call of an attack, recalled where it was made before: which samples it breaks, how far and where."""
-    key = digest("distances", network, x, y, describe(attack), seed, eps, str(norm), computing())
+    key = memo.key("distances", network, x, y, attack, seed, eps, norm)
     known = memo.recall(key)
     if known is not None:
         return known

@@ -29,8 +29,9 @@ from tqdm import tqdm
 
 from art_levelset.attacks.inputs import Array, box_of, check_inside, home, labels, network_of, samples
 from art_levelset.attacks.memo import Memo
+from art_levelset.attacks.network import seeded
 from art_levelset.attacks.pgd import decaying_steps
-from art_levelset.attacks.protocol import Attack, describe, seeded
+from art_levelset.attacks.protocol import Attack, parameters_of
 from art_levelset.checks import check_count, check_seed
 from art_levelset.evaluation.accuracy import classified_right
 from art_levelset.evaluation.exact_tests import binomial_tail, mcnemar
@@ -202,7 +203,7 @@ def _checks(subject: Subject, sources: Mapping[str, nn.Module], gradient_free: A
     yield _blind("random noise", white, {f"{draws} random points of the ball": subject.noise(draws)})
     transfers = {f"examples made on {name}": subject.transferred(source) for name, source in sources.items()}
     yield _blind("transfer", white, transfers, "No source models were given.")
-    given = {describe(attack)["name"]: subject.given(attack) for attack in (gradient_free,) if attack is not None}
+    given = {parameters_of(attack)["name"]: subject.given(attack) for attack in (gradient_free,) if attack is not None}
     yield _blind("gradient-free", white, given, "No gradient-free attack was given.")
 
 

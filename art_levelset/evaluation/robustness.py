@@ -20,12 +20,12 @@ from tqdm import tqdm
 from art_levelset.attacks.effort import Effort
 from art_levelset.attacks.inputs import Array, labels, network_of, samples
 from art_levelset.attacks.memo import Memo
-from art_levelset.attacks.protocol import Attack, describe, outcome_of, reseeded, seed_of
+from art_levelset.attacks.protocol import Attack, outcome_of, parameters_of, reseeded, seed_of
 from art_levelset.checks import check_count, check_seed
 from art_levelset.evaluation.accuracy import classified_right, wilson
 from art_levelset.evaluation.record import AttackResult, DataUsed, Record, WorstCase, percent
 from art_levelset.identity import digest
-from art_levelset.versions import computing, versions
+from art_levelset.versions import versions
 
 Verdicts = NDArray[np.bool_]
 
@@ -41,7 +41,7 @@ class Attacked:
     How a network fared under one attack.
 
     :param name: The attack's name in the report.
-    :param parameters: What it is (:func:`art_levelset.attacks.protocol.describe`).
+    :param parameters: What it is (:func:`art_levelset.attacks.protocol.parameters_of`).
     :param right: Whether each sample is classified right after the attack, (repeats, n).
     :param distances: The norm of what the attack added where that broke a sample that was classified right, 0 where it
            was not, infinite where it still is, (repeats, n).
@@ -184,8 +184,8 @@ def evaluate(
 
     Samples that are misclassified as they are count as broken and are not attacked. Each call of an attack has a seed
     of its own, made from `seed`, the repeat and the batch. With a memo on disk a killed evaluation goes on after the
-    last finished batch; it tells attacks apart by their names here and by what
-    :func:`art_levelset.attacks.protocol.describe` says of them.
+    last finished batch; batches of an attack that is not known by value (:func:`art_levelset.identity.identify`), as a
+    closure, are not kept.
 
     :param classifier: A network (batch, ...) -> (batch, classes), or an ART PyTorchClassifier.
     :param x: Samples, (n, ...), floating point.
@@ -248,13 +248,13 @@ def _attacked(name: str, attack: Attack, task: _Task, repeats: int, batch_size: 
             notes += found["notes"].tolist()
             progress.update(len(rows))
     fractions = {member: count / right.size for member, count in standing.items()}
-    return Attacked(name, describe(attack), right, distances, effort, fractions, _merged(notes))
+    return Attacked(name, parameters_of(attack), right, distances, effort, fractions, _merged(notes))
 
 
 def _batch(name: str, attack: Attack, task: _Task, rows: NDArray[np.intp], seed: int) -> dict[str, NDArray[Any]]:
     """One call of an attack, recalled where it was made before."""
-    x, y, parameters = task.x[rows], task.y[rows], describe(attack)
-    key = digest(task.network, x, y, name, parameters, seed, computing())
+    x, y, parameters = task.x[rows], task.y[rows], parameters_of(attack)
+    key = task.memo.key(task.network, x, y, name, attack, seed)
     known = task.memo.recall(key)
     if known is not None:
         return known
@@ -267,8 +267,8 @@ def _batch(name: str, attack: Attack, task: _Task, rows: NDArray[np.intp], seed:
         "right": right.numpy(),
         "distances": torch.where(right, math.inf, sizes.cpu()).float().numpy(),
         "effort": outcome.effort.array(),
-        "members": np.array(list(outcome.standing), dtype=np.str_),
-        "standing": np.array(list(outcome.standing.values()), dtype=np.int64),
+        "members": np.array(list(outcome.survivors), dtype=np.str_),
+        "standing": np.array(list(outcome.survivors.values()), dtype=np.int64),
         "notes": np.array(notes, dtype=np.str_),
     }
     task.memo.store(key, **result)

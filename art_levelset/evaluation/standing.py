@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from art_levelset.attacks.inputs import home
 from art_levelset.attacks.memo import Memo
+from art_levelset.attacks.network import seeded
 from art_levelset.attacks.pgd import decaying_steps, pgd
-from art_levelset.attacks.protocol import Attack, describe, reseeded, seeded
+from art_levelset.attacks.protocol import Attack, parameters_of, reseeded
 from art_levelset.core.balls import random_in_ball
 from art_levelset.core.modes import evaluating
 from art_levelset.evaluation.robustness import evaluate
@@ -164,7 +165,7 @@ class Subject:
         :return: (n,).
         :raises ValueError: If it leaves the ball or the box.
         """
-        return self.standing(_Contained(attack, describe(attack), self.ball))
+        return self.standing(_Contained(attack, self.ball))
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -232,13 +233,12 @@ class _Transferred:
 class _Contained:
     """An attack of the caller's, refused where it leaves the ball or the box."""
 
-    attack: Attack = field(repr=False)
-    parameters: Mapping[str, Any]
-    ball: Ball = field(repr=False)
+    attack: Attack
+    ball: Ball
     seed: int = 0
 
     def __call__(self, model: Any, x: Tensor, y: Tensor) -> Tensor:
-        name = self.parameters["name"]
+        name = parameters_of(self.attack)["name"]
         attacked = reseeded(self.attack, self.seed)(model, x, y)
         if attacked.shape != x.shape:
             raise ValueError(f"{name} must return the shape {tuple(x.shape)}, got {tuple(attacked.shape)}")

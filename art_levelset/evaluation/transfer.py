@@ -19,12 +19,10 @@ from tqdm import tqdm
 
 from art_levelset.attacks.inputs import Array, labels, network_of, samples
 from art_levelset.attacks.memo import Memo
-from art_levelset.attacks.protocol import Attack, describe, outcome_of, reseeded, seed_of
+from art_levelset.attacks.protocol import Attack, outcome_of, reseeded, seed_of
 from art_levelset.checks import check_count, check_seed
 from art_levelset.evaluation.accuracy import classified_right, wilson
 from art_levelset.evaluation.figures import heat_map
-from art_levelset.identity import digest
-from art_levelset.versions import computing
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +150,7 @@ def transfer_matrix(
 
 def _examples(network: nn.Module, x: Tensor, y: Tensor, attack: Attack, seed: int, memo: Memo) -> Tensor:
     """One call of the attack, recalled where it was made before."""
-    key = digest("examples", network, x, y, describe(attack), seed, computing())
+    key = memo.key("examples", network, x, y, attack, seed)
     known = memo.recall(key)
     if known is not None:
         return torch.from_numpy(known["examples"])

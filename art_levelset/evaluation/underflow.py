@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from art_levelset.attacks.inputs import check_classes, class_logits, home
-from art_levelset.attacks.protocol import seeded
+from art_levelset.attacks.network import seeded
 from art_levelset.core.fields import label_margin
 from art_levelset.core.modes import evaluating
 

@@ -33,7 +33,6 @@ from art_levelset.core.statistics import Moments, Statistics, batch_statistics, 
 from art_levelset.evaluation import evaluate, pgd
 from art_levelset.evaluation.datasets import Dataset, load
 from art_levelset.files import replacing, write_text
-from art_levelset.identity import digest
 from art_levelset.models.convnets import ImageShape, convnet_2a
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.presets import EQ_12
@@ -353,7 +352,7 @@ def _recalled(
     rate: float,
 ) -> dict[str, Any]:
     network, epochs, samples = arguments.network, arguments.epochs, arguments.samples
-    key = digest(training.sha256, test.sha256, network, treatment, seed, rate, epochs, samples, EPS, BATCH_SIZE)
+    key = memo.key(training.sha256, test.sha256, network, treatment, seed, rate, epochs, samples, EPS, BATCH_SIZE)
     kept = memo.recall(key)
     if kept is None:
         result = train(network, treatment, seed, rate, epochs, training, test, samples)

@@ -119,6 +119,7 @@ class TestFigures:
         assert "left after each attack: clean 80.00%, mirror 0.00%" in report.attacks[0].result().notes
 
 
+@pytest.mark.usefixtures("as_if_installed")
 class TestResuming:
     def test_a_killed_evaluation_goes_on(self, tmp_path: Path) -> None:
         class Dying(Shift):
