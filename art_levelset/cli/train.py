@@ -88,8 +88,8 @@ def add_parser(verbs: Verbs) -> None:
         metavar="DIR",
         help="keep the training's state here, and go on from it when run again",
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the epochs' figures as a table")
-    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write the epochs' figures for TensorBoard")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the epochs' metrics as a table")
+    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write the epochs' metrics for TensorBoard")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture (default: the weights' name with .png)")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("weights.pth"), help="the weights to write (default: %(default)s)"

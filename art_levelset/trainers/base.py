@@ -120,7 +120,6 @@ class LoopTrainer(TrainerHooks):
         :raises ValueError: If a shape or number is out of range, or the checkpoints are damaged or of a run with other
                 settings; the message names the argument.
         """
-        self._network_is_checked = False
         batches = ArrayBatches(*self._checked(x, y, "x", "y"), batch_size)
         self.fit_generator(
             batches,
@@ -186,7 +185,6 @@ class LoopTrainer(TrainerHooks):
         if isinstance(generator, Batches):
             batches = generator
         else:
-            self._network_is_checked = False
             check = partial(self._checked, x_name="generator: x", y_name="generator: y")
             batches = GeneratedBatches(generator, check, world())
         self._train(batches, options)

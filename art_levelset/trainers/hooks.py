@@ -110,7 +110,7 @@ class TrainerHooks(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
 
     def check_outputs(self, outputs: Any, count: int) -> None:
         """
-        Check what the network returns, before it is trained: logits of the classifier's classes.
+        Check what the network returns, before it is trained for the first time: logits of the classifier's classes.
 
         :param outputs: What it has returned for some samples.
         :param count: Their number.

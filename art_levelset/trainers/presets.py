@@ -2,7 +2,7 @@
 Presets: all settings of a training run by name, the paper's runs (Section 5.2) and the project's own.
 
 The paper's are eq. 12 with rho and hard boundaries, no warm-up, searches from random starts; where paper and released
-code differ they follow the code, which made the published figures.
+code differ they follow the code, which made the published numbers.
 """
 
 from __future__ import annotations

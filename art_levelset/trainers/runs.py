@@ -254,13 +254,15 @@ def _text(value: Any) -> Any:
     """A setting as a number, a text or None, the same for equal settings in another process."""
     if value is None or type(value) in (bool, int, float, str):
         return value
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
     return _joined(describe(value))
 
 
 def _joined(described: Any) -> Any:
     if isinstance(described, dict):
-        parts = {name: item for name, item in described.items() if name != "name"}
-        inside = ", ".join(f"{name}={_joined(item)}" for name, item in parts.items())
+        given = {name: item for name, item in described.items() if name != "name"}
+        inside = ", ".join(f"{name}={_joined(item)}" for name, item in given.items())
         return f"{described['name']}({inside})" if "name" in described else inside
     if isinstance(described, list):
         return ", ".join(str(_joined(item)) for item in described)

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from art_levelset import LevelSetMarginTrainer
+from art_levelset.trainers.augmentation import crop
 from art_levelset.trainers.callbacks import Callback, EarlyStopping
 from art_levelset.trainers.checkpoints import Checkpoints, unpack
 from art_levelset.trainers.execution import Execution
@@ -204,6 +205,8 @@ class TestSettings:
             def __init__(self, classifier, **options):
                 super().__init__(classifier, **options)
                 self.radius = Linear(0.1, 0.2, 3)
+                self.way = crop
+                self.bounded = partial(max, 1, key=len)
 
         run(tmp_path, nb_epochs=1, trainer_type=Scheduled)
         settings = newest(tmp_path)["settings"]
@@ -212,6 +215,8 @@ class TestSettings:
         assert settings["callbacks"] == "EarlyStopping, KillIn"
         assert settings["optimizer"].startswith("Adam(lr=0.01, betas=0.9, 0.999, eps=1e-08")
         assert settings["max_grad_norm"] == 1.0
+        assert settings["way"] == "art_levelset.trainers.augmentation.crop"
+        assert settings["bounded"] == "max(args=1, key=len)"
 
 
 class TestDamage:
