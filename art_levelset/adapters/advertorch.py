@@ -28,7 +28,7 @@ from art_levelset.adapters.libraries import (
 )
 from art_levelset.attacks.inputs import ClipValues
 from art_levelset.attacks.protocol import LibraryAttack
-from art_levelset.core.norms import check_norm
+from art_levelset.core.balls import check_norm
 
 _PGD = {math.inf: "LinfPGDAttack", 2: "L2PGDAttack", 1: "L1PGDAttack"}
 

@@ -23,7 +23,7 @@ from art_levelset.attacks.effort import Effort, measured
 from art_levelset.attacks.inputs import Array, SameArray
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.protocol import LibraryAttack, Outcome
-from art_levelset.core.norms import NAMES
+from art_levelset.core.balls import NAMES
 
 VERSIONS = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),

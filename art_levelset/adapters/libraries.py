@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from art_levelset.attacks.inputs import ClipValues, box_of
 from art_levelset.checks import check_count, check_positive
+from art_levelset.core.balls import Box
 from art_levelset.core.fields import label_margin
-from art_levelset.core.projection import Box
 
 REQUESTS = r"urllib3 \(.*\) or chardet \(.*doesn't match a supported version"
 """The warning of the library requests, which others import, about versions that it has not been tested with."""
@@ -87,7 +87,7 @@ def step_length(eps: float, eps_step: float | None, max_iter: int) -> float:
     :param eps: Radius of the ball.
     :param eps_step: The length, or None for the default.
     :param max_iter: Number of steps, >= 1.
-    :return: The length; 2.5 * eps / max_iter by default, as in :func:`art_levelset.attacks.pgd`.
+    :return: The length; 2.5 * eps / max_iter by default, as in :func:`art_levelset.attacks.pgd.pgd`.
     :raises ValueError: If a number is out of range.
     """
     check_count("max_iter", max_iter)

@@ -25,8 +25,8 @@ from art_levelset.adapters.libraries import (
     step_length,
 )
 from art_levelset.attacks.protocol import LibraryAttack
+from art_levelset.core.balls import NAMES, check_norm
 from art_levelset.core.fields import label_margin
-from art_levelset.core.norms import NAMES, check_norm
 
 _PGD = {math.inf: "PGD", 2: "PGDL2"}
 

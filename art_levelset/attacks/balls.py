@@ -8,11 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from art_levelset.core.balls import random_in_ball, steepest, to_ball
-from art_levelset.core.l1_balls import sparse_step, to_l1_ball
-from art_levelset.core.projection import Box
-
-NORMS = (math.inf, 2, 1)
+from art_levelset.core.balls import Box, random_in_ball, sparse_step, steepest, to_ball, to_l1_ball
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,13 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from art_levelset.attacks.inputs import clamped
-from art_levelset.core.balls import column, steepest, to_ball
+from art_levelset.core.ascent import seek_crossing
+from art_levelset.core.balls import Box, column, steepest, to_ball, walls
 from art_levelset.core.bracketing import false_position
-from art_levelset.core.crossing import seek_crossing
-from art_levelset.core.distances import linearised_distance, lp_distance
+from art_levelset.core.distances import linearised_distance, lp_distance, nearest_in_half_space
 from art_levelset.core.fields import Field, label_margin, values_and_jacobians
-from art_levelset.core.halfspaces import nearest_in_half_space
-from art_levelset.core.projection import Box, walls
 
 MOST_CLASSES = 9
 """Other classes whose linearised level sets are tried, those with the largest logits: each costs a gradient."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from art_levelset.core.projection import Box
+from art_levelset.core.balls import Box
 
 Array: TypeAlias = "Tensor | npt.NDArray[Any]"
 SameArray = TypeVar("SameArray", Tensor, npt.NDArray[Any])

@@ -19,16 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from art_levelset.attacks.balls import NORMS
 from art_levelset.attacks.effort import Effort, measured
 from art_levelset.attacks.inputs import Array, ClipValues, SameArray, box_of, clamped
 from art_levelset.attacks.network import DetachedNetwork, parameters_kept, seeded
 from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_not_negative, check_seed
-from art_levelset.core.balls import column, to_ball
+from art_levelset.core.balls import NAMES, Box, check_norm, column, to_ball
 from art_levelset.core.modes import evaluating
-from art_levelset.core.norms import check_norm
-from art_levelset.core.projection import Box
 from art_levelset.identity import describe
 
 logger = logging.getLogger(__name__)
@@ -67,7 +64,7 @@ class LibraryAttack:
 
     def __post_init__(self) -> None:
         check_not_negative("eps", self.eps)
-        check_norm(self.norm, NORMS)
+        check_norm(self.norm, tuple(NAMES))
         box_of(self.clip_values)
         check_count("batch_size", self.batch_size)
         check_seed(self.seed)

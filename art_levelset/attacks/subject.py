@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from art_levelset.attacks.inputs import Array, ClipValues, box_of, check_inside, home, labels, network_of, samples
-from art_levelset.core.projection import Box
+from art_levelset.core.balls import Box
 from art_levelset.identity import digest
 
 

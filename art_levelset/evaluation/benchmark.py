@@ -17,7 +17,7 @@ from art_levelset.adapters.robustbench import given_data, network_on
 from art_levelset.attacks.inputs import Array, network_of
 from art_levelset.attacks.memo import Memo
 from art_levelset.checks import check_count
-from art_levelset.core.norms import THREAT_MODELS
+from art_levelset.core.balls import THREAT_MODELS
 from art_levelset.evaluation.datasets import load
 from art_levelset.evaluation.record import write_record
 from art_levelset.evaluation.robustness import evaluate

@@ -33,10 +33,9 @@ from art_levelset.attacks.inputs import (
     samples,
 )
 from art_levelset.checks import check_count
-from art_levelset.core.balls import column, steepest
+from art_levelset.core.balls import check_norm, column, steepest
 from art_levelset.core.fields import label_margin
 from art_levelset.core.modes import evaluating
-from art_levelset.core.norms import check_norm
 from art_levelset.evaluation.figures import save
 
 if TYPE_CHECKING:

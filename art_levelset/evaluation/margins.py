@@ -36,10 +36,9 @@ from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.network import DetachedNetwork
 from art_levelset.attacks.protocol import Attack, outcome_of, reseeded, seed_of
 from art_levelset.checks import check_count, check_seed
+from art_levelset.core.balls import Box, check_norm
 from art_levelset.core.distances import lp_distance
 from art_levelset.core.modes import evaluating
-from art_levelset.core.norms import check_norm
-from art_levelset.core.projection import Box
 from art_levelset.evaluation.accuracy import classified_right
 from art_levelset.evaluation.record import MarginCurve
 

@@ -30,9 +30,8 @@ from torch.nn import functional
 
 from art_levelset.checks import check_count, check_not_negative, check_positive
 from art_levelset.core.ascent import ascend
-from art_levelset.core.balls import column, random_in_ball
+from art_levelset.core.balls import check_norm, column, random_in_ball
 from art_levelset.core.modes import evaluating, training
-from art_levelset.core.norms import check_norm
 from art_levelset.core.statistics import Statistics
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.execution import Execution

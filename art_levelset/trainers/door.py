@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from art_levelset.attacks.art_classifier import AttackedNetwork
 from art_levelset.attacks.inputs import box_of, check_inside, home, labels
+from art_levelset.core.balls import Box
 from art_levelset.core.modes import evaluating
-from art_levelset.core.projection import Box
 
 _CHUNK = 1000
 """Samples that are checked at a time."""

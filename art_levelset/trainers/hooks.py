@@ -18,7 +18,7 @@ from art_levelset.attacks.art_classifier import check_classifier
 from art_levelset.attacks.inputs import class_logits
 from art_levelset.attacks.protocol import Attack
 from art_levelset.checks import check_seed
-from art_levelset.core.projection import Box
+from art_levelset.core.balls import Box
 from art_levelset.core.statistics import Statistics, batch_statistics
 from art_levelset.trainers.averaging import ExponentialAverage, check_decay
 from art_levelset.trainers.callbacks import Progress

@@ -24,10 +24,9 @@ from torch.nn import functional
 from art_levelset.attacks.pgd import decaying_steps, pgd
 from art_levelset.attacks.protocol import Attack
 from art_levelset.checks import check_count
-from art_levelset.core.balls import column, random_in_ball
+from art_levelset.core.balls import check_norm, column, random_in_ball
 from art_levelset.core.fields import margin_field, soft_margin_field
 from art_levelset.core.modes import evaluating
-from art_levelset.core.norms import check_norm
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.distances import distance_loss
 from art_levelset.trainers.execution import Execution

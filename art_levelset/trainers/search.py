@@ -11,12 +11,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from art_levelset.core.ascent import ascend
-from art_levelset.core.balls import column, steepest
-from art_levelset.core.crossing import seek_crossing
+from art_levelset.core.ascent import ascend, seek_crossing
+from art_levelset.core.balls import Box, column, steepest
 from art_levelset.core.fields import Field
 from art_levelset.core.modes import evaluating
-from art_levelset.core.projection import Box
 
 Loss: TypeAlias = "tuple[Tensor | None, dict[str, float]]"
 """A mean over the samples, or None where no sample has a gradient; and metrics of the batch."""

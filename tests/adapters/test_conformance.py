@@ -19,9 +19,9 @@ from art_levelset.adapters.advertorch import advertorch_pgd, from_advertorch
 from art_levelset.adapters.art import art_pgd, from_art
 from art_levelset.adapters.autoattack import AutoAttack
 from art_levelset.adapters.torchattacks import from_torchattacks, torchattacks_pgd
+from art_levelset.attacks import pgd
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.protocol import Attack, parameters_of, reseeded
-from art_levelset.evaluation import pgd
 
 from ..attacks.tiny import (
     CLASSES,

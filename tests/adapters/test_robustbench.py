@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from art_levelset.adapters.art import art_pgd
 from art_levelset.adapters.robustbench import robustbench_benchmark, robustbench_library
-from art_levelset.evaluation import pgd
+from art_levelset.attacks import pgd
 from art_levelset.evaluation.benchmark import benchmark
 from art_levelset.evaluation.robustness import evaluate
 

@@ -13,6 +13,7 @@ from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from art_levelset.attacks import pgd
 from art_levelset.attacks.inputs import (
     box_of,
     check_classes,
@@ -24,7 +25,7 @@ from art_levelset.attacks.inputs import (
     network_of,
     samples,
 )
-from art_levelset.evaluation import classified_right, pgd
+from art_levelset.evaluation import classified_right
 from art_levelset.identity import digest
 
 from .tiny import CLASSES, SHAPE, data, network

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from art_levelset.attacks import pgd
 from art_levelset.attacks.protocol import LibraryAttack, inside, outcome_of, parameters_of, reseeded
-from art_levelset.evaluation import pgd
 
 from .tiny import data, distances, disturbed, network, state
 

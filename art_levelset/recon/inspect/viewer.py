@@ -59,7 +59,7 @@ def write_page(
         data["colours"] = _text(tints[:, :3], np.uint8)
         data["largest"] = f"{largest_error:.3g} and more"
         data["scale"] = ["#" + "".join(f"{round(255 * part):02x}" for part in level) for level in levels]
-    template = Template(files("art_levelset.recon").joinpath("viewer.html").read_text(encoding="utf-8"))
+    template = Template(files("art_levelset.recon.inspect").joinpath("viewer.html").read_text(encoding="utf-8"))
     page = template.substitute(title=html.escape(title), data=json.dumps(data))
     write_text(page, path)
 

@@ -27,12 +27,6 @@ def known() -> Any:
 
 
 @pytest.fixture(scope="session")
-def far_away() -> Points:
-    """The centre of the ring."""
-    return np.array([1e6, -2e6, 3e6])
-
-
-@pytest.fixture(scope="session")
 def ring_cloud(known: Any, far_away: Points) -> Points:
     """400 points with 1% noise of a circle of radius 5 far from the origin, a fifth of which is missing."""
     cloud: Points = known.sample(known.circle(), 400, 0.01, np.random.default_rng(0), gap=(0.3, 0.5))
