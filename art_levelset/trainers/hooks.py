@@ -192,8 +192,8 @@ class TrainerHooks(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         """
         The state between two epochs of a `fit`.
 
-        :return: Tensors, numbers, strings, and lists and dictionaries of them; under "trainer", what a subclass
-                 remembers between its batches.
+        :return: Tensors, numbers, strings, and lists and dictionaries of them, to be written or copied before training
+                 goes on; under "trainer", what a subclass remembers between its batches.
         """
         return {
             "seed": self.seed,

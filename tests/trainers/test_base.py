@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from art.data_generators import NumpyDataGenerator, PyTorchDataGenerator
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from art_levelset.trainers.callbacks import Callback, StopTraining
+from art_levelset.trainers import Batch, Callback, StopTraining
 
 from .noisy import NoisyTrainer, random_data, small_classifier, weights
 
@@ -321,3 +323,70 @@ class TestHistory:
         assert "Noisy epoch 2/2" in shown
         assert "val_accuracy=" in shown
         assert "val_robust_accuracy=" in shown
+
+
+class TestSubclasses:
+    """What whoever writes a trainer may override, and hand over."""
+
+    def test_epochs_and_steps_may_be_overridden(self):
+        calls = []
+
+        class Counting(NoisyTrainer):
+            def epoch(self, run, callbacks, bar):
+                calls.append("epoch")
+                return {**super().epoch(run, callbacks, bar), "own": 1.0}
+
+            def step(self, x, y, rows):
+                calls.append(len(x))
+                return super().step(x, y, rows)
+
+        trainer = Counting(small_classifier(), seed=5)
+        trainer.fit(*random_data(), nb_epochs=2, batch_size=40, verbose=False)
+        assert calls == ["epoch", 40, 40, 16] * 2
+        assert [row["own"] for row in trainer.history] == [1.0, 1.0]
+        assert torch.equal(weights(trainer), weights(trained(2, batch_size=40)))
+
+    def test_batches_of_ones_own(self):
+        x, y = random_data()
+
+        class Halves:
+            nb_batches = 2
+            settings = {"halves": 2}  # noqa: RUF012
+
+            def epoch(self, seed, number):
+                yield Batch(x[:48], y[:48])
+                yield Batch(x[48:], y[48:])
+
+            def state_dict(self):
+                return {}
+
+            def load_state_dict(self, state):
+                pass
+
+        trainer = NoisyTrainer(small_classifier(), seed=0)
+        trainer.fit_generator(Halves(), nb_epochs=2, verbose=False)
+        assert [len(inputs) for inputs, *_ in trainer.seen] == [48] * 4
+        assert trainer.seen[0][2] is None
+
+    def test_a_state_goes_on_in_another_trainer(self):
+        first = trained(1)
+        second = NoisyTrainer(small_classifier(seed=9), seed=3)
+        second.load_state_dict(copy.deepcopy(first.state_dict()))
+        for trainer in (first, second):
+            trainer.fit(*random_data(), nb_epochs=1, batch_size=32, verbose=False)
+        assert torch.equal(weights(first), weights(second))
+        assert [row["loss"] for row in first.history] == [row["loss"] for row in second.history]
+
+    def test_settings_are_the_public_attributes(self):
+        settings = NoisyTrainer(small_classifier(), seed=0, noise=0.2).settings()
+        assert settings["trainer"] == "NoisyTrainer"
+        assert settings["noise"] == 0.2
+        assert set(settings) == {"trainer", "ema_decay", "max_grad_norm", "execution", "noise"}
+
+    def test_a_callback_may_put_another_progress_in_its_place(self):
+        class Clock(Callback):
+            def on_batch_begin(self, trainer):
+                trainer.progress = replace(trainer.progress, fraction=0.25)
+
+        trainer = trained(1, callbacks=[Clock()])
+        assert {part.fraction for *_, part in trainer.seen} == {0.25}
