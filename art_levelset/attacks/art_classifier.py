@@ -17,7 +17,6 @@ from art.estimators.classification import PyTorchClassifier
 from art.preprocessing.standardisation_mean_std.pytorch import StandardisationMeanStdPyTorch
 from torch import Tensor, nn
 
-from art_levelset.core.balls import Box
 from art_levelset.identity import describe
 
 
@@ -106,24 +105,6 @@ def check_classifier(classifier: Any) -> None:
     if steps:
         names = ", ".join(type(step).__name__ for step in steps)
         raise ValueError(f"classifier: its preprocessing ({names}) has no PyTorch implementation to differentiate")
-
-
-def clip_box(classifier: PyTorchClassifier) -> Box | None:
-    """
-    The box that inputs stay in.
-
-    :param classifier: An ART PyTorchClassifier.
-    :return: Its clip values as (low, high) tensors in float32, or None.
-    """
-    if classifier.clip_values is None:
-        return None
-    low, high = (
-        torch.as_tensor(np.asarray(value, np.float32), device=classifier.device) for value in classifier.clip_values
-    )
-    shape = tuple(classifier.input_shape)
-    if low.dim() and low.numel() == int(np.prod(shape)):
-        low, high = low.reshape(shape), high.reshape(shape)
-    return low, high
 
 
 def _is_identity(step: Any) -> bool:

@@ -235,22 +235,22 @@ class _Trainer(LevelSetMarginTrainer):
         self.treatment = treatment
         self.seconds = 0.0
 
-    def _statistics(self, x: Tensor) -> Statistics:
-        return self.treatment(self._network, x)
+    def statistics(self, x: Tensor) -> Statistics:
+        return self.treatment(self.network, x)
 
-    def _batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor | None, dict[str, float]]:
-        layers = [part for part in self._network.modules() if isinstance(part, _ByBatch)]
+    def batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor | None, dict[str, float]]:
+        layers = [part for part in self.network.modules() if isinstance(part, _ByBatch)]
         for layer in layers:
             layer.switched = True
         try:
-            return super()._batch_loss(x, y, rows)
+            return super().batch_loss(x, y, rows)
         finally:
             for layer in layers:
                 layer.switched = False
 
-    def _step(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[bool, dict[str, float]]:
+    def step(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[bool, dict[str, float]]:
         started = time.process_time()
-        result = super()._step(x, y, rows)
+        result = super().step(x, y, rows)
         self.seconds += time.process_time() - started
         return result
 
