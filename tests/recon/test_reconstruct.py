@@ -120,13 +120,13 @@ def test_bad_points(points: object, message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"batch_size": 7}, "batch_size must be at least 8, got 7"),
-        ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
-        ({"learning_rate": float("nan")}, "learning_rate must be positive, got nan"),
-        ({"eikonal": -0.1}, "eikonal must be >= 0, got -0.1"),
-        ({"curvature": float("nan")}, "curvature must be >= 0, got nan"),
-        ({"seed": -1}, "seed must be >= 0, got -1"),
+        ({"steps": 0}, "steps must be an integer >= 1, got 0"),
+        ({"batch_size": 7}, "batch_size must be an integer >= 8, got 7"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0, got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a finite number > 0, got nan"),
+        ({"eikonal": -0.1}, "eikonal must be a finite number >= 0, got -0.1"),
+        ({"curvature": float("nan")}, "curvature must be a finite number >= 0, got nan"),
+        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
     ],
 )
 def test_bad_numbers(arguments: dict[str, Any], message: str, sphere_points: Points) -> None:

@@ -12,8 +12,6 @@ from trimesh import Trimesh
 from art_levelset.cli.recon import files
 from art_levelset.cli.recon.result import Result, Seconds
 from art_levelset.cli.recon.surface_report import Report
-from art_levelset.recon.fitting.fit import reconstruct
-from art_levelset.recon.fitting.paper import reconstruct_as_paper
 from art_levelset.recon.inspect.colours import coloured
 from art_levelset.recon.inspect.heat_map import heat_map
 from art_levelset.recon.inspect.preview import draw
@@ -21,6 +19,8 @@ from art_levelset.recon.inspect.viewer import write_page
 from art_levelset.recon.io.meshes import read_mesh
 from art_levelset.recon.io.reading import read_cloud
 from art_levelset.recon.io.writing import write_mesh
+from art_levelset.recon.paper import reconstruct_as_paper
+from art_levelset.recon.pipeline import reconstruct
 from art_levelset.recon.reconstruction import Reconstruction
 
 PRESETS: dict[str, Callable[..., Reconstruction]] = {"default": reconstruct, "paper": reconstruct_as_paper}

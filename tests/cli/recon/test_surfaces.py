@@ -17,9 +17,9 @@ from art_levelset.cli.recon import surfaces as recon
 from art_levelset.cli.recon.surface_scan import PRESETS
 from art_levelset.cli.recon.surfaces import main
 from art_levelset.models import fc_2
-from art_levelset.recon import Reconstruction, demo_scan_path, reconstruct
+from art_levelset.recon import Reconstruction, demo_scan_path, pipeline, reconstruct
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.fitting import checkpoint, fit
+from art_levelset.recon.fitting import checkpoint
 from art_levelset.recon.fitting.judgement import Judgement
 
 QUICK = ["--steps", "40", "--resolution", "32", "--quiet"]
@@ -94,9 +94,9 @@ def test_everything_that_can_be_written(scan: Path, capsys: pytest.CaptureFixtur
 
 def test_the_attempts_are_told(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judgements = [Judgement(0.3, 0.0), Judgement(0.01, 0.0)]
-    monkeypatch.setattr(fit, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(pipeline, "FEWEST_STEPS", 1)
     left = iter(judgements)
-    monkeypatch.setattr(fit, "judge", lambda *_, **__: next(left))
+    monkeypatch.setattr(pipeline, "judge", lambda *_, **__: next(left))
     assert (
         main([str(scan), "--steps", "1", "--resolution", "16", "--quiet", "--json", str(scan.with_name("a.json"))]) == 0
     )
@@ -151,7 +151,7 @@ def test_presets(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_setting_of_the_paper(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = partial(fc_2, width=32)
-    monkeypatch.setattr("art_levelset.recon.fitting.paper.fc_2", small)
+    monkeypatch.setattr("art_levelset.recon.paper.fc_2", small)
     np.save(scan, np.load(scan)[:500])
     saved = scan.with_name("a.pt")
     assert main([str(scan), *QUICK, "--preset", "paper", "--steps", "3", "--save", str(saved)]) == 0

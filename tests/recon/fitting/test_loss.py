@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from art_levelset.core.fields import as_field
-from art_levelset.recon.fitting.penalties import Penalties, curvature_penalty, eikonal_penalty
+from art_levelset.recon.fitting.loss import Penalties, curvature_penalty, eikonal_penalty
 
 Function = Callable[[Tensor], Tensor]
 Penalty = Callable[..., Tensor]
@@ -103,5 +103,5 @@ def test_each_penalty_has_its_own_samples() -> None:
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["eikonal", "curvature"])
 def test_bad_weights(name: str, weight: float) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be >= 0, got {weight}"):
+    with pytest.raises(ValueError, match=f"{name} must be a finite number >= 0, got {weight}"):
         Penalties(**{"eikonal": 0.0, "curvature": 0.0, name: weight})
