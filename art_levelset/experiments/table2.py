@@ -42,9 +42,8 @@ from art_levelset.recon import compare, read_points, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.inspect.metrics import SAMPLES, sample_surface
 from art_levelset.recon.inspect.preview import draw_beside
-from art_levelset.recon.io.meshes import read_mesh
-from art_levelset.recon.io.writing import write_mesh
-from art_levelset.recon.meshing.components import connected_parts
+from art_levelset.recon.io.meshes import read_mesh, write_mesh
+from art_levelset.recon.meshing.topology import connected_parts
 from art_levelset.recon.paper import reconstruct_as_paper
 
 RESOLUTION, PAPER_RESOLUTION = 256, 128

@@ -21,16 +21,14 @@ import torch
 from torch import nn
 
 from art_levelset.checks import check_count, check_positive, check_seed
-from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, unit_frame, without_strays
+from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, check_normals, unit_frame, without_strays
 from art_levelset.recon.cloud.consistency import agreed, refined
-from art_levelset.recon.cloud.normals import check_normals, votes_on_sides
-from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient
+from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient, votes_of_normals
 from art_levelset.recon.cloud.planes import Planes, fit_planes
 from art_levelset.recon.cloud.twicing import twiced
-from art_levelset.recon.fitting.attempts import Attempts, copied
 from art_levelset.recon.fitting.checkpoint import Checkpoint, described
 from art_levelset.recon.fitting.fit import Fit
-from art_levelset.recon.fitting.judgement import judge
+from art_levelset.recon.fitting.judgement import Attempts, copy_weights, judge
 from art_levelset.recon.fitting.loss import Penalties
 from art_levelset.recon.fitting.progress import Budget, FitProgress
 from art_levelset.recon.fitting.samples import Samples
@@ -126,7 +124,7 @@ def reconstruct(
     penalties = Penalties(eikonal, curvature)
     cloud = check_cloud(points)
     directions = None if normals is None else check_normals(normals, len(np.asarray(points)))
-    weights = None if network is None else copied(network)
+    weights = None if network is None else copy_weights(network)
     network = GridNetwork(generator=torch.Generator()) if network is None else network
     file = state = None
     if checkpoint is not None:
@@ -175,7 +173,7 @@ def _prepare(cloud: Points, points: object, directions: Points | None, device: t
     planes = fit_planes(cloud)
     votes = None
     if directions is not None:
-        votes = votes_on_sides(planes, frame.to_unit(np.asarray(points, dtype=np.float64)), directions)
+        votes = votes_of_normals(planes, frame.to_unit(np.asarray(points, dtype=np.float64)), directions)
     planes = orient(planes, device, votes)
     planes = refined(cloud, agreed(planes) if votes is None else planes)
     indicator = indicator_of(planes, device)

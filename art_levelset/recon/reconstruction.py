@@ -15,7 +15,12 @@ from torch import nn
 from art_levelset.core.modes import evaluating
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
-from art_levelset.recon.meshing.components import (
+from art_levelset.recon.fitting.judgement import Judgement
+from art_levelset.recon.meshing.extract import zero_set
+from art_levelset.recon.meshing.handles import repairs_of
+from art_levelset.recon.meshing.refine import APART, nearest_points, normals, polished, simplified
+from art_levelset.recon.meshing.surface import Repairs, Surface
+from art_levelset.recon.meshing.topology import (
     Faces,
     compact,
     largest_parts,
@@ -23,14 +28,10 @@ from art_levelset.recon.meshing.components import (
     supported_parts,
     without_short_edges,
 )
-from art_levelset.recon.meshing.extract import zero_set
-from art_levelset.recon.meshing.refine import APART, nearest_points, normals, polished, simplified
-from art_levelset.recon.meshing.surface import Repairs, Surface
+from art_levelset.recon.saving import load, save
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
-
-    from art_levelset.recon.fitting.judgement import Judgement
 
 MARGIN = 0.08
 """How far the box of the mesh goes beyond the cloud, in the unit frame."""
@@ -156,8 +157,6 @@ class Reconstruction:
 
         :return: The same reconstruction with the repairs that this takes, if any, instead of those it had.
         """
-        from art_levelset.recon.meshing.handles import repairs_of
-
         plain = replace(self, repairs=Repairs())
         surface = Surface(self.network, self.planes, self.correction, Repairs())
         return replace(self, repairs=repairs_of(surface, plain._values, *self._box()))
@@ -169,9 +168,7 @@ class Reconstruction:
         :param path: The file; it appears when it is complete.
         :raises OSError: If it cannot be written.
         """
-        from art_levelset.recon.saving import save
-
-        save(self, path)
+        save(path, self.network, self.frame, self.planes, self.correction, self.repairs)
 
     @classmethod
     def load(cls, path: str | Path, network: nn.Module | None = None) -> Reconstruction:
@@ -184,8 +181,6 @@ class Reconstruction:
         :raises OSError: If the file cannot be read.
         :raises ValueError: If it is no reconstruction, or its network is another one.
         """
-        from art_levelset.recon.saving import load
-
         return cls(*load(path, network))
 
     def _box(self) -> tuple[Points, Points]:

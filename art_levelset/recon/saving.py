@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,32 +16,34 @@ from art_levelset.recon.cloud.clouds import Frame
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.meshing.surface import Repairs
 
-if TYPE_CHECKING:
-    from art_levelset.recon.reconstruction import Reconstruction
-
 FORMAT = "art-levelset reconstruction 3"
 
 
-def save(reconstruction: Reconstruction, path: str | Path) -> None:
+def save(
+    path: str | Path, network: nn.Module, frame: Frame, planes: Planes, correction: float, repairs: Repairs
+) -> None:
     """
     Write a reconstruction to a file, which appears when it is complete.
 
-    :param reconstruction: The reconstruction. The network's weights are written, and, for the networks of
-           :mod:`art_levelset.recon.network`, what it takes to build it again.
     :param path: The file.
+    :param network: F. Its weights are written, and, for the networks of :mod:`art_levelset.recon.network`, what it
+           takes to build it again.
+    :param frame: The map between the scan's coordinates and the unit frame.
+    :param planes: The local planes of the cloud.
+    :param correction: By how much F may be corrected beside the data.
+    :param repairs: Where it is changed.
     :raises OSError: If it cannot be written.
     """
-    module = reconstruction.network
-    own = _class_named(type(module).__name__) is type(module)
+    own = _class_named(type(network).__name__) is type(network)
     contents = {
         "format": FORMAT,
-        "network": type(module).__name__ if own else None,
-        "settings": module.settings if own else {},
-        "weights": {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()},
-        "frame": _fields(reconstruction.frame),
-        "planes": _fields(reconstruction.planes),
-        "correction": reconstruction.correction,
-        "repairs": _fields(reconstruction.repairs),
+        "network": type(network).__name__ if own else None,
+        "settings": network.settings if own else {},
+        "weights": {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()},
+        "frame": _fields(frame),
+        "planes": _fields(planes),
+        "correction": correction,
+        "repairs": _fields(repairs),
     }
     with replacing(Path(path)) as temporary:
         torch.save(contents, temporary)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from art_levelset.recon import Reconstruction
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
-from art_levelset.recon.meshing.components import connected_parts, largest_parts, without_short_edges
 from art_levelset.recon.meshing.refine import polished, simplified
+from art_levelset.recon.meshing.topology import connected_parts, largest_parts, without_short_edges
 
 OFFSET, SCALE = np.array([1e6, -2e6, 3e6]), 4.0
 

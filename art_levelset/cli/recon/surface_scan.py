@@ -12,13 +12,11 @@ from trimesh import Trimesh
 from art_levelset.cli.recon import files
 from art_levelset.cli.recon.result import Result, Seconds
 from art_levelset.cli.recon.surface_report import Report
-from art_levelset.recon.inspect.colours import coloured
-from art_levelset.recon.inspect.heat_map import heat_map
+from art_levelset.recon.inspect.colours import heat_map, transfer_colours
 from art_levelset.recon.inspect.preview import draw
 from art_levelset.recon.inspect.viewer import write_page
-from art_levelset.recon.io.meshes import read_mesh
+from art_levelset.recon.io.meshes import read_mesh, write_mesh
 from art_levelset.recon.io.reading import read_cloud
-from art_levelset.recon.io.writing import write_mesh
 from art_levelset.recon.paper import reconstruct_as_paper
 from art_levelset.recon.pipeline import reconstruct
 from art_levelset.recon.reconstruction import Reconstruction
@@ -84,7 +82,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             verbose=not arguments.quiet,
         )
         if cloud.colours is not None:
-            mesh = coloured(mesh, cloud.points, cloud.colours)
+            mesh = transfer_colours(mesh, cloud.points, cloud.colours)
     with seconds.of("compare"):
         report = Report.of(mesh, cloud.points, reference)
     shown, title = mesh, f"{arguments.scan.name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"

@@ -18,6 +18,9 @@ gradient steps towards chi = 1/2 on all planes. Where the surface was seen it do
 the first chi is too large in pockets, for the walls that they lack would say that they are outside, and too small in
 thin parts; and the steps make too much of a bare underside or a shallow pit: an open sheet has less than 1/2 on it, so
 its areas grow until it bulges. So chi is the mean of both where that is above 1/2, and the smaller of both elsewhere.
+
+Where the points have normals, they decide instead (:func:`votes_of_normals`), and the indicator of the planes with a
+clear vote turns the others.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from scipy.fft import next_fast_len
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from art_levelset.recon.cloud.clouds import neighbours, thin
+from art_levelset.recon.cloud.clouds import Points, neighbours, thin
 from art_levelset.recon.cloud.planes import COARSEST_SPACING, Planes
 
 logger = logging.getLogger(__name__)
@@ -54,34 +57,16 @@ VOTERS = 3
 CLEAR = 0.5
 """A vote of at least this size decides on the side of a plane."""
 
+CLEAR_PART = 0.25
+"""Given normals must make at least this part of the votes clear."""
+
+NORMAL_VOTERS = 32
+"""Number of points whose given normals vote on the side of a plane."""
+
 INWARDS = 0.1
 
 AREA_NEIGHBOURS = 8
 AREA_ITERATIONS = 5
-
-
-@dataclass(frozen=True, eq=False)
-class Indicator:
-    """
-    The indicator function of the solid that a cloud encloses: about 1 inside, 0 outside, 1/2 on its surface.
-
-    :param nodes: Its values on the grid, (n, n, n).
-    """
-
-    nodes: Tensor
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """
-        Interpolate between the nodes.
-
-        :param points: (n, 3) in the unit frame.
-        :return: (n,).
-        """
-        count = len(self.nodes)
-        places = (points + REACH) * (count / REACH / (count - 1)) - 1
-        volume = self.nodes[None, None]
-        places = places.flip(1)[None, None, None]
-        return functional.grid_sample(volume, places, align_corners=True, padding_mode="border")[0, 0, 0, 0]
 
 
 def orient(planes: Planes, device: torch.device, votes: NDArray[np.float64] | None = None) -> Planes:
@@ -96,6 +81,31 @@ def orient(planes: Planes, device: torch.device, votes: NDArray[np.float64] | No
     """
     nodes = _grid_size(planes, *COARSE)
     return _guessed(planes, nodes, device) if votes is None else _agreeing(planes, votes, nodes, device)
+
+
+def votes_of_normals(planes: Planes, points: Points, normals: Points) -> NDArray[np.float64]:
+    """
+    How clearly the normals of the points near each plane agree with its own, or with the opposite.
+
+    :param planes: The planes.
+    :param points: (n, 3) in their frame.
+    :param normals: Their unit normals, some of them wrong; zero vectors are left out.
+    :return: (m,) in [-1, 1]; zero where there are none.
+    :raises ValueError: If they are so often contradictory or missing that they do not tell the sides.
+    """
+    usable = normals.any(axis=1)
+    points, normals = points[usable], normals[usable]
+    reach, found = neighbours(cKDTree(points), planes.centres, min(NORMAL_VOTERS, len(points)))
+    weights = np.exp(-2 * (reach / np.maximum(reach[:, -1:], 1e-300)) ** 2) * (reach <= planes.reach)
+    agreement = np.einsum("mki,mi->mk", normals[found], planes.normals)
+    votes: NDArray[np.float64] = (weights * agreement).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-300)
+    clear = float((np.abs(votes) >= CLEAR).mean())
+    if clear < CLEAR_PART:
+        raise ValueError(
+            f"normals: neighbouring ones agree with each other and with the points on {clear:.0%} of the surface only; "
+            "without them the sides are found from the points"
+        )
+    return votes
 
 
 def indicator_of(planes: Planes, device: torch.device) -> Indicator:
@@ -194,6 +204,30 @@ def _elements(planes: Planes, device: torch.device) -> tuple[Tensor, Tensor, Ten
     columns = planes.centres, planes.normals, reach[:, -1:] ** 2
     centres, normals, areas = (torch.as_tensor(column, dtype=torch.float32, device=device) for column in columns)
     return centres, normals, areas
+
+
+@dataclass(frozen=True, eq=False)
+class Indicator:
+    """
+    The indicator function of the solid that a cloud encloses: about 1 inside, 0 outside, 1/2 on its surface.
+
+    :param nodes: Its values on the grid, (n, n, n).
+    """
+
+    nodes: Tensor
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """
+        Interpolate between the nodes.
+
+        :param points: (n, 3) in the unit frame.
+        :return: (n,).
+        """
+        count = len(self.nodes)
+        places = (points + REACH) * (count / REACH / (count - 1)) - 1
+        volume = self.nodes[None, None]
+        places = places.flip(1)[None, None, None]
+        return functional.grid_sample(volume, places, align_corners=True, padding_mode="border")[0, 0, 0, 0]
 
 
 class _PeriodicGrid:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from art_levelset.core.fields import as_field
-from art_levelset.recon.fitting.attempts import Attempts
 from art_levelset.recon.fitting.checkpoint import Checkpoint
+from art_levelset.recon.fitting.judgement import Attempts
 from art_levelset.recon.fitting.loss import Penalties, batch_loss
 from art_levelset.recon.fitting.progress import Budget, FitProgress
 from art_levelset.recon.fitting.samples import Samples

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.io.writing import vertex_colours
+from art_levelset.recon.io.meshes import vertex_colours
 
 if TYPE_CHECKING:
     from trimesh import Trimesh

@@ -15,7 +15,7 @@ import numpy as np
 
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.meshing.bricks import SIDE, Brick, Function, Grid, Integers, Values, crossed_bricks
-from art_levelset.recon.meshing.components import Faces
+from art_levelset.recon.meshing.topology import Faces
 
 COARSEST = 8
 """The smallest resolution."""

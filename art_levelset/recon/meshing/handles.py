@@ -1,16 +1,25 @@
 """
 Handles that no data speak for, found and removed one by one.
 
-The topology of the level sets changes at the saddles (:mod:`art_levelset.recon.meshing.critical_points`). A saddle of F
-outside of the surface, with two upper patches, is the middle of a tunnel, which a repair with s < -F closes
+The topology of the level sets changes at the critical points of F, which are found on a grid. In Freudenthal's
+triangulation the neighbours of a node are the 14 nodes whose offsets have no two entries of different sign; they
+triangulate a sphere around it, its link. While t grows, the set {F <= t} reaches a node: where the neighbours that it
+has reached before form one patch of the link, and the others too, nothing happens to its topology. Two patches or more
+of lower neighbours, and it meets itself there, making a handle or joining components; two patches or more of upper
+ones, and it closes a tunnel, or a cavity begins.
+
+A critical point outside of the surface, with two upper patches, is the middle of a tunnel, which a shift s < -F closes
 (:mod:`art_levelset.recon.meshing.surface`); one inside, with two lower patches, is the middle of a bridge, which s > -F
-breaks. The saddles are tried in the order of |F|. Those repairs are kept that remove handles: that raise the Euler
-number of the surface while the number of its parts stays.
+breaks. They are tried in the order of |F|. Those shifts are kept that remove handles: that raise the Euler number of
+the surface while the number of its connected components stays.
+
+| Paper link: https://doi.org/10.1080/00029890.1970.11992523 (Banchoff, 1970)
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -19,11 +28,9 @@ from scipy import ndimage
 
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.meshing.bricks import Function, Grid, Integers, Values
-from art_levelset.recon.meshing.components import Faces, connected_parts
-from art_levelset.recon.meshing.critical_points import patches
 from art_levelset.recon.meshing.extract import STEEPEST
 from art_levelset.recon.meshing.surface import WIDTH, Repairs, Surface
-from art_levelset.recon.meshing.topology import euler_number
+from art_levelset.recon.meshing.topology import Faces, connected_parts, euler_number
 
 SHIFTS = 1 / 8, 1 / 4, 1 / 2
 """The sizes of s that are tried, in reaches of the planes."""
@@ -39,6 +46,11 @@ FINEST = 256
 
 STRIDE = 4
 """F is evaluated at every fourth node first."""
+
+OFFSETS = np.array(
+    [offset for offset in product((-1, 0, 1), repeat=3) if any(offset) and not {-1, 1} <= set(offset)], dtype=np.int64
+)
+"""From a node to its neighbours, (14, 3)."""
 
 
 def repairs_of(surface: Surface, function: Function, low: Points, high: Points) -> Repairs:
@@ -65,6 +77,24 @@ def repairs_of(surface: Surface, function: Function, low: Points, high: Points) 
         if watched or not len(repairs) or _parts(changed) == parts:
             break
     return repairs
+
+
+def count_patches(values: Values, nodes: Integers) -> tuple[Integers, Integers]:
+    """
+    Count the patches of lower and of upper neighbours of nodes. Of equal values that of the earlier node is the lower.
+
+    :param values: F on the grid, (a, b, c).
+    :param nodes: (n, 3), none of them on the border of the grid.
+    :return: The numbers of lower patches, (n,), and of upper ones, (n,).
+    """
+    here = values[tuple(nodes.T)]
+    lower = np.zeros(len(nodes), dtype=np.int64)
+    for bit, offset in enumerate(OFFSETS):
+        there = values[tuple((nodes + offset).T)]
+        earlier = tuple(offset) < (0, 0, 0)
+        lower |= (there <= here if earlier else there < here).astype(np.int64) << bit
+    table = _patches_of_sets()
+    return table[lower], table[len(table) - 1 - lower]
 
 
 def _tried(surface: Surface, grid: Grid, values: Values, parts: int | None) -> Repairs:
@@ -112,7 +142,7 @@ def _tunnels_and_bridges(values: Values, largest: float) -> tuple[Integers, Valu
     """The saddles at which a small shift could remove a handle, (n, 3), and the values there, the smallest first."""
     nodes = np.argwhere(np.abs(values[1:-1, 1:-1, 1:-1]) < largest) + 1
     levels = values[tuple(nodes.T)]
-    lower, upper = patches(values, nodes)
+    lower, upper = count_patches(values, nodes)
     saddles = np.where(levels > 0, upper, lower) > 1
     order = np.argsort(np.abs(levels[saddles]), kind="stable")
     return nodes[saddles][order], levels[saddles][order]
@@ -158,3 +188,22 @@ def _zero_set(values: Values) -> tuple[Values, Faces]:
         return np.zeros((0, 3), dtype=np.float32), np.zeros((0, 3), dtype=np.int32)
     vertices, triangles, _, _ = marching_cubes(values, 0.0)
     return vertices, triangles
+
+
+@cache
+def _patches_of_sets() -> Integers:
+    """The number of connected patches of each set of neighbours, (2^14,), by its bits."""
+    count = len(OFFSETS)
+    connected = [
+        sum(1 << other for other in range(count) if (OFFSETS[bit] + OFFSETS == OFFSETS[other]).all(axis=1).any())
+        for bit in range(count)
+    ]
+    left, found = np.arange(1 << count), np.zeros(1 << count, dtype=np.int64)
+    while left.any():
+        patch = left & -left  # grown from its lowest bit
+        for _ in range(count):
+            for bit in range(count):
+                patch |= np.where(patch >> bit & 1, left & connected[bit], 0)
+        found += patch > 0
+        left &= ~patch
+    return found

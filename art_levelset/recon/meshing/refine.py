@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from art_levelset.core.fields import values_and_jacobians
 from art_levelset.core.projection import project
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.meshing.components import Faces, compact, short_edges
+from art_levelset.recon.meshing.topology import Faces, compact, short_edges
 
 STEPS = 3
 """Newton steps (and halvings) of a vertex: it starts within a fraction of a cell."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.meshing import components as parts
-from art_levelset.recon.meshing.components import connected_parts, short_edges, supported_parts
 from art_levelset.recon.meshing.extract import zero_set
+from art_levelset.recon.meshing.topology import connected_parts, short_edges, supported_parts
 
 LOW, HIGH = np.array([-1.0, -1.2, -0.9]), np.array([1.1, 1.0, 1.3])
 
