@@ -43,7 +43,7 @@ from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.inspect.metrics import SAMPLES, sample_surface
 from art_levelset.recon.inspect.preview import draw_beside
 from art_levelset.recon.io.meshes import read_mesh, write_mesh
-from art_levelset.recon.meshing.topology import connected_parts
+from art_levelset.recon.meshing.topology import label_components
 from art_levelset.recon.paper import reconstruct_as_paper
 
 RESOLUTION, PAPER_RESOLUTION = 256, 128
@@ -244,7 +244,7 @@ def _draw(pairs: Mapping[str, tuple[Points, Trimesh]], arguments: argparse.Names
             mesh = read_mesh(_mesh_path(arguments, scan, name, arguments.seeds[0]), "work_dir")
             if name in CHARTS:
                 charts = np.zeros(len(mesh.vertices), dtype=np.int64)
-                charts[mesh.faces] = connected_parts(np.asarray(mesh.faces))[1][:, None]
+                charts[mesh.faces] = label_components(np.asarray(mesh.faces))[1][:, None]
                 mesh.visual = ColorVisuals(mesh, vertex_colors=palette[charts % len(palette)])
             shown[name] = mesh
         rows.append({**shown, "reference": reference})

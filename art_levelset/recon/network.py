@@ -74,9 +74,9 @@ class GridNetwork(nn.Module):
         :param points: (batch, 3), in the unit frame.
         :return: (batch, 1).
         """
-        places = (points / REACH)[None, None, None]
+        scaled = (points / REACH)[None, None, None]
         features = [
-            functional.grid_sample(grid, places, align_corners=True, padding_mode="border")[0, :, 0, 0].T
+            functional.grid_sample(grid, scaled, align_corners=True, padding_mode="border")[0, :, 0, 0].T
             for grid in self.grids
         ]
         hidden = self.softplus(self.first(torch.cat([points, *features], dim=1)))

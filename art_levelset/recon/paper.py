@@ -151,6 +151,6 @@ def _loss(field: Field, draw: _Batches, lam: float) -> Tensor:
     points, start, elsewhere = draw()
     sets = [project(field, start, max_iter=NEWTON_STEPS, tol=1e-5), project(field, elsewhere, max_iter=0)]
     positions = [sample_network(field, samples.points, samples.jacobians) for samples in sets]
-    distances = [draw.distances(places) for places in positions]
+    distances = [draw.distances(attached) for attached in positions]
     levels = [samples.values.squeeze(1) for samples in sets]
     return reconstruction_loss(distances, levels, field(points), lam)

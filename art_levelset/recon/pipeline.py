@@ -21,12 +21,12 @@ import torch
 from torch import nn
 
 from art_levelset.checks import check_count, check_positive, check_seed
-from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, check_normals, unit_frame, without_strays
-from art_levelset.recon.cloud.consistency import agreed, refined
+from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, check_normals, unit_frame, without_outliers
+from art_levelset.recon.cloud.consistency import refit_planes, turn_outvoted
 from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient, votes_of_normals
 from art_levelset.recon.cloud.planes import Planes, fit_planes
-from art_levelset.recon.cloud.twicing import twiced
-from art_levelset.recon.fitting.checkpoint import Checkpoint, described
+from art_levelset.recon.cloud.twicing import apply_twicing
+from art_levelset.recon.fitting.checkpoint import Checkpoint, describe_input
 from art_levelset.recon.fitting.fit import Fit
 from art_levelset.recon.fitting.judgement import Attempts, copy_weights, judge
 from art_levelset.recon.fitting.loss import Penalties
@@ -79,7 +79,7 @@ def reconstruct(
 
     | Paper link: https://arxiv.org/abs/1905.11911
 
-    :param points: The cloud, (n, 3), in any units, n >= 10. Stray points are left out.
+    :param points: The cloud, (n, 3), in any units, n >= 10. Outliers are left out.
     :param normals: Normals of the points, (n, 3), of any length, if there are any that point outwards, as those of
            scanners do: they decide then which side is outside, instead of a guess from the points. The majority of
            neighbouring ones counts; zeros and NaN stand for missing ones. If all point inwards they are turned round.
@@ -131,9 +131,9 @@ def reconstruct(
         file = Checkpoint(
             checkpoint,
             {
-                "points": described(cloud),
-                "normals": None if directions is None else described(directions),
-                "network": described(network),
+                "points": describe_input(cloud),
+                "normals": None if directions is None else describe_input(directions),
+                "network": describe_input(network),
                 "steps": budget.steps,
                 "time_budget": time_budget,
                 "batch_size": batch_size,
@@ -167,7 +167,7 @@ def _budget(steps: int | None, time_budget: float | None, clock: Callable[[], fl
 
 def _prepare(cloud: Points, points: object, directions: Points | None, device: torch.device) -> _Scan:
     """Planes with outward normals, and the indicator function; `points` are those that the normals belong to."""
-    cloud = without_strays(cloud)
+    cloud = without_outliers(cloud)
     frame = unit_frame(cloud)
     cloud = frame.to_unit(cloud)
     planes = fit_planes(cloud)
@@ -175,7 +175,7 @@ def _prepare(cloud: Points, points: object, directions: Points | None, device: t
     if directions is not None:
         votes = votes_of_normals(planes, frame.to_unit(np.asarray(points, dtype=np.float64)), directions)
     planes = orient(planes, device, votes)
-    planes = refined(cloud, agreed(planes) if votes is None else planes)
+    planes = refit_planes(cloud, turn_outvoted(planes) if votes is None else planes)
     indicator = indicator_of(planes, device)
     logger.info("%d points, %d local planes of reach %.4f", len(cloud), len(planes), planes.reach)
     return _Scan(frame, cloud, planes, indicator, device)
@@ -225,7 +225,7 @@ def _finish(network: nn.Module, scan: _Scan, attempts: Attempts) -> Reconstructi
     if not attempts.judgements or attempts.judgements[-1].failed:
         return result
     result = replace(result, correction=CORRECTION * scan.planes.reach)
-    return replace(result, planes=twiced(scan.points, scan.planes, result.surface)).repaired()
+    return replace(result, planes=apply_twicing(scan.points, scan.planes, result.surface)).without_handles()
 
 
 @dataclass(frozen=True, eq=False)

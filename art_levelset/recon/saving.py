@@ -14,13 +14,13 @@ from art_levelset.files import replacing
 from art_levelset.recon import network as networks
 from art_levelset.recon.cloud.clouds import Frame
 from art_levelset.recon.cloud.planes import Planes
-from art_levelset.recon.meshing.surface import Repairs
+from art_levelset.recon.meshing.surface import HandleRemoval
 
 FORMAT = "art-levelset reconstruction 3"
 
 
 def save(
-    path: str | Path, network: nn.Module, frame: Frame, planes: Planes, correction: float, repairs: Repairs
+    path: str | Path, network: nn.Module, frame: Frame, planes: Planes, correction: float, handle_removal: HandleRemoval
 ) -> None:
     """
     Write a reconstruction to a file, which appears when it is complete.
@@ -31,7 +31,7 @@ def save(
     :param frame: The map between the scan's coordinates and the unit frame.
     :param planes: The local planes of the cloud.
     :param correction: By how much F may be corrected beside the data.
-    :param repairs: Where it is changed.
+    :param handle_removal: The shifts that remove handles.
     :raises OSError: If it cannot be written.
     """
     own = _class_named(type(network).__name__) is type(network)
@@ -43,19 +43,22 @@ def save(
         "frame": _fields(frame),
         "planes": _fields(planes),
         "correction": correction,
-        "repairs": _fields(repairs),
+        "repairs": {
+            "places": torch.as_tensor(handle_removal.centres),
+            "shifts": torch.as_tensor(handle_removal.shifts),
+        },
     }
     with replacing(Path(path)) as temporary:
         torch.save(contents, temporary)
 
 
-def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, Frame, Planes, float, Repairs]:
+def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, Frame, Planes, float, HandleRemoval]:
     """
     Read a reconstruction.
 
     :param path: The file.
     :param network: The network to fill with the weights, for one that is none of this package's.
-    :return: The network, on the CPU, the frame, the planes, the correction and the repairs.
+    :return: The network, on the CPU, the frame, the planes, the correction and the handle removal.
     :raises OSError: If the file cannot be read.
     :raises ValueError: If it is no reconstruction, or needs a network.
     """
@@ -79,7 +82,8 @@ def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module,
     except RuntimeError as error:
         raise ValueError(f"network: the weights in {path} are those of another network") from error
     frame, planes = Frame(**_arrays(contents["frame"])), Planes(**_arrays(contents["planes"]))
-    return network, frame, planes, contents["correction"], Repairs(**_arrays(contents["repairs"]))
+    shifts = _arrays(contents["repairs"])
+    return network, frame, planes, contents["correction"], HandleRemoval(shifts["places"], shifts["shifts"])
 
 
 def _class_named(name: str | None) -> type[nn.Module] | None:

@@ -23,7 +23,7 @@ def sphere_cloud(count: int) -> Points:
 @pytest.fixture(autouse=True)
 def _prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The planes of a cloud and their indicator function, which take seconds, are computed once for all tests."""
-    for name in ("fit_planes", "orient", "agreed", "refined", "indicator_of"):
+    for name in ("fit_planes", "orient", "turn_outvoted", "refit_planes", "indicator_of"):
         monkeypatch.setattr(pipeline, name, remembered(getattr(pipeline, name)))
 
 

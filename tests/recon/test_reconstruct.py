@@ -72,13 +72,13 @@ def test_moving_and_scaling_the_scan_moves_and_scales_the_result(few_points: Poi
     np.testing.assert_allclose(there.sdf(rounded * factor + offset), factor * here.sdf(rounded), rtol=1e-3, atol=1e-2)
 
 
-def test_stray_points_change_little(sphere_points: Points) -> None:
-    strays = np.random.default_rng(1).uniform(-2, 2, (60, 3))
-    strays = strays[np.abs(np.linalg.norm(strays, axis=1) - 1) > 0.6]
-    cloud = np.concatenate([sphere_points[:1500], strays])
+def test_outliers_change_little(sphere_points: Points) -> None:
+    outliers = np.random.default_rng(1).uniform(-2, 2, (60, 3))
+    outliers = outliers[np.abs(np.linalg.norm(outliers, axis=1) - 1) > 0.6]
+    cloud = np.concatenate([sphere_points[:1500], outliers])
     result = reconstruct(cloud, steps=60, batch_size=1024, verbose=False)
     mesh = result.mesh(32)
-    assert len(strays) > 20
+    assert len(outliers) > 20
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).max() < 0.06
     assert mesh.euler_number == 2
 

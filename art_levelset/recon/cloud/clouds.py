@@ -1,4 +1,4 @@
-"""Point clouds: checking them, leaving out stray points, and the unit frame in which they are fitted."""
+"""Point clouds: checking them, leaving out outliers, and the unit frame in which they are fitted."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Points = NDArray[np.float64]
 FEWEST_POINTS = 10
 """The smallest number of distinct points that can be reconstructed."""
 
-PIECE = 1 << 17
+BATCH = 1 << 17
 """So many points of a file are read at once."""
 
-STRAY_NEIGHBOURS = 8
-STRAY_FACTOR = 10.0
+OUTLIER_NEIGHBOURS = 8
+OUTLIER_FACTOR = 10.0
 
 
 def check_cloud(points: object) -> Points:
@@ -77,18 +77,18 @@ def check_normals(normals: object, count: int) -> Points:
     return units
 
 
-def without_strays(points: Points) -> Points:
+def without_outliers(points: Points) -> Points:
     """
-    Leave out isolated points: those whose eighth neighbour is ten times as far away as usual.
+    Leave out outliers: the points whose eighth neighbour is ten times as far away as usual.
 
     :param points: (n, 3).
     :return: The other points, (m, 3); all of them if fewer than :data:`FEWEST_POINTS` would be left.
     """
-    reach = neighbours(cKDTree(points), points, min(STRAY_NEIGHBOURS, len(points) - 1) + 1)[0][:, -1]
-    inliers = reach <= STRAY_FACTOR * np.median(reach)
+    reach = neighbours(cKDTree(points), points, min(OUTLIER_NEIGHBOURS, len(points) - 1) + 1)[0][:, -1]
+    inliers = reach <= OUTLIER_FACTOR * np.median(reach)
     if np.count_nonzero(inliers) < FEWEST_POINTS:
         return points
-    logger.info("left out %d stray points of %d", len(points) - np.count_nonzero(inliers), len(points))
+    logger.info("left out %d outliers of %d", len(points) - np.count_nonzero(inliers), len(points))
     return points[inliers]
 
 
@@ -169,6 +169,6 @@ class Frame:
         :param points: (n, 3) in the unit frame.
         :return: (n, 3), float64.
         """
-        places = np.asarray(points, dtype=np.float64) * self.scale
-        places += self.centre
-        return places
+        moved = np.asarray(points, dtype=np.float64) * self.scale
+        moved += self.centre
+        return moved

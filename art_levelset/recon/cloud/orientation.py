@@ -80,7 +80,7 @@ def orient(planes: Planes, device: torch.device, votes: NDArray[np.float64] | No
     :return: The planes with outward normals.
     """
     nodes = _grid_size(planes, *COARSE)
-    return _guessed(planes, nodes, device) if votes is None else _agreeing(planes, votes, nodes, device)
+    return _turn_by_guess(planes, nodes, device) if votes is None else _turn_by_votes(planes, votes, nodes, device)
 
 
 def votes_of_normals(planes: Planes, points: Points, normals: Points) -> NDArray[np.float64]:
@@ -141,9 +141,9 @@ def _grid_size(planes: Planes, rate: float, most: int) -> int:
     return min(next_fast_len(math.ceil(2 * REACH / planes.reach * rate)), most)
 
 
-def _guessed(planes: Planes, nodes: int, device: torch.device) -> Planes:
+def _turn_by_guess(planes: Planes, nodes: int, device: torch.device) -> Planes:
     """The planes turned outwards, by the alternation that this module describes."""
-    # Some planes of evenly spread places stand for all: surface elements of about equal area.
+    # Some planes of evenly spread points stand for all: surface elements of about equal area.
     chosen = np.unique(neighbours(cKDTree(planes.centres), thin(planes.centres, COARSEST_SPACING), 1)[1])
     centres = torch.as_tensor(planes.centres[chosen], dtype=torch.float32, device=device)
     normals = torch.as_tensor(planes.normals[chosen], dtype=torch.float32, device=device)
@@ -154,7 +154,7 @@ def _guessed(planes: Planes, nodes: int, device: torch.device) -> Planes:
     return planes.flipped(votes < 0)
 
 
-def _agreeing(planes: Planes, votes: NDArray[np.float64], nodes: int, device: torch.device) -> Planes:
+def _turn_by_votes(planes: Planes, votes: NDArray[np.float64], nodes: int, device: torch.device) -> Planes:
     """The planes turned outwards: those with a clear vote by it, the others by the indicator function of those."""
     planes = planes.flipped(votes < 0)
     clear = np.abs(votes) >= CLEAR
@@ -224,10 +224,10 @@ class Indicator:
         :return: (n,).
         """
         count = len(self.nodes)
-        places = (points + REACH) * (count / REACH / (count - 1)) - 1
+        scaled = (points + REACH) * (count / REACH / (count - 1)) - 1
         volume = self.nodes[None, None]
-        places = places.flip(1)[None, None, None]
-        return functional.grid_sample(volume, places, align_corners=True, padding_mode="border")[0, 0, 0, 0]
+        scaled = scaled.flip(1)[None, None, None]
+        return functional.grid_sample(volume, scaled, align_corners=True, padding_mode="border")[0, 0, 0, 0]
 
 
 class _PeriodicGrid:
@@ -242,10 +242,10 @@ class _PeriodicGrid:
     def __init__(self, points: Tensor, nodes: int) -> None:
         self.shape = (nodes, nodes, nodes)
         self.cell = 2 * REACH / nodes
-        places = (points + REACH) / self.cell
+        scaled = (points + REACH) / self.cell
         corners = (torch.arange(8, device=points.device)[:, None] >> torch.arange(3, device=points.device)) & 1
-        lowest = places.floor()
-        inner = (places - lowest)[:, None]
+        lowest = scaled.floor()
+        inner = (scaled - lowest)[:, None]
         near = lowest.long()[:, None] + corners
         weights = torch.where(corners == 1, inner, 1 - inner).prod(dim=2)
         self.stencil = _Stencil(_flat(near, nodes), weights)

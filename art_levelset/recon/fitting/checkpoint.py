@@ -98,7 +98,7 @@ class Checkpoint:
         return state
 
 
-def described(value: NDArray[np.float64] | nn.Module) -> str:
+def describe_input(value: NDArray[np.float64] | nn.Module) -> str:
     """
     A short text that is the same for equal arrays, and for networks of equal structure.
 

@@ -75,7 +75,7 @@ class Fit:
         :return: Whether the loss stayed finite; where it does not, there are no more steps.
         """
         budget, earlier = self.budget, len(self.attempts.judgements)
-        gauge = self.samples.gauge(self.field)
+        monitor = self.samples.monitor(self.field)
         budget.begin()
         part = budget.part()
         desc = f"fit, attempt {earlier + 1}" if earlier else "fit"
@@ -89,7 +89,7 @@ class Fit:
                 if checkpoint is not None and (checkpoint.due() or part >= 1):
                     checkpoint.write(self.state_dict())
                 if (verbose or callback is not None) and (part >= 1 or budget.step % REPORTED == 0):
-                    distances = (scale * mean for mean in gauge())
+                    distances = (scale * mean for mean in monitor.measure())
                     progress = FitProgress(earlier + 1, budget.step, loss, budget.spent(), budget.left(), *distances)
                     bar.total = round(budget.step / part)
                     bar.set_postfix(loss=f"{progress.loss:.4f}", distance=f"{progress.chamfer:.3g}", refresh=False)

@@ -35,7 +35,7 @@ MOST_MISSED = 0.05
 """A fit has failed that misses a larger part of the planes."""
 
 MOST_ASTRAY = 0.01
-"""A fit has failed that has the wrong sign at a larger part of the places beyond doubt: no noise reaches them."""
+"""A fit has failed that has the wrong sign at a larger part of the query points beyond doubt: no noise reaches them."""
 
 
 def judge(network: nn.Module, samples: Samples) -> Judgement:
@@ -54,9 +54,9 @@ def judge(network: nn.Module, samples: Samples) -> Judgement:
     near = max(STANDARD_ERRORS * samples.error, planes.reach / 2)
     met = values.squeeze(1).abs() <= near * torch.linalg.vector_norm(gradients, dim=1)
     met &= (gradients * planes.normals).sum(dim=1) > 0
-    places = samples.far[torch.nonzero(samples.certain(samples.far)).squeeze(1)]
+    queries = samples.far[torch.nonzero(samples.certain(samples.far)).squeeze(1)]
     with torch.no_grad(), evaluating(network):
-        right = network(places.points).squeeze(1) * places.inside < 0
+        right = network(queries.points).squeeze(1) * queries.inside < 0
     return Judgement(_part(~met), _part(~right))
 
 
@@ -80,7 +80,7 @@ class Judgement:
     How a fit agrees with its cloud.
 
     :param missed: The part of the planes that the zero level set misses, in [0, 1].
-    :param astray: The part of the places beyond doubt where F has the wrong sign, in [0, 1].
+    :param astray: The part of the query points beyond doubt where F has the wrong sign, in [0, 1].
     """
 
     missed: float
@@ -100,7 +100,7 @@ class Judgement:
         """
         Whether the fit has failed.
 
-        :return: Whether too many planes or places disagree.
+        :return: Whether too many planes or query points disagree.
         """
         return self.rank > 1
 
@@ -108,7 +108,7 @@ class Judgement:
         """For a message."""
         return (
             f"it misses {self.missed:.1%} of the planes (at most {MOST_MISSED:.0%} may be) and has the wrong sign at "
-            f"{self.astray:.1%} of the places beyond doubt (at most {MOST_ASTRAY:.0%})"
+            f"{self.astray:.1%} of the query points beyond doubt (at most {MOST_ASTRAY:.0%})"
         )
 
 

@@ -34,7 +34,7 @@ from art_levelset.core.fields import Field
 from art_levelset.core.losses import reconstruction_loss
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import sample_network
-from art_levelset.recon.fitting.samples import WALL, Samples, joined
+from art_levelset.recon.fitting.samples import WALL, Samples, join
 
 LAMBDA = 1.0
 VOTE_WEIGHT = 3.0
@@ -63,7 +63,7 @@ def batch_loss(field: Field, samples: Samples, penalties: Penalties) -> Tensor:
     drawn = samples.elsewhere()
     elsewhere = project(field, drawn.points, max_iter=0)
     split = len(on_zero.points)
-    space = joined(samples.locate(on_zero.points), drawn)
+    space = join(samples.locate(on_zero.points), drawn)
     jacobians = torch.cat([on_zero.jacobians, elsewhere.jacobians])
     levels = torch.cat([on_zero.values, elsewhere.values]).squeeze(1)
     gradients = jacobians.squeeze(1)
@@ -86,7 +86,7 @@ def batch_loss(field: Field, samples: Samples, penalties: Penalties) -> Tensor:
     if sets:
         attached = [distances[part] for part in sets], [levels[part] for part in sets]
         loss = reconstruction_loss(*attached, values[: len(cloud)], LAMBDA) + loss
-    return penalties.added(loss, field, space.points, gradients, split)
+    return penalties.add_to(loss, field, space.points, gradients, split)
 
 
 def eikonal_penalty(field: Field, points: Tensor, gradients: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class Penalties:
         for name, weight in (("eikonal", self.eikonal), ("curvature", self.curvature)):
             check_not_negative(name, weight)
 
-    def added(self, loss: Tensor, field: Field, points: Tensor, gradients: Tensor, split: int) -> Tensor:
+    def add_to(self, loss: Tensor, field: Field, points: Tensor, gradients: Tensor, split: int) -> Tensor:
         """
         Add them to a loss.
 

@@ -29,14 +29,14 @@ from scipy import ndimage
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.meshing.bricks import Function, Grid, Integers, Values
 from art_levelset.recon.meshing.extract import STEEPEST
-from art_levelset.recon.meshing.surface import WIDTH, Repairs, Surface
-from art_levelset.recon.meshing.topology import Faces, connected_parts, euler_number
+from art_levelset.recon.meshing.surface import WIDTH, HandleRemoval, Surface
+from art_levelset.recon.meshing.topology import Faces, euler_number, label_components
 
 SHIFTS = 1 / 8, 1 / 4, 1 / 2
 """The sizes of s that are tried, in reaches of the planes."""
 
 CLEARANCE = 1.25
-"""A shift must be so many times |F| at the saddle: the radius of the tunnel, or half of the bridge's thickness."""
+"""A shift must be so many times |F| at the critical point: the tunnel's radius, or half of the bridge's thickness."""
 
 CELLS = 8.0
 """Grid cells per reach of the planes."""
@@ -53,15 +53,15 @@ OFFSETS = np.array(
 """From a node to its neighbours, (14, 3)."""
 
 
-def repairs_of(surface: Surface, function: Function, low: Points, high: Points) -> Repairs:
+def find_handle_removal(surface: Surface, function: Function, low: Points, high: Points) -> HandleRemoval:
     """
-    The repairs that remove handles which no data speak for.
+    The local shifts of a surface that remove the handles which no data speak for.
 
-    :param surface: The surface, without repairs.
+    :param surface: The surface, without any.
     :param function: Its function, (n, 3) -> (n,), in chunks.
     :param low: One corner of a box around it, (3,), in the unit frame.
     :param high: The opposite corner, (3,).
-    :return: The repairs, none where there is nothing to remove.
+    :return: The shifts, none where there is nothing to remove.
     """
     reach = surface.distance.reach
     size = float((high - low).max())
@@ -69,14 +69,14 @@ def repairs_of(surface: Surface, function: Function, low: Points, high: Points) 
     shape = STRIDE * np.ceil((high - low) / (STRIDE * step) - 1e-6).astype(np.int64)
     grid = Grid(low, step, shape)
     values = _near_zero(function, grid, max(SHIFTS) * reach + step)
-    parts = _parts(values)
-    # The parts of the whole surface take longer to count than its handles to remove, and hardly ever change.
+    components = _count_components(values)
+    # The components of the whole surface take longer to count than its handles to remove, and hardly ever change.
     for watched in (False, True):
         changed = values.copy()
-        repairs = _tried(surface, grid, changed, parts if watched else None)
-        if watched or not len(repairs) or _parts(changed) == parts:
+        removal = _try_shifts(surface, grid, changed, components if watched else None)
+        if watched or not len(removal) or _count_components(changed) == components:
             break
-    return repairs
+    return removal
 
 
 def count_patches(values: Values, nodes: Integers) -> tuple[Integers, Integers]:
@@ -97,27 +97,27 @@ def count_patches(values: Values, nodes: Integers) -> tuple[Integers, Integers]:
     return table[lower], table[len(table) - 1 - lower]
 
 
-def _tried(surface: Surface, grid: Grid, values: Values, parts: int | None) -> Repairs:
-    """The repairs that remove handles, and keep the number of parts if it is given; `values` become what they make."""
-    reach, repairs = surface.distance.reach, Repairs()
+def _try_shifts(surface: Surface, grid: Grid, values: Values, components: int | None) -> HandleRemoval:
+    """The shifts that remove handles and keep the number of components if it is given; `values` become their result."""
+    reach, removal = surface.distance.reach, HandleRemoval()
     for node, level in zip(*_tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE), strict=True):
-        place = grid.positions(node)
-        for part in SHIFTS:
-            shift = -math.copysign(part * reach, level)
+        centre = grid.positions(node)
+        for size in SHIFTS:
+            shift = -math.copysign(size * reach, level)
             if abs(shift) < CLEARANCE * abs(level):
                 continue
-            box = _box(node, WIDTH * part * reach / grid.step, values.shape)
+            box = _box(node, WIDTH * size * reach / grid.step, values.shape)
             before = values[box].copy()
-            after = _repaired(surface, grid, before, box, place, shift)
+            after = _shifted(surface, grid, before, box, centre, shift)
             (euler_before, inner_before), (euler_after, inner_after) = _shape(before), _shape(after)
             if euler_after <= euler_before or inner_after != inner_before:
                 continue
             values[box] = after
-            if parts is None or _parts(values) == parts:
-                repairs = repairs.and_one(place, shift)
+            if components is None or _count_components(values) == components:
+                removal = removal.with_one(centre, shift)
                 break
             values[box] = before
-    return repairs
+    return removal
 
 
 def _near_zero(function: Function, grid: Grid, width: float) -> Values:
@@ -139,13 +139,13 @@ def _near_zero(function: Function, grid: Grid, width: float) -> Values:
 
 
 def _tunnels_and_bridges(values: Values, largest: float) -> tuple[Integers, Values]:
-    """The saddles at which a small shift could remove a handle, (n, 3), and the values there, the smallest first."""
+    """The critical points where a small shift could remove a handle, (n, 3), and the values there, smallest first."""
     nodes = np.argwhere(np.abs(values[1:-1, 1:-1, 1:-1]) < largest) + 1
     levels = values[tuple(nodes.T)]
     lower, upper = count_patches(values, nodes)
-    saddles = np.where(levels > 0, upper, lower) > 1
-    order = np.argsort(np.abs(levels[saddles]), kind="stable")
-    return nodes[saddles][order], levels[saddles][order]
+    chosen = np.where(levels > 0, upper, lower) > 1
+    order = np.argsort(np.abs(levels[chosen]), kind="stable")
+    return nodes[chosen][order], levels[chosen][order]
 
 
 def _box(node: Integers, radius: float, shape: tuple[int, ...]) -> tuple[slice, ...]:
@@ -154,30 +154,30 @@ def _box(node: Integers, radius: float, shape: tuple[int, ...]) -> tuple[slice, 
     return tuple(slice(max(i - reach, 0), min(i + reach + 1, size)) for i, size in zip(node, shape, strict=True))
 
 
-def _repaired(
-    surface: Surface, grid: Grid, values: Values, box: tuple[slice, ...], place: Points, shift: float
+def _shifted(
+    surface: Surface, grid: Grid, values: Values, box: tuple[slice, ...], centre: Points, shift: float
 ) -> Values:
-    """The values in a box after a repair."""
+    """The values in a box after a shift."""
     nodes = np.stack(np.meshgrid(*(np.arange(side.start, side.stop) for side in box), indexing="ij"), axis=-1)
     device = surface.distance.centres.device
     columns = grid.positions(nodes.reshape(-1, 3)), values.ravel()
     points, before = (torch.as_tensor(column, dtype=torch.float32, device=device) for column in columns)
-    after: Values = surface.repaired(points, before, place, shift).cpu().numpy().reshape(values.shape)
+    after: Values = surface.shift_values(points, before, centre, shift).cpu().numpy().reshape(values.shape)
     return after
 
 
 def _shape(values: Values) -> tuple[int, int]:
-    """The Euler number of the zero level set in a box, and how many of its parts do not reach the box's sides."""
+    """The Euler number of the zero level set in a box, and how many of its components do not reach the box's sides."""
     vertices, triangles = _zero_set(values)
-    count, part = connected_parts(triangles)
+    count, component = label_components(triangles)
     outer = np.any((vertices <= 0) | (vertices >= np.array(values.shape) - 1), axis=1)
     reaching = np.any(np.take(outer, triangles), axis=1)
-    return euler_number(triangles, len(vertices)), count - len(np.unique(part[reaching]))
+    return euler_number(triangles, len(vertices)), count - len(np.unique(component[reaching]))
 
 
-def _parts(values: Values) -> int:
-    """The number of connected parts of the zero level set."""
-    return connected_parts(_zero_set(values)[1])[0]
+def _count_components(values: Values) -> int:
+    """The number of connected components of the zero level set."""
+    return label_components(_zero_set(values)[1])[0]
 
 
 def _zero_set(values: Values) -> tuple[Values, Faces]:

@@ -17,6 +17,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from art_levelset.checks import check_count
 from art_levelset.recon.cloud.clouds import Points, neighbours
 
 if TYPE_CHECKING:
@@ -29,69 +30,69 @@ CHUNK = 1 << 20
 """So many triangles are looked at together: the edges of a mesh take more memory than the mesh."""
 
 
-def connected_parts(faces: Faces) -> tuple[int, NDArray[np.int32]]:
+def label_components(faces: Faces) -> tuple[int, NDArray[np.int32]]:
     """
-    The connected parts of a mesh.
+    The connected components of a mesh.
 
     :param faces: (m, 3), indices of vertices.
-    :return: The number of parts that have faces, and the part of each face, (m,), counted from 0.
+    :return: The number of components that have faces, and the component of each face, (m,), counted from 0.
     """
-    parts = int(faces.max(initial=-1)) + 1
-    part = np.arange(parts, dtype=np.int32)
-    for start in range(0, len(faces), CHUNK):  # the parts so far are the vertices of the next graph
-        first, second, third = part[faces[start : start + CHUNK]].T
+    count = int(faces.max(initial=-1)) + 1
+    component = np.arange(count, dtype=np.int32)
+    for start in range(0, len(faces), CHUNK):  # the components so far are the vertices of the next graph
+        first, second, third = component[faces[start : start + CHUNK]].T
         ends = np.concatenate([first, second]), np.concatenate([second, third])
-        graph = coo_matrix((np.ones(len(ends[0]), dtype=bool), ends), shape=(parts, parts))
-        parts, larger = connected_components(graph, directed=False)
-        part = larger[part]
-    own = part[faces[:, 0]]
-    with_faces = np.zeros(parts, dtype=bool)
+        graph = coo_matrix((np.ones(len(ends[0]), dtype=bool), ends), shape=(count, count))
+        count, larger = connected_components(graph, directed=False)
+        component = larger[component]
+    own = component[faces[:, 0]]
+    with_faces = np.zeros(count, dtype=bool)
     with_faces[own] = True
     return int(with_faces.sum()), (np.cumsum(with_faces, dtype=np.int32) - 1)[own]
 
 
 def topology(mesh: Trimesh) -> Topology:
     """
-    Count the parts, the boundaries and the handles of a mesh.
+    Count the connected components, the boundaries and the handles of a mesh.
 
-    With V, E and F vertices, edges and faces, c parts, b boundaries and g handles, V - E + F = 2 c - 2 g - b.
+    With V, E and F vertices, edges and faces, c components, b boundaries and g handles, V - E + F = 2 c - 2 g - b.
 
     :param mesh: The mesh, with at least one face. Vertices at the same place are different vertices.
     :return: Its topology.
     """
     faces = np.asarray(mesh.faces, dtype=np.int32)
-    parts, _ = connected_parts(faces)
+    components, _ = label_components(faces)
     edges, count = np.unique(np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0, return_counts=True)
     ends = edges[count == 1]
-    # As triangles whose last two corners agree, the edges of the boundaries have the boundaries for parts.
-    boundaries = connected_parts(ends[:, [0, 1, 1]])[0] if len(ends) else 0
+    # As triangles whose last two corners agree, the edges of the boundaries have the boundaries for components.
+    boundaries = label_components(ends[:, [0, 1, 1]])[0] if len(ends) else 0
     simple = count.max() <= 2 and bool((np.unique(ends, return_counts=True)[1] == 2).all())
-    handles = 2 * parts - boundaries - (len(np.unique(faces)) - len(edges) + len(faces))
+    handles = 2 * components - boundaries - (len(np.unique(faces)) - len(edges) + len(faces))
     return Topology(
-        parts=parts,
+        parts=components,
         boundaries=boundaries,
         genus=handles // 2 if simple and handles >= 0 and handles % 2 == 0 else None,
         watertight=bool(mesh.is_watertight and mesh.is_winding_consistent),
     )
 
 
-def supported_parts(vertices: Points, faces: Faces, centres: Points, share: float, smallest: float) -> Mask:
+def supported_components(vertices: Points, faces: Faces, centres: Points, share: float, smallest: float) -> Mask:
     """
-    Tell the connected parts of a mesh that data speak for from the spurious ones.
+    Tell the connected components of a mesh that data speak for from the spurious ones.
 
     :param vertices: (n, 3).
     :param faces: (m, 3).
-    :param centres: Places that the surface should pass, (k, 3).
-    :param share: A part is spurious that is the nearest one to a smaller share of the places.
-    :param smallest: A part is spurious whose bounding box has no side as long as this. The part that most places speak
-           for never is.
-    :return: Which faces belong to the other parts, (m,).
+    :param centres: Points that the surface should pass, (k, 3).
+    :param share: A component is spurious that is the nearest one to a smaller share of these points.
+    :param smallest: A component is spurious whose bounding box has no side as long as this. The one that most points
+           speak for never is.
+    :return: Which faces belong to the other components, (m,).
     """
-    count, part = connected_parts(faces)
+    count, component = label_components(faces)
     if count <= 1:
         return np.ones(len(faces), dtype=bool)
     own = np.full(len(vertices), -1, dtype=np.int32)
-    own[faces[:, 0]] = part
+    own[faces[:, 0]] = component
     used = own >= 0
     nearest = own[used][neighbours(cKDTree(vertices[used]), centres, 1)[1][:, 0]]
     speakers = np.bincount(nearest, minlength=count)
@@ -100,28 +101,27 @@ def supported_parts(vertices: Points, faces: Faces, centres: Points, share: floa
     np.maximum.at(high, own[used], vertices[used])
     supported: Mask = (speakers >= share * len(centres)) & ((high - low).max(axis=1) >= smallest)
     supported[speakers.argmax()] = True
-    return supported[part]
+    return supported[component]
 
 
-def largest_parts(vertices: Points, faces: Faces, count: int) -> Mask:
+def largest_components(vertices: Points, faces: Faces, count: int) -> Mask:
     """
-    The connected parts of a mesh that have the largest areas.
+    The connected components of a mesh that have the largest areas.
 
     :param vertices: (n, 3).
     :param faces: (m, 3).
-    :param count: How many parts to keep, >= 1; all, if the mesh has no more.
+    :param count: How many to keep, >= 1; all, if the mesh has no more.
     :return: Which faces belong to them, (m,).
     :raises ValueError: If the count is out of range.
     """
-    if count < 1:
-        raise ValueError(f"parts must be at least 1, got {count}")
-    parts, part = connected_parts(faces)
+    check_count("parts", count)
+    components, component = label_components(faces)
     areas = np.empty(len(faces))
     for start in range(0, len(faces), CHUNK):
         first, second, third = (vertices[corners] for corners in faces[start : start + CHUNK].T)
         areas[start : start + CHUNK] = np.linalg.norm(np.cross(second - first, third - first), axis=1)
-    order = np.argsort(-np.bincount(part, weights=areas, minlength=parts), kind="stable")
-    return np.isin(part, order[:count])
+    order = np.argsort(-np.bincount(component, weights=areas, minlength=components), kind="stable")
+    return np.isin(component, order[:count])
 
 
 def near_data(vertices: Points, faces: Faces, data: Points, distance: float) -> Mask:
@@ -244,9 +244,9 @@ class Topology:
     """
     What a mesh is up to deformation.
 
-    :param parts: Number of connected parts.
+    :param parts: Number of connected components.
     :param boundaries: Number of closed curves in which the mesh ends.
-    :param genus: Number of handles of all parts together; None where more than two triangles meet in an edge or
+    :param genus: Number of handles of all components together; None where more than two triangles meet in an edge or
            boundaries touch, for then it is no surface.
     :param watertight: Whether every edge has two triangles that agree about the outside.
     """

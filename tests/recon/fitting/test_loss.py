@@ -93,10 +93,10 @@ def test_each_penalty_has_its_own_samples() -> None:
     points, split = somewhere(101), 40
     field = as_field(lambda x: x.square().sum(dim=1))
     gradients, loss = 2 * points, torch.tensor(1.0, dtype=torch.float64)
-    assert Penalties(0.0, 0.0).added(loss, field, points, gradients, split) == 1
+    assert Penalties(0.0, 0.0).add_to(loss, field, points, gradients, split) == 1
     eikonal = eikonal_penalty(field, points[split::2], gradients[split::2])
     curvature = curvature_penalty(field, points[:split:2], gradients[:split:2])
-    both = Penalties(2.0, 3.0).added(loss, field, points, gradients, split)
+    both = Penalties(2.0, 3.0).add_to(loss, field, points, gradients, split)
     assert float(both) == pytest.approx(float(1 + 2 * eikonal + 3 * curvature))
 
 
