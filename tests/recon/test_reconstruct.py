@@ -137,7 +137,7 @@ def test_bad_numbers(arguments: dict[str, Any], message: str, sphere_points: Poi
 def test_bad_queries(sphere: Reconstruction) -> None:
     with pytest.raises(ValueError, match=r"points must have the shape \(n, 3\), got \(3,\)"):
         sphere.sdf([0.0, 0.0, 0.0])
-    with pytest.raises(ValueError, match="resolution must be at least 8, got 7"):
+    with pytest.raises(ValueError, match="resolution must be an integer >= 8, got 7"):
         sphere.mesh(7)
 
 

@@ -41,7 +41,7 @@ def test_a_level_set_outside_the_box() -> None:
 
 @pytest.mark.parametrize("slope", [0.0, -1.0, float("nan")])
 def test_a_bad_slope(slope: float) -> None:
-    with pytest.raises(ValueError, match="slope must be positive, got"):
+    with pytest.raises(ValueError, match="slope must be a finite number > 0, got"):
         zero_set(torus, LOW, HIGH, 32, slope=slope, verbose=False)
 
 
