@@ -83,7 +83,7 @@ def step_length(eps: float, eps_step: float | None, max_iter: int) -> float:
     :param eps: Radius of the ball.
     :param eps_step: The length, or None for the default.
     :param max_iter: Number of steps, >= 1.
-    :return: The length; 2.5 * eps / max_iter by default, as in :func:`art_levelset.attacks.pgd`.
+    :return: The length; 2.5 * eps / max_iter by default, as in :func:`art_levelset.attacks.pgd.pgd`.
     :raises ValueError: If a number is out of range.
     """
     check_count("max_iter", max_iter)

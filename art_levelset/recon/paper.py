@@ -58,7 +58,8 @@ def reconstruct_as_paper(
     verbose: bool = True,
 ) -> Reconstruction:
     """
-    Reconstruct a surface as the paper did. Hours on a CPU, and for comparison: :func:`reconstruct` is for use.
+    Reconstruct a surface as the paper did. Hours on a CPU, and for comparison:
+    :func:`art_levelset.recon.pipeline.reconstruct` is for use.
 
     | Paper link: https://arxiv.org/abs/1905.11911
 
@@ -67,7 +68,7 @@ def reconstruct_as_paper(
            layers of 512 units, which starts as a sphere.
     :param steps: The most optimisation steps, >= 1. None for 5000, or, with a time budget, for as many as it allows.
     :param time_budget: The most wall seconds for the steps, > 0, which then stand for all 5000 in the schedules.
-    :param clock: What tells the seconds, as for :func:`reconstruct`.
+    :param clock: What tells the seconds, as for :func:`art_levelset.recon.pipeline.reconstruct`.
     :param batch_size: Points of the cloud a step, >= 2.
     :param learning_rate: The first learning rate of Adam, > 0.
     :param seed: Seed of the initialisation and of the samples, >= 0.

@@ -108,8 +108,8 @@ def reconstruct(
     :param checkpoint: A file for the state of the fit, which is written every few seconds. If it is there already, the
            fit goes on from it, and on a CPU ends as if it had not been interrupted. It stays after the end, so that the
            same call returns the same result: delete it when you have that.
-    :param callback: Called every :data:`REPORTED` steps of an attempt and after its last one. What it raises ends the
-           fit.
+    :param callback: Called every :data:`art_levelset.recon.fitting.fit.REPORTED` steps of an attempt and after its last
+           one. What it raises ends the fit.
     :param verbose: Whether to show a progress bar.
     :return: The reconstruction, whose mesh is in the coordinates of the points.
     :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`) or are of no surface, the normals
