@@ -77,6 +77,13 @@ def reconstruct(
     :mod:`art_levelset.recon.meshing.surface`) and loses the handles that no data speak for
     (:mod:`art_levelset.recon.meshing.handles`).
 
+    >>> import numpy as np
+    >>> directions = np.random.default_rng(0).standard_normal((300, 3))
+    >>> sphere = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    >>> reconstruction = reconstruct(sphere, steps=5, batch_size=64, verbose=False)  # 800 steps for use
+    >>> reconstruction.sdf([[0.0, 0.0, 0.0], [1.5, 0.0, 0.0]]) < 0
+    array([ True, False])
+
     | Paper link: https://arxiv.org/abs/1905.11911
 
     :param points: The cloud, (n, 3), in any units, n >= 10. Outliers are left out.

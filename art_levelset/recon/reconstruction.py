@@ -34,7 +34,7 @@ from art_levelset.recon.saving import load, save
 if TYPE_CHECKING:
     from trimesh import Trimesh
 
-MARGIN = 0.08
+BORDER = 0.08
 """How far the box of the mesh goes beyond the cloud, in the unit frame."""
 
 SUPPORT = 0.002
@@ -48,7 +48,20 @@ CHUNK = 1 << 16
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
     """
-    A surface as the zero level set of a network.
+    A surface as the zero level set of a network: what :func:`art_levelset.recon.pipeline.reconstruct` returns.
+
+    >>> from art_levelset.recon import GridNetwork, reconstruct
+    >>> directions = np.random.default_rng(0).standard_normal((300, 3))
+    >>> sphere = 10 * directions / np.linalg.norm(directions, axis=1, keepdims=True) + [100.0, 0.0, 0.0]
+    >>> small = GridNetwork((8, 16), (2, 2), width=16, generator=torch.Generator().manual_seed(0))
+    >>> reconstruction = reconstruct(
+    ...     sphere, network=small, steps=60, batch_size=64, learning_rate=1e-2, verbose=False
+    ... )
+    >>> mesh = reconstruction.mesh(resolution=16)
+    >>> round(float(mesh.volume) / (4 / 3 * np.pi * 10**3), 1)
+    1.0
+    >>> reconstruction.sdf([[100.0, 0.0, 0.0], [120.0, 0.0, 0.0]]) < 0
+    array([ True, False])
 
     :param network: F, (batch, 3) -> (batch, 1) in the unit frame, positive outside.
     :param frame: The map between the scan's coordinates and the unit frame.
@@ -187,7 +200,7 @@ class Reconstruction:
 
     def _box(self) -> tuple[Points, Points]:
         """Two corners of the box of the mesh, in the unit frame."""
-        return self.planes.centres.min(axis=0) - MARGIN, self.planes.centres.max(axis=0) + MARGIN
+        return self.planes.centres.min(axis=0) - BORDER, self.planes.centres.max(axis=0) + BORDER
 
     def _level_set(self, resolution: int, *, verbose: bool = False) -> tuple[Points, Faces, float]:
         """The components of the surface that data support, as vertices and triangles, and the edge of a grid cell."""

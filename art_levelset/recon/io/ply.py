@@ -1,4 +1,8 @@
-"""The vertices of PLY files, in batches: binary or text, with whatever other properties they have."""
+"""
+The vertices of PLY files, in batches: binary or text, with whatever other properties they have.
+
+By hand, since the libraries that read PLY files take all of a file into memory, its faces as well.
+"""
 
 from __future__ import annotations
 

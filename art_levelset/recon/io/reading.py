@@ -52,6 +52,11 @@ def read_cloud(path: str | Path, *, most: int = MOST_POINTS) -> Cloud:
       `normals` and `colours`.
     - `.stl`, `.off`: their vertices.
 
+    >>> from art_levelset.recon import demo_scan_path
+    >>> cloud = read_cloud(demo_scan_path())
+    >>> cloud.points.shape, cloud.normals is None
+    ((12000, 3), True)
+
     :param path: The file.
     :param most: Of more points than this a random part is kept, the same one every time, >= 1.
     :return: The cloud, unchecked (see :func:`art_levelset.recon.cloud.clouds.check_cloud`).

@@ -16,7 +16,8 @@ is left. So every connected component is either found whole or, if it is small a
 never ends inside the box.
 
 F is evaluated once a node, also where bricks touch: a network's rounding depends on the batch that a point is in, and
-two bricks that disagree about a sign would not fit together. Memory grows with the surface's area, not with the grid.
+two bricks that disagree about a sign would not fit together. Memory grows with the surface's area, not with the grid,
+which is why this is done by hand: the libraries for marching cubes want F at all nodes of a grid at once.
 """
 
 from __future__ import annotations
