@@ -24,8 +24,7 @@ import numpy as np
 
 from art_levelset.recon.cloud.clouds import Points, check_cloud, unit_frame, without_outliers
 from art_levelset.recon.curves import Polyline, reconstruct_curve
-from art_levelset.recon.curves.lines import linear_radius
-from art_levelset.recon.curves.order import agreed_order, order
+from art_levelset.recon.curves.ordering import agreed_order, linear_radius, order
 from art_levelset.recon.curves.spline import principal_curve
 
 CURVES = {

@@ -30,7 +30,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from art_levelset import false_position, margin_field, project
-from art_levelset.core.crossing import seek_crossing
+from art_levelset.core.ascent import seek_crossing
 from art_levelset.core.fields import Field, values_and_jacobians
 from art_levelset.models import convnet_2a
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import trimesh
 
-from art_levelset.cli.recon.surfaces import RESOLUTION, STEPS
+from art_levelset.cli.recon import RESOLUTION, STEPS
 from art_levelset.recon import compare, read_points, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 

@@ -17,7 +17,7 @@ from art.estimators.classification import PyTorchClassifier
 from art.preprocessing.standardisation_mean_std.pytorch import StandardisationMeanStdPyTorch
 from torch import Tensor, nn
 
-from art_levelset.core.projection import Box
+from art_levelset.core.balls import Box
 
 
 class AttackedNetwork(nn.Module):

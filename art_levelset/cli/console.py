@@ -1,32 +1,36 @@
-"""What the command lines of this package share: options, errors in one line, exit statuses."""
+"""
+What all verbs share: how options are parsed and checked, and the one policy for errors.
+
+Bad input, a full disk, a missing library and too little memory are one line on stderr and exit status 2, an interrupt
+from the keyboard is one line and 130. Anything else that is raised is a mistake of this package and keeps its
+traceback, a TypeError too: what a user can get wrong is a ValueError at the door.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import NoReturn
+from fractions import Fraction
+from typing import Any, NoReturn, TypeAlias
 
-PROGRAM = "python -m art_levelset.recon"
-
-FORMATS = ".csv .las .laz .npy .npz .obj .off .ply .pts .stl .xyz"
-"""What :func:`art_levelset.recon.io.reading.read_cloud` reads."""
-
-SEVERAL = """\
-Of several scans a failed one does not stop the others; a table comes at the end, and exit status 1 if one failed.
-In paths, {stem} stands for the name of the scan without its suffix: files of several scans need it.
-"""
+PROGRAM = "art-levelset"
 
 BAD_INPUT = 2
 INTERRUPTED = 130
 
-EXPECTED = (ValueError, OSError, ImportError, MemoryError)
-"""What bad input, a full disk, a missing library or a small machine raise; all else is a mistake of this package."""
+EXPECTED = (ValueError, OSError, ImportError, MemoryError, FloatingPointError)
+"""Bad input, a full disk, a missing library, a small machine, a training that diverges."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a wrong argument in one line."""
+    """
+    Reports a wrong argument in one line.
+
+    With `intermixed`, options may stand between the positional arguments.
+    """
+
+    intermixed = False
 
     def error(self, message: str) -> NoReturn:
         """
@@ -34,33 +38,68 @@ class Parser(argparse.ArgumentParser):
 
         :param message: What is wrong.
         """
-        self.exit(BAD_INPUT, f"{PROGRAM}: error: {message}\n")
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """
+        Parse the arguments that the parser knows.
+
+        :param args: The arguments; those of the process by default.
+        :param namespace: Where to put their values; a new one by default.
+        :return: The values, and the other arguments.
+        """
+        if not self.intermixed:
+            return super().parse_known_args(args, namespace)
+        self.intermixed = False  # the method below calls this one
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.intermixed = True
 
 
-def exit_status(command: Callable[[], int]) -> int:
+Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
+"""What a verb adds its parser to."""
+
+
+def exit_status(program: str, command: Callable[[], int]) -> int:
     """
     Run a command, and report what stops it in one line on stderr.
 
+    :param program: The program and its verb, with which the line begins.
     :param command: It returns its exit status.
     :return: That, or :data:`BAD_INPUT`, or :data:`INTERRUPTED`.
     """
     try:
         return command()
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"{program}: {'; '.join(['interrupted', *map(str, interrupt.args)])}", file=sys.stderr)
         return INTERRUPTED
-    except EXPECTED as error:
-        print_error(in_one_line(error))
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        print_error(program, in_one_line(error))
         return BAD_INPUT
 
 
-def print_error(message: str) -> None:
+def is_expected(error: BaseException) -> bool:
+    """
+    Whether an exception is no mistake of this package.
+
+    :param error: The exception.
+    :return: Whether it is :data:`EXPECTED`, or PyTorch has run out of memory.
+    """
+    out_of_memory = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator: can't allocate" in str(error)
+    return isinstance(error, EXPECTED) or (isinstance(error, RuntimeError) and out_of_memory)
+
+
+def print_error(program: str, message: str) -> None:
     """
     Print an error on stderr.
 
+    :param program: The program and its verb.
     :param message: One line.
     """
-    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
+    print(f"{program}: error: {message}", file=sys.stderr)
 
 
 def in_one_line(error: BaseException) -> str:
@@ -68,53 +107,46 @@ def in_one_line(error: BaseException) -> str:
     What an exception says.
 
     :param error: The exception.
-    :return: Its message, without line breaks; with its name if it has none, or is not :data:`EXPECTED`.
+    :return: Its message, without line breaks; with its name if it has none, or was not expected.
     """
     message = " ".join(str(error).split())
-    if message and isinstance(error, EXPECTED):
+    if message and is_expected(error):
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def add_scans(parser: argparse.ArgumentParser, metavar: str, formats: str, suffix: str) -> None:
+def number(option: str, text: str) -> float:
     """
-    Declare the scans and where their results go.
+    A number of the command line, which may be a fraction.
 
-    :param parser: It gets the arguments.
-    :param metavar: What a result is.
-    :param formats: In which formats it may be written.
-    :param suffix: Of the name that it has by default.
+    :param option: The option that has it.
+    :param text: The number: "0.3" or "8/255".
+    :return: The number.
+    :raises ValueError: If it is none.
     """
-    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help=f"point clouds: {FORMATS}")
-    output = parser.add_mutually_exclusive_group()
-    output.add_argument("-o", "--output", type=Path, metavar=metavar, help=f"{formats} (default: SCAN{suffix})")
-    output.add_argument("--output-dir", type=Path, metavar="DIR", help=f"write SCAN{suffix} there; made if missing")
-
-
-def add_execution(parser: argparse.ArgumentParser) -> None:
-    """
-    Declare how the work on the scans is done.
-
-    :param parser: It gets the arguments.
-    """
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="so many scans at once, each with its share of the threads (default: 1)"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{option} must be a number such as 0.3 or 8/255, got {text!r}") from None
 
 
 def check_device(name: str) -> None:
     """
     Before the work: whether PyTorch can compute there.
 
-    :param name: PyTorch's name of the device.
+    :param name: What `--device` names.
     :raises ValueError: If it cannot.
     """
     import torch
 
     try:
-        torch.zeros(1, device=name)
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"--device must be cpu, cuda or cuda:N, got {name!r}") from None
+    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
+        raise ValueError(f"--device: there is no {name}, only {torch.cuda.device_count()} GPUs")
+    try:
+        if device.type != "cuda":  # a process of several must not touch another one's GPU
+            torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, ImportError) as error:
         raise ValueError(f"--device: {name!r} cannot be used: {str(error).splitlines()[0]}") from error

@@ -7,7 +7,7 @@ import hashlib
 import math
 from pathlib import Path
 
-from art_levelset.cli import Verbs, number
+from art_levelset.cli.console import Verbs, number
 
 NORMS = {"Linf": math.inf, "L2": 2.0, "L1": 1.0}
 
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     from art_levelset.evaluation.datasets import load
     from art_levelset.evaluation.record import write_record
     from art_levelset.files import check_place
-    from art_levelset.models import CLASSIFIERS, load_weights
+    from art_levelset.models import CLASSIFIERS, load_classifier
 
     check_place(arguments.output)
     if arguments.arch not in CLASSIFIERS:
@@ -93,9 +93,10 @@ def run(arguments: argparse.Namespace) -> int:
     count = len(data.x) if arguments.nb_examples is None else arguments.nb_examples
     if not 1 <= count <= len(data.x):
         raise ValueError(f"--nb-examples must be in [1, {len(data.x)}], got {count}")
-    model = CLASSIFIERS[arguments.arch](nb_classes=data.classes, input_shape=data.x.shape[1:])
+    shape = data.x.shape[1:]
+    model = load_classifier(arguments.arch, arguments.model, input_shape=shape, least_classes=int(data.y.max()) + 1)
     assessment = assess(
-        load_weights(model, arguments.model).to(arguments.device),
+        model.to(arguments.device),
         data.x[:count],
         data.y[:count],
         attacks,

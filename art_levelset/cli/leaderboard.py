@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from art_levelset.cli import Verbs
+from art_levelset.cli.console import Verbs
 
 
 def add_parser(verbs: Verbs) -> None:

@@ -1,8 +1,8 @@
 """
-`art-levelset VERB ...`: finds the verb, runs it and turns errors into one line and an exit status.
+`art-levelset VERB ...`: finds the verb and runs it; :mod:`art_levelset.cli.console` says what becomes of errors.
 
 A verb is a module with `add_parser(verbs)`, which declares its arguments, and `run(arguments)`, which does the work and
-returns the exit status. Status 0 is success, 2 bad input, 130 an interrupt from the keyboard.
+returns the exit status. Status 0 is success, 1 that a part of the work failed, 2 bad input, 130 an interrupt.
 """
 
 from __future__ import annotations
@@ -10,32 +10,27 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from functools import partial
 
 from art_levelset import __version__
+from art_levelset.checks import check_seed
 from art_levelset.cli import demo, evaluate, leaderboard, recon, train
-
-PROGRAM = "art-levelset"
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong argument in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
+from art_levelset.cli.console import PROGRAM, Parser, check_device, exit_status
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(*, curve: bool = False) -> Parser:
     """
     Build the parser of the whole command line.
 
+    :param curve: Whether `recon` has the options of curves rather than those of surfaces.
     :return: The parser; parsed arguments have the verb's `run`.
     """
-    parser = _Parser(prog=PROGRAM, description="Direct control over the level sets of neural networks.")
+    parser = Parser(prog=PROGRAM, description="Direct control over the level sets of neural networks.")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb in (demo, train, evaluate, leaderboard, recon):
+    for verb in (demo, train, evaluate, leaderboard):
         verb.add_parser(verbs)
+    recon.add_parser(verbs, curve=curve)
     return parser
 
 
@@ -46,18 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: The arguments; those of the process by default.
     :return: The exit status.
     """
-    parser = build_parser()
-    arguments, rest = parser.parse_known_args(argv)
-    if "rest" in arguments:
-        arguments.rest = rest
-    elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    try:
-        status: int = arguments.run(arguments)
-    except KeyboardInterrupt as interrupt:
-        print(f"{PROGRAM} {arguments.verb}: {'; '.join(['interrupted', *map(str, interrupt.args)])}", file=sys.stderr)
-        return 130
-    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
-        print(f"{PROGRAM} {arguments.verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    given = sys.argv[1:] if argv is None else argv
+    arguments = build_parser(curve=recon.wants_curves(given)).parse_args(given)
+    return exit_status(f"{PROGRAM} {arguments.verb}", partial(_run, arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Check what many verbs have, and do the work."""
+    if "seed" in arguments:
+        check_seed(arguments.seed, "--seed")
+    if "device" in arguments:
+        check_device(arguments.device)
+    status: int = arguments.run(arguments)
     return status

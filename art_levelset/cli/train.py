@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from art_levelset.cli import Verbs, number
+from art_levelset.cli.console import Verbs, number
 
 if TYPE_CHECKING:
     import torch

@@ -20,8 +20,7 @@ from torch import Tensor
 
 from art_levelset.core.fields import Field, FieldLike, as_field
 from art_levelset.core.modes import evaluating
-from art_levelset.core.projection import check_points, expand_level
-from art_levelset.core.samples import Judged, Status
+from art_levelset.core.samples import Judged, Status, check_points, expand_level
 
 _SEARCHING = -1
 

@@ -21,12 +21,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from art_levelset.core.balls import steepest
+from art_levelset.core.balls import Box, steepest, walls
 from art_levelset.core.fields import FieldLike, as_field, recordable, values_and_jacobians
 from art_levelset.core.pseudo_inverse import apply, pseudo_inverse
-from art_levelset.core.samples import LevelSetSamples, Status
-
-Box = tuple[float | Tensor, float | Tensor]
+from art_levelset.core.samples import LevelSetSamples, Status, check_points, expand_level
 
 _SEARCHING = -1
 
@@ -229,65 +227,3 @@ def _finite(tensor: Tensor) -> Tensor:
 
 def _choose(mask: Tensor, chosen: Tensor, other: Tensor) -> Tensor:
     return torch.where(mask.reshape(-1, *(1,) * (chosen.dim() - 1)), chosen, other)
-
-
-def check_points(points: Tensor, name: str = "points") -> None:
-    """
-    Check that points are what every search of the core takes: a floating-point tensor (batch, ...).
-
-    :param points: The points.
-    :param name: What the caller calls them.
-    :raises TypeError: If they are no tensor.
-    :raises ValueError: If they are not floating point or have fewer than two dimensions.
-    """
-    if not isinstance(points, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(points).__name__}")
-    if not points.is_floating_point():
-        raise ValueError(f"{name} must be floating point, got {points.dtype}")
-    if points.dim() < 2:
-        raise ValueError(
-            f"{name} must have the shape (batch, ...) with at least two dimensions, got {tuple(points.shape)}"
-        )
-
-
-def expand_level(level: float | Tensor, values: Tensor) -> Tensor:
-    """
-    The level of each value.
-
-    :param level: A number, or a tensor (), (batch,) or (batch, l).
-    :param values: F, (batch, l): gives shape, dtype and device.
-    :return: (batch, l).
-    :raises ValueError: If the level has another shape.
-    """
-    level = torch.as_tensor(level, dtype=values.dtype, device=values.device).detach()
-    if level.dim() == 1 and len(level) == len(values):
-        level = level.unsqueeze(1)
-    if level.dim() not in (0, 2) or (level.dim() == 2 and level.shape not in (values.shape, (len(values), 1))):
-        raise ValueError(
-            f"level must be a number or have the shape ({len(values)},) or {tuple(values.shape)}, "
-            f"got {tuple(level.shape)}"
-        )
-    return level.expand_as(values)
-
-
-def walls(box: Box | None, points: Tensor) -> tuple[Tensor, Tensor]:
-    """
-    The two walls of a box.
-
-    :param box: (low, high), numbers or tensors that broadcast to one point; None for all of space.
-    :param points: (batch, ...): gives shape, dtype and device.
-    :return: low and high.
-    :raises ValueError: If a wall does not broadcast to a point or low exceeds high.
-    """
-    if box is not None and not (isinstance(box, (tuple, list)) and len(box) == 2):
-        raise ValueError(f"box must be a pair (low, high), got {box!r}")
-    low, high = (
-        torch.as_tensor(wall, dtype=points.dtype, device=points.device) for wall in box or (-torch.inf, torch.inf)
-    )
-    shape = points.shape[1:]
-    for wall in (low, high):
-        if wall.dim() > len(shape) or any(a not in (1, b) for a, b in zip(wall.shape[::-1], shape[::-1], strict=False)):
-            raise ValueError(f"box must broadcast to the shape {tuple(shape)} of a point, got {tuple(wall.shape)}")
-    if not bool((low <= high).all()):
-        raise ValueError("box: low must not exceed high")
-    return low, high

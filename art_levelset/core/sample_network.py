@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 from art_levelset.core.fields import FieldLike, as_field, jacobians_of
 from art_levelset.core.modes import evaluating
-from art_levelset.core.projection import check_points
 from art_levelset.core.pseudo_inverse import apply, pseudo_inverse
-from art_levelset.core.samples import LevelSetSamples
+from art_levelset.core.samples import LevelSetSamples, check_points
 
 
 def sample_network(field: FieldLike, points: Tensor, jacobians: Tensor, levels: Tensor | None = None) -> Tensor:

@@ -1,10 +1,13 @@
-"""What a search for a level set returns: the samples, and for each of them how the search ended."""
+"""
+What searches for level sets take and return: points and levels, the samples, and how the search ended for each.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import IntEnum
 
+import torch
 from torch import Tensor
 
 
@@ -70,3 +73,42 @@ class LevelSetSamples(Judged):
         :return: The samples of those rows.
         """
         return LevelSetSamples(*(getattr(self, item.name)[rows] for item in fields(self)))
+
+
+def check_points(points: Tensor, name: str = "points") -> None:
+    """
+    Check that points are what every search of the core takes: a floating-point tensor (batch, ...).
+
+    :param points: The points.
+    :param name: What the caller calls them.
+    :raises TypeError: If they are no tensor.
+    :raises ValueError: If they are not floating point or have fewer than two dimensions.
+    """
+    if not isinstance(points, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(points).__name__}")
+    if not points.is_floating_point():
+        raise ValueError(f"{name} must be floating point, got {points.dtype}")
+    if points.dim() < 2:
+        raise ValueError(
+            f"{name} must have the shape (batch, ...) with at least two dimensions, got {tuple(points.shape)}"
+        )
+
+
+def expand_level(level: float | Tensor, values: Tensor) -> Tensor:
+    """
+    The level of each value.
+
+    :param level: A number, or a tensor (), (batch,) or (batch, l).
+    :param values: F, (batch, l): gives shape, dtype and device.
+    :return: (batch, l).
+    :raises ValueError: If the level has another shape.
+    """
+    level = torch.as_tensor(level, dtype=values.dtype, device=values.device).detach()
+    if level.dim() == 1 and len(level) == len(values):
+        level = level.unsqueeze(1)
+    if level.dim() not in (0, 2) or (level.dim() == 2 and level.shape not in (values.shape, (len(values), 1))):
+        raise ValueError(
+            f"level must be a number or have the shape ({len(values)},) or {tuple(values.shape)}, "
+            f"got {tuple(level.shape)}"
+        )
+    return level.expand_as(values)

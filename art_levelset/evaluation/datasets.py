@@ -36,7 +36,7 @@ class Dataset:
     :param name: The data set's name; of a file its name without ending.
     :param x: Images, (n, channels, height, width), float32 in [0, 1].
     :param y: Labels, (n,), int64, in [0, classes).
-    :param classes: Number of classes.
+    :param classes: Number of classes; of a file, as many as its labels show, which may lack the last ones.
     """
 
     name: str

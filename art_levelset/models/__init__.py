@@ -1,25 +1,18 @@
-"""The networks of Table B1, weights from files, and those that the paper's authors released."""
+"""
+The networks of Table B1 and ResNet-18, and weights from files, those that the paper's authors released among them.
+
+>>> import torch
+>>> model = convnet_2a(nb_classes=10, input_shape=(1, 28, 28))
+>>> model(torch.zeros(5, 1, 28, 28)).shape
+torch.Size([5, 10])
+"""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-
-from torch import nn
 
 from art_levelset.models.convnets import convnet_2a, convnet_2b, convnet_4a, convnet_4a_released, convnet_4b
 from art_levelset.models.mlps import SkipMLP, fc_1, fc_2
 from art_levelset.models.resnet import resnet_18
-from art_levelset.models.weights import load_released_weights, load_weights
-
-CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
-    "convnet2a": convnet_2a,
-    "convnet2b": convnet_2b,
-    "convnet4a": convnet_4a,
-    "convnet4a-released": convnet_4a_released,
-    "convnet4b": convnet_4b,
-    "resnet18": lambda nb_classes, input_shape: resnet_18(nb_classes, input_shape[0]),
-}
-"""The image classifiers by name, each called with `nb_classes` and `input_shape`."""
+from art_levelset.models.weights import CLASSIFIERS, load_classifier, load_released_weights, load_weights
 
 __all__ = [
     "CLASSIFIERS",
@@ -31,6 +24,7 @@ __all__ = [
     "convnet_4b",
     "fc_1",
     "fc_2",
+    "load_classifier",
     "load_released_weights",
     "load_weights",
     "resnet_18",

@@ -16,6 +16,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from art_levelset.checks import check_count
+
 ImageShape = tuple[int, int, int]
 
 
@@ -164,7 +166,6 @@ def _kaiming(model: nn.Sequential, mode: Literal["fan_in", "fan_out"]) -> nn.Seq
 
 
 def _check(nb_classes: int, input_shape: ImageShape) -> None:
-    if nb_classes < 1:
-        raise ValueError(f"nb_classes must be at least 1, got {nb_classes}")
+    check_count("nb_classes", nb_classes)
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise ValueError(f"input_shape must be (channels, height, width), all positive, got {tuple(input_shape)}")

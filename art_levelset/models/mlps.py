@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from art_levelset.checks import check_count, check_positive
+
 
 def fc_1(in_features: int = 2, out_features: int = 1, width: int = 512) -> nn.Sequential:
     """
@@ -22,7 +24,9 @@ def fc_1(in_features: int = 2, out_features: int = 1, width: int = 512) -> nn.Se
     :return: The network, (batch, in_features) -> (batch, out_features), with PyTorch's default initialisation.
     :raises ValueError: If a size is not positive.
     """
-    _check(in_features=in_features, out_features=out_features, width=width)
+    check_count("in_features", in_features)
+    check_count("out_features", out_features)
+    check_count("width", width)
     return nn.Sequential(
         nn.Linear(in_features, width),
         nn.ReLU(),
@@ -67,11 +71,11 @@ class SkipMLP(nn.Module):
 
     def __init__(self, in_features: int = 3, width: int = 512, radius: float = 1.0) -> None:
         super().__init__()
-        _check(in_features=in_features, width=width)
+        check_count("in_features", in_features)
+        check_count("width", width)
         if width <= in_features:
             raise ValueError(f"width must exceed in_features ({in_features}), got {width}")
-        if not (math.isfinite(radius) and radius > 0):
-            raise ValueError(f"radius must be positive, got {radius}")
+        check_positive("radius", radius)
         self.first = nn.ModuleList(
             nn.Linear(before, after)
             for before, after in [
@@ -108,9 +112,3 @@ class SkipMLP(nn.Module):
                 nn.init.zeros_(layer.bias)
         nn.init.normal_(self.output.weight, mean=math.sqrt(math.pi / self.output.in_features), std=1e-4)
         nn.init.constant_(self.output.bias, -radius)
-
-
-def _check(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {size}")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from art_levelset.checks import check_count
+
 
 def resnet_18(nb_classes: int = 10, in_channels: int = 3) -> nn.Module:
     """
@@ -20,10 +22,8 @@ def resnet_18(nb_classes: int = 10, in_channels: int = 3) -> nn.Module:
     :return: The network, (batch, in_channels, height, width) -> (batch, nb_classes).
     :raises ValueError: If a number is not positive.
     """
-    if nb_classes < 1:
-        raise ValueError(f"nb_classes must be at least 1, got {nb_classes}")
-    if in_channels < 1:
-        raise ValueError(f"in_channels must be at least 1, got {in_channels}")
+    check_count("nb_classes", nb_classes)
+    check_count("in_channels", in_channels)
     from torchvision.models import resnet18
 
     model: nn.Module = resnet18(weights=None, num_classes=nb_classes)

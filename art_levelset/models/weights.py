@@ -1,5 +1,5 @@
 """
-Weights from files, and those that the paper's authors released.
+The image classifiers by name, weights from files, and those that the paper's authors released.
 
 A file holds a state dictionary as it is, or under `model_state_dict` or `state_dict` in a dictionary (a checkpoint).
 Its names may have a prefix: `model.` or `module.`, once for each module that wrapped the network when it was saved.
@@ -11,13 +11,33 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Callable
 from os import PathLike
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from art_levelset.models.convnets import convnet_4a_released
+from art_levelset.checks import check_count
+from art_levelset.models.convnets import (
+    ImageShape,
+    convnet_2a,
+    convnet_2b,
+    convnet_4a,
+    convnet_4a_released,
+    convnet_4b,
+)
+from art_levelset.models.resnet import resnet_18
+
+CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
+    "convnet2a": convnet_2a,
+    "convnet2b": convnet_2b,
+    "convnet4a": convnet_4a,
+    "convnet4a-released": convnet_4a_released,
+    "convnet4b": convnet_4b,
+    "resnet18": lambda nb_classes, input_shape: resnet_18(nb_classes, input_shape[0]),
+}
+"""The image classifiers by name, each called with `nb_classes` and `input_shape`; the last layer has the classes."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -36,23 +56,45 @@ def load_weights(model: Network, path: str | PathLike[str]) -> Network:
     :raises OSError: If the file cannot be read.
     :raises ValueError: If it is no such file, or holds the weights of another network; the network is unchanged then.
     """
-    try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise ValueError(f"path: {path} is not a file of PyTorch weights") from error
-    state = contents
-    for name in ("model_state_dict", "state_dict"):
-        if isinstance(contents, dict) and name in contents:
-            state = contents[name]
-            break
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"path: {path} holds no dictionary of tensors, neither as it is nor as a checkpoint")
-    given = {_PREFIX.sub("", str(name)): value for name, value in state.items()}
+    given = _read(path)
     wanted = {_PREFIX.sub("", name): (name, value.shape) for name, value in model.state_dict().items()}
-    if given.keys() != wanted.keys() or any(given[name].shape != shape for name, (_, shape) in wanted.items()):
-        raise ValueError(f"path: {path} holds the weights of another network")
+    for name in [*wanted, *given]:
+        if name not in given or name not in wanted:
+            raise ValueError(f"path: {path} holds the weights of another network: {name} is only in one of them")
+        if given[name].shape != wanted[name][1]:
+            there, here = tuple(given[name].shape), tuple(wanted[name][1])
+            raise ValueError(f"path: {path} holds the weights of another network: {name} is {there} there, {here} here")
     model.load_state_dict({wanted[name][0]: value for name, value in given.items()})
     return model.eval()
+
+
+def load_classifier(
+    name: str, path: str | PathLike[str], *, input_shape: ImageShape, least_classes: int = 1
+) -> nn.Module:
+    """
+    One of the image classifiers with the weights of a file, which say how many classes it has.
+
+    :param name: A name in :data:`CLASSIFIERS`.
+    :param path: A file as for :func:`load_weights`.
+    :param input_shape: Channels, height and width of one image.
+    :param least_classes: How many classes the labels show. They may show fewer than the network has, where the last
+           classes are missing, but not more.
+    :return: The network, in evaluation mode, on the CPU.
+    :raises OSError: If the file cannot be read.
+    :raises ValueError: If there is no classifier of that name, the file is none of weights or has another network's,
+            or the network has fewer classes than the labels.
+    """
+    if name not in CLASSIFIERS:
+        raise ValueError(f"name must be one of {', '.join(CLASSIFIERS)}, got {name!r}")
+    check_count("least_classes", least_classes)
+    model, state = CLASSIFIERS[name](nb_classes=least_classes, input_shape=input_shape), _read(path)
+    *_, last = (_PREFIX.sub("", name) for name, _ in model.named_parameters())
+    classes = len(state[last]) if last in state and state[last].dim() == 1 else least_classes
+    if classes < least_classes:
+        raise ValueError(
+            f"path: {path} holds the weights of a network of {classes} classes, but the labels show {least_classes}"
+        )
+    return load_weights(CLASSIFIERS[name](nb_classes=classes, input_shape=input_shape), path)
 
 
 def load_released_weights(path: str | PathLike[str]) -> nn.Module:
@@ -65,3 +107,19 @@ def load_released_weights(path: str | PathLike[str]) -> nn.Module:
     :raises ValueError: If it is not such a file.
     """
     return load_weights(convnet_4a_released(), path)
+
+
+def _read(path: str | PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a file by their names without prefixes."""
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise ValueError(f"path: {path} is not a file of PyTorch weights") from error
+    state = contents
+    for name in ("model_state_dict", "state_dict"):
+        if isinstance(contents, dict) and name in contents:
+            state = contents[name]
+            break
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"path: {path} holds no dictionary of tensors, neither as it is nor as a checkpoint")
+    return {_PREFIX.sub("", str(name)): value for name, value in state.items()}

@@ -2,6 +2,6 @@
 
 import sys
 
-from art_levelset.cli.recon.surfaces import main
+from art_levelset.cli.main import main
 
-sys.exit(main())
+sys.exit(main(["recon", *sys.argv[1:]]))

@@ -32,9 +32,8 @@ from torch.nn import functional
 from art_levelset.attacks.art_classifier import clip_box
 from art_levelset.checks import check_count
 from art_levelset.core.ascent import ascend
-from art_levelset.core.balls import column, random_in_ball
+from art_levelset.core.balls import check_norm, column, random_in_ball
 from art_levelset.core.modes import evaluating
-from art_levelset.core.norms import check_norm
 from art_levelset.core.statistics import Statistics
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.execution import Execution

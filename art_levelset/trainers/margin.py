@@ -42,15 +42,13 @@ from art_levelset.attacks.art_classifier import clip_box
 from art_levelset.attacks.pgd import decaying_steps, pgd
 from art_levelset.attacks.protocol import Attack
 from art_levelset.checks import check_count
-from art_levelset.core.ascent import ascend
-from art_levelset.core.balls import column, random_in_ball, steepest
+from art_levelset.core.ascent import ascend, seek_crossing
+from art_levelset.core.balls import check_norm, column, random_in_ball, steepest
 from art_levelset.core.bracketing import false_position
-from art_levelset.core.crossing import seek_crossing
 from art_levelset.core.distances import linearised_distance, lp_distance, rho
 from art_levelset.core.fields import Field, jacobians_of, margin_field, soft_margin_field
 from art_levelset.core.losses import logistic_margin_loss, margin_loss
 from art_levelset.core.modes import evaluating
-from art_levelset.core.norms import check_norm
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import attach
 from art_levelset.core.samples import Status

@@ -125,3 +125,14 @@ def test_images_of_a_file(weights: Path, tmp_path: Path) -> None:
     record = read_record(tmp_path / "record.json")
     assert record.dataset == "mine"
     assert [attack.parameters["loss"] for attack in record.attacks] == ["dlr"]
+
+
+def test_a_file_that_lacks_the_last_classes(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, (x, y) = digits()
+    few, many = tmp_path / "few.npz", tmp_path / "many.npz"
+    np.savez(few, x_test=x[y < 7, 0], y_test=y[y < 7])
+    np.savez(many, x_test=x[:, 0], y_test=y + 2)
+    assert run(weights, tmp_path, "--data", str(few), "--nb-examples", "30", "--attacks", "pgd-ce") == 0
+    assert read_record(tmp_path / "record.json").clean > 0.9
+    assert run(weights, tmp_path, "--data", str(many)) == 2
+    assert "plain.pth holds the weights of a network of 10 classes, but the labels show 12" in capsys.readouterr().err

@@ -55,7 +55,7 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_bad_input_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "-o", str(tmp_path / "out"), "--seed", "-1"]) == 2
-    assert one_line(capsys) == "art-levelset demo: error: seed must be >= 0, got -1"
+    assert one_line(capsys) == "art-levelset demo: error: --seed must be an integer >= 0, got -1"
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").touch()
     assert main(["demo", "-o", str(tmp_path / "file")]) == 2
@@ -66,7 +66,10 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.Captu
     ("error", "status", "message"),
     [
         (ImportError("no module\nhere"), 2, "art-levelset demo: error: no module here"),
-        (TypeError("x must be a number"), 2, "art-levelset demo: error: x must be a number"),
+        (OSError(28, "No space left on device"), 2, "art-levelset demo: error: [Errno 28] No space left on device"),
+        (FloatingPointError("the loss is nan"), 2, "art-levelset demo: error: the loss is nan"),
+        (MemoryError(), 2, "art-levelset demo: error: MemoryError"),
+        (KeyboardInterrupt("half is kept"), 130, "art-levelset demo: interrupted; half is kept"),
         (KeyboardInterrupt(), 130, "art-levelset demo: interrupted"),
     ],
 )
@@ -85,13 +88,46 @@ def test_errors_of_a_verb(
     assert one_line(capsys) == message
 
 
-def test_other_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), TypeError("a bug"), KeyError("a bug")])
+def test_other_errors_keep_their_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
-        raise RuntimeError("a bug")
+        raise error
 
     monkeypatch.setattr(demo, "run", fail)
-    with pytest.raises(RuntimeError, match="a bug"):
+    with pytest.raises(type(error), match="a bug"):
         main(["demo"])
+
+
+@pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "leaderboard", "recon"])
+def test_every_verb_has_one_name(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: art-levelset {verb} ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", "-1"], "--seed must be an integer >= 0, got -1"),
+        (["--device", "abacus"], "--device must be cpu, cuda or cuda:N, got 'abacus'"),
+        (["--device", "cuda:99"], "--device: there is no cuda:99"),
+    ],
+)
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["train", "--data", "digits", "--arch", "convnet2a", "--eps", "0.1"],
+        ["evaluate", "--model", "a.pth", "--arch", "convnet2a", "--data", "digits", "--eps", "0.1"],
+        ["recon", "a.ply"],
+        ["recon", "--curve", "a.ply"],
+    ],
+)
+def test_seed_and_device_are_checked_first(
+    verb: list[str], options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*verb, *options]) == 2
+    assert one_line(capsys).startswith(f"art-levelset {verb[0]}: error: {message}")
 
 
 def test_python_m(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

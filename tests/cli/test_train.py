@@ -82,7 +82,7 @@ def test_it_stops_where_nothing_is_gained(tmp_path: Path, capsys: pytest.Capture
         (["--nb-epochs", "0"], "nb_epochs must be"),
         (["--batch-size", "0"], "batch_size must be"),
         (["--nb-validation", "1297"], "--nb-validation must be in [1, 1296]"),
-        (["--seed", "-1"], "--seed must be >= 0"),
+        (["--seed", "-1"], "--seed must be an integer >= 0"),
         (["--patience", "0"], "patience must be"),
         (["--ema", "1"], "ema_decay must be in [0, 1)"),
         (["--device", "abacus"], "--device must be cpu, cuda or cuda:N, got 'abacus'"),

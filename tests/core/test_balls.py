@@ -9,8 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from art_levelset.core.balls import column, random_in_ball, steepest, to_ball
-from art_levelset.core.norms import check_norm
+from art_levelset.core.balls import check_norm, column, random_in_ball, steepest, to_ball
 
 from .networks import properties
 

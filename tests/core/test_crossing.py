@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from art_levelset import Field, Status, false_position, margin_field
-from art_levelset.core.crossing import seek_crossing
+from art_levelset.core.ascent import seek_crossing
 
 from .networks import Recorded, mlp, properties
 

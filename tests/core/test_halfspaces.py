@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 from torch import Tensor
 
-from art_levelset.core.halfspaces import nearest_in_half_space
+from art_levelset.core.distances import nearest_in_half_space
 
 from .networks import properties
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from art_levelset.core.l1_balls import sparse_step, to_l1_ball
+from art_levelset.core.balls import sparse_step, to_l1_ball
 
 from .networks import properties
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from art_levelset import Field, SampleNetwork, descend, false_position, margin_field, project, sample_network
-from art_levelset.core.crossing import seek_crossing
+from art_levelset.core.ascent import seek_crossing
 from art_levelset.core.fields import values_and_jacobians
 from art_levelset.core.modes import evaluating
 from art_levelset.core.sample_network import attach

@@ -16,7 +16,7 @@ from matplotlib.image import imread
 from torch import Tensor, nn
 
 from art_levelset.attacks.memo import Memo
-from art_levelset.core.halfspaces import nearest_in_half_space
+from art_levelset.core.distances import nearest_in_half_space
 from art_levelset.evaluation import classified_right, pgd
 from art_levelset.evaluation.datasets import digits
 from art_levelset.evaluation.figures import plot_margin_curves

@@ -76,7 +76,7 @@ def test_convolutions_start_kaiming_normal(build: Callable[..., nn.Module], fan:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"nb_classes": 0}, "nb_classes must be at least 1"),
+        ({"nb_classes": 0}, "nb_classes must be an integer >= 1"),
         ({"input_shape": (1, 28)}, r"input_shape must be \(channels"),
         ({"input_shape": (0, 28, 28)}, r"input_shape must be \(channels"),
         ({"input_shape": (1, 1, 1)}, r"input_shape \(1, 1, 1\) is too small"),

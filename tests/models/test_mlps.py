@@ -49,13 +49,13 @@ def test_fc_2_starts_as_the_distance_to_a_sphere(radius: float) -> None:
 @pytest.mark.parametrize(
     ("build", "arguments", "message"),
     [
-        (fc_1, {"in_features": 0}, "in_features must be at least 1"),
-        (fc_1, {"out_features": 0}, "out_features must be at least 1"),
-        (fc_1, {"width": -3}, "width must be at least 1"),
-        (fc_2, {"in_features": 0}, "in_features must be at least 1"),
+        (fc_1, {"in_features": 0}, "in_features must be an integer >= 1"),
+        (fc_1, {"out_features": 0}, "out_features must be an integer >= 1"),
+        (fc_1, {"width": -3}, "width must be an integer >= 1"),
+        (fc_2, {"in_features": 0}, "in_features must be an integer >= 1"),
         (fc_2, {"in_features": 8, "width": 8}, r"width must exceed in_features \(8\), got 8"),
-        (fc_2, {"radius": 0.0}, "radius must be positive"),
-        (fc_2, {"radius": float("nan")}, "radius must be positive"),
+        (fc_2, {"radius": 0.0}, "radius must be a finite number > 0"),
+        (fc_2, {"radius": float("nan")}, "radius must be a finite number > 0"),
     ],
 )
 def test_bad_input(build: Callable[..., nn.Module], arguments: dict[str, Any], message: str) -> None:

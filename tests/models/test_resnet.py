@@ -17,5 +17,5 @@ def test_shape_and_parameter_count() -> None:
 
 @pytest.mark.parametrize("arguments", [{"nb_classes": 0}, {"in_channels": 0}])
 def test_bad_input(arguments: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(arguments))} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"{next(iter(arguments))} must be an integer >= 1, got 0"):
         resnet_18(**arguments)

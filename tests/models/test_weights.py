@@ -7,7 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from art_levelset.evaluation import accuracy, pgd
-from art_levelset.models import convnet_2a, convnet_4a, convnet_4a_released, load_released_weights, load_weights
+from art_levelset.models import (
+    convnet_2a,
+    convnet_4a,
+    convnet_4a_released,
+    load_classifier,
+    load_released_weights,
+    load_weights,
+    resnet_18,
+)
 
 
 def save(path: Path, contents: object) -> Path:
@@ -77,6 +85,35 @@ def test_a_network_is_unchanged_by_the_weights_of_another(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="the weights of another network"):
         load_weights(model, save(tmp_path / "partly.pth", partly))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_weights_of_another_network_name_what_differs(tmp_path: Path) -> None:
+    path = save(tmp_path / "weights.pth", convnet_2a(7).state_dict())
+    with pytest.raises(ValueError, match=r"another network: fc2\.weight is \(7, 100\) there, \(10, 100\) here"):
+        load_weights(convnet_2a(10), path)
+    with pytest.raises(ValueError, match="another network: fc3"):
+        load_weights(convnet_4a(7), save(tmp_path / "short.pth", dict(list(convnet_4a(7).state_dict().items())[:-2])))
+
+
+@pytest.mark.parametrize("shown", [1, 7, 8])
+def test_a_classifier_has_the_classes_of_its_weights(tmp_path: Path, shown: int) -> None:
+    small = {"convnet2a": convnet_2a(8, (3, 8, 8)), "resnet18": resnet_18(8, 3)}
+    for name, trained in small.items():
+        path = save(tmp_path / f"{name}.pth", {f"module.{key}": value for key, value in trained.state_dict().items()})
+        loaded = load_classifier(name, path, input_shape=(3, 8, 8), least_classes=shown)
+        images = torch.rand(2, 3, 8, 8)
+        assert not loaded.training
+        torch.testing.assert_close(loaded(images), trained.eval()(images), rtol=0, atol=0)
+
+
+def test_a_classifier_that_cannot_be(tmp_path: Path) -> None:
+    path = save(tmp_path / "five.pth", convnet_2a(5, (1, 8, 8)).state_dict())
+    with pytest.raises(ValueError, match="five.pth holds the weights of a network of 5 classes, but the labels show 9"):
+        load_classifier("convnet2a", path, input_shape=(1, 8, 8), least_classes=9)
+    with pytest.raises(ValueError, match="five.pth holds the weights of another network: conv1.weight is"):
+        load_classifier("convnet4a", path, input_shape=(1, 28, 28))
+    with pytest.raises(ValueError, match="name must be one of convnet2a, .*, got 'convnet9'"):
+        load_classifier("convnet9", path, input_shape=(1, 8, 8))
 
 
 def correct(model: nn.Module, images: Tensor, labels: Tensor) -> int:

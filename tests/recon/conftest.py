@@ -64,8 +64,9 @@ def one_error(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[Sequenc
         assert status == 2
         assert captured.out == ""
         (line,) = captured.err.splitlines()
-        assert line.startswith("python -m art_levelset.recon: error: ")
-        return line.removeprefix("python -m art_levelset.recon: error: ")
+        start, message = line.split(": error: ", 1)
+        assert start in ("art-levelset", "art-levelset recon", "art-levelset recon --curve")
+        return message
 
     return run
 

@@ -1,30 +1,135 @@
-"""Several scans in one call: one after the other, or each in a process of its own; a failed one stops no other."""
+"""
+What is made of all scans of a call, with one alone, several, or the share of a rank, and what is kept of each.
+
+Several scans are worked on one after the other, or each in a process of its own; a failed one stops no other.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import signal
+import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from threading import Thread
+from typing import Any, Protocol
 
 import torch
 
-from art_levelset.cli.console import in_one_line
-from art_levelset.cli.recon.result import Result
+from art_levelset.checks import check_count
+from art_levelset.cli.console import PROGRAM, in_one_line, print_error
 
 SLOWEST = timedelta(days=30)
 """How long a rank waits for the others."""
 
 
+@dataclass
+class Seconds:
+    """
+    The wall seconds of the parts of a run.
+
+    :param parts: By name, in their order.
+    """
+
+    parts: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """
+        Count the seconds of a block.
+
+        :param name: Its name.
+        """
+        started = time.perf_counter()
+        yield
+        self.parts[name] = time.perf_counter() - started
+
+    def total(self) -> float:
+        """
+        The seconds of all parts.
+
+        :return: Their sum.
+        """
+        return sum(self.parts.values())
+
+
+class Report(Protocol):
+    """What there is to say of a reconstruction."""
+
+    def lines(self) -> list[str]:
+        """
+        Alone, for a terminal.
+
+        :return: Lines of text.
+        """
+
+    def row(self) -> dict[str, str]:
+        """
+        In a table of several.
+
+        :return: The cells by the names of their columns.
+        """
+
+
 @dataclass(frozen=True)
-class Outcome:
+class Result:
+    """
+    What became of a scan.
+
+    :param report: What there is to say of it.
+    :param seconds: What the parts of the work took.
+    :param files: What was written.
+    """
+
+    report: Report
+    seconds: Seconds
+    files: list[Path]
+
+    def lines(self) -> list[str]:
+        """
+        The result for a terminal.
+
+        :return: Lines of text.
+        """
+        return [*self.report.lines(), f"Wrote in {self.seconds.total():.0f} s:", *(f"  {path}" for path in self.files)]
+
+
+def document(settings: Mapping[str, Any], points: int, seconds: Seconds, figures: Mapping[str, Any]) -> str:
+    """
+    A result for a file.
+
+    :param settings: What was asked for.
+    :param points: Number of points of the scan.
+    :param seconds: What the parts of the run took.
+    :param figures: What there is to say of the reconstruction.
+    :return: A JSON document.
+    """
+    contents = {
+        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+        },
+        "points": points,
+        "seconds": {**seconds.parts, "total": seconds.total()},
+        **figures,
+    }
+    return json.dumps(contents, indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class ScanEnd:
     """
     How the work on a scan ended.
 
@@ -42,6 +147,42 @@ class Outcome:
         if self.result is None:
             return f"{self.scan}: failed"
         return f"{self.scan}: {', '.join(map(str, self.result.files))} in {self.result.seconds.total():.0f} s"
+
+
+def work_on_all(
+    arguments: Namespace, arguments_of_each: Callable[[Namespace], list[Namespace]], work: Callable[[Namespace], Result]
+) -> int:
+    """
+    Work on all scans and print what became of them.
+
+    :param arguments: What the parser returns.
+    :param arguments_of_each: Makes the arguments of each scan of them, and checks them.
+    :param work: What to do with one scan; a function of a module.
+    :return: The exit status: 0, or 1 if one of several scans failed.
+    :raises ValueError: If an argument or the contents of a single file are bad.
+    :raises OSError: If a single file cannot be read or written.
+    :raises ImportError: If a library is missing.
+    """
+    check_count("--jobs", arguments.jobs)
+    rank, size = place_among_ranks()
+    jobs = arguments_of_each(arguments)
+    if len(jobs) == 1 and size == 1:
+        print(*work(jobs[0]).lines(), sep="\n")
+        return 0
+    share = jobs[rank::size]
+    for job in share:
+        job.quiet |= size > 1 or arguments.jobs > 1  # bars of several processes overwrite each other
+    ends = []
+    for end in work_on_each(share, work, arguments.jobs):
+        ends.append(end)
+        print(f"[{len(ends)} of {len(share)}] {end}", flush=True)
+    if ends:
+        print(*summary(ends), sep="\n", flush=True)
+    failed = [end for end in ends if end.result is None]
+    for end in failed:
+        print_error(f"{PROGRAM} recon", end.error if str(end.scan) in end.error else f"{end.scan}: {end.error}")
+    wait_for_ranks()
+    return 1 if failed else 0
 
 
 def place_among_ranks() -> tuple[int, int]:
@@ -65,7 +206,9 @@ def wait_for_ranks() -> None:
         torch.distributed.destroy_process_group()
 
 
-def outcomes(jobs: Sequence[Namespace], work: Callable[[Namespace], Result], processes: int = 1) -> Iterator[Outcome]:
+def work_on_each(
+    jobs: Sequence[Namespace], work: Callable[[Namespace], Result], processes: int = 1
+) -> Iterator[ScanEnd]:
     """
     Work on several scans.
 
@@ -76,7 +219,7 @@ def outcomes(jobs: Sequence[Namespace], work: Callable[[Namespace], Result], pro
     """
     processes = min(processes, len(jobs))
     if processes < 2:
-        yield from (_outcome(job, work) for job in jobs)
+        yield from (_end(job, work) for job in jobs)
         return
     context = get_context("spawn")
     threads = max(1, torch.get_num_threads() // processes)
@@ -100,11 +243,11 @@ def outcomes(jobs: Sequence[Namespace], work: Callable[[Namespace], Result], pro
             process.join()
 
 
-def summary(ends: Sequence[Outcome]) -> list[str]:
+def summary(ends: Sequence[ScanEnd]) -> list[str]:
     """
-    All outcomes in a table.
+    How the work on all scans ended, in a table.
 
-    :param ends: The outcomes.
+    :param ends: How the work on each ended.
     :return: Lines of text.
     """
     names = next((list(end.result.report.row()) for end in ends if end.result is not None), [])
@@ -114,17 +257,17 @@ def summary(ends: Sequence[Outcome]) -> list[str]:
     return ["  ".join(row).rstrip() for row in aligned]
 
 
-def _row(end: Outcome, cells: int) -> list[str]:
+def _row(end: ScanEnd, cells: int) -> list[str]:
     if end.result is None:
         return [str(end.scan), "failed", *[""] * cells]
     return [str(end.scan), f"{end.result.seconds.total():.0f}", *end.result.report.row().values()]
 
 
-def _outcome(job: Namespace, work: Callable[[Namespace], Result]) -> Outcome:
+def _end(job: Namespace, work: Callable[[Namespace], Result]) -> ScanEnd:
     try:
-        return Outcome(job.scan, work(job))
+        return ScanEnd(job.scan, work(job))
     except Exception as error:  # a scan may fail in any way and must not stop the others
-        return Outcome(job.scan, None, in_one_line(error))
+        return ScanEnd(job.scan, None, in_one_line(error))
 
 
 def _work_alone(sender: Connection, job: Namespace, work: Callable[[Namespace], Result], threads: int) -> None:
@@ -132,7 +275,7 @@ def _work_alone(sender: Connection, job: Namespace, work: Callable[[Namespace], 
     Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops this process
     torch.set_num_threads(threads)
-    sender.send(_outcome(job, work))
+    sender.send(_end(job, work))
 
 
 def _end_with_parent() -> None:
@@ -142,12 +285,12 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _received(receiver: Connection, job: Namespace, process: SpawnProcess) -> Outcome:
+def _received(receiver: Connection, job: Namespace, process: SpawnProcess) -> ScanEnd:
     """What a process sends before it ends, if it does."""
     try:
-        outcome: Outcome = receiver.recv()
+        end: ScanEnd = receiver.recv()
     except EOFError:
         process.join()
-        return Outcome(job.scan, None, f"its process has died with exit code {process.exitcode}")
+        return ScanEnd(job.scan, None, f"its process has died with exit code {process.exitcode}")
     process.join()
-    return outcome
+    return end

@@ -1,67 +1,155 @@
-"""`python -m art_levelset.recon --curve cloud.xyz`, or `... recon.curves cloud.xyz`: raw clouds in, curves out."""
+"""One scan to curves: the checks, the reconstruction, the files and what there is to say of the curves."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from art_levelset.cli.console import PROGRAM, SEVERAL, Parser, add_execution, add_scans, exit_status
-from art_levelset.cli.recon.command import work_on_all
-from art_levelset.cli.recon.curve_scan import arguments_of_each, reconstruct_scan
-from art_levelset.recon.curves.fit import STEPS
+from art_levelset.checks import check_count
+from art_levelset.cli.recon import files
+from art_levelset.cli.recon.batch import Result, Seconds, document
+from art_levelset.recon.curves.fit import FEWEST_STEPS, reconstruct_curve
+from art_levelset.recon.curves.polylines import SUFFIXES
+from art_levelset.recon.curves.preview import draw_curve
+from art_levelset.recon.curves.result import CurveReconstruction
+from art_levelset.recon.io.reading import read_points
 
-EXAMPLES = f"""examples:
-  {PROGRAM} --curve cloud.xyz
-      writes cloud.curve.ply
-  {PROGRAM} --curve cloud.xyz -o knot.obj --csv knot.csv --preview knot.png
-      writes the lines, a table of their vertices and a picture
-  {PROGRAM} --curve wire.las --closed --json figures.json
-      closes every piece over whatever gap, and says how long it is
-  {PROGRAM} --curve a.xyz b.xyz c.csv --jobs 2 --output-dir curves --preview curves/{{stem}}.png
-      three scans, two at a time; under torchrun every rank has its share of them
-
-{SEVERAL}"""
+FILES = {"output": SUFFIXES, "csv": (".csv",), "preview": (".png",), "save": (), "json": ()}
+"""The options that name files to write, and the suffixes they may have."""
 
 
-def build_parser() -> argparse.ArgumentParser:
+def arguments_of_each(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     """
-    Build the parser of what follows `--curve`.
+    The arguments of each scan, checked before the work: with its own files.
 
-    :return: The parser.
+    :param arguments: What the parser returns.
+    :return: For each scan the arguments, with the `scan` and all paths.
+    :raises ValueError: If there are too few steps or a file cannot be written afterwards.
+    :raises OSError: If the directory of the curves cannot be made.
     """
-    parser = Parser(
-        prog=f"{PROGRAM} --curve",
-        description="Reconstruct curves from a raw, unordered point cloud (eq. 13).",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_scans(parser, "LINES", "a .ply, .obj or .csv file", ".curve.ply")
-    parser.add_argument("--csv", type=Path, metavar="CSV", help="also a table: piece, closed, s, x, y, z")
-    parser.add_argument("--preview", type=Path, metavar="PNG", help="also draw the two surfaces and the curves")
-    parser.add_argument("--json", type=Path, help="settings, seconds and figures as a file")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="the fitted network, for load_curve")
-    ends = parser.add_mutually_exclusive_group()
-    ends.add_argument("--closed", action="store_const", const=True, help="close every piece, over whatever gap")
-    ends.add_argument("--open", dest="closed", action="store_const", const=False, help="leave every piece open")
-    parser.add_argument("--steps", type=int, default=STEPS, help="optimisation steps (default: %(default)s)")
-    add_execution(parser)
-    return parser
+    check_count("--steps", arguments.steps, FEWEST_STEPS)
+    return files.arguments_of_each(arguments, FILES, ".curve.ply")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     """
-    Run the command line.
+    Reconstruct the curves of a scan and write the files.
 
-    :param argv: The arguments without `--curve`; those of the process by default.
-    :return: The exit status: 0; 1 if one of several scans failed; 2 after bad input, which one line on stderr names;
-             130 after an interrupt.
+    :param arguments: Those of one scan, checked.
+    :return: What became of it.
+    :raises ValueError: If an argument or the contents of a file are bad.
+    :raises OSError: If a file cannot be read or written.
+    :raises ImportError: If a library is missing.
     """
-    arguments = build_parser().parse_intermixed_args(argv)
-    return exit_status(partial(work_on_all, arguments, arguments_of_each, reconstruct_scan))
+    scan: Path = arguments.scan
+    seconds = Seconds()
+    with seconds.of("read"):
+        points = read_points(scan)
+    with seconds.of("fit"):
+        curves = reconstruct_curve(
+            points,
+            steps=arguments.steps,
+            seed=arguments.seed,
+            closed=arguments.closed,
+            device=arguments.device,
+            verbose=not arguments.quiet,
+        )
+    if not curves.pieces:
+        raise ValueError("the reconstruction is empty: the network's zero level set is nowhere near the cloud")
+    report = CurveReport.of(curves)
+    title = f"{scan.name}: {len(points):,} points, length {curves.length:.6g}"
+    settings = vars(arguments)
+    writers: dict[str, Callable[[Path], object]] = {
+        "output": curves.export,
+        "csv": curves.export,
+        "preview": lambda path: draw_curve(path, curves, points, title=title),
+        "save": curves.save,
+        "json": lambda path: path.write_text(report.json(settings, len(points), seconds), encoding="utf-8"),
+    }
+    return Result(report, seconds, files.write_files(arguments, writers))
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@dataclass(frozen=True)
+class Piece:
+    """
+    The figures of a piece.
+
+    :param closed: Whether it is closed.
+    :param length: Its length.
+    :param vertices: Number of vertices.
+    """
+
+    closed: bool
+    length: float
+    vertices: int
+
+
+@dataclass(frozen=True)
+class CurveReport:
+    """
+    The figures of curves, in the scan's units.
+
+    :param pieces: Of each piece.
+    :param length: Of all pieces together.
+    :param noise: The standard deviation of the cloud around the curves, in each direction across.
+    :param junctions: The points at which the zero level set can branch.
+    """
+
+    pieces: list[Piece]
+    length: float
+    noise: float
+    junctions: list[list[float]]
+
+    @classmethod
+    def of(cls, curves: CurveReconstruction) -> CurveReport:
+        """
+        Measure curves.
+
+        :param curves: The curves.
+        :return: The report.
+        """
+        pieces = [Piece(piece.closed, piece.length, len(piece)) for piece in curves.pieces]
+        return cls(pieces, curves.length, curves.noise, curves.junctions.tolist())
+
+    def lines(self) -> list[str]:
+        """
+        Pieces, noise and junctions, for a terminal.
+
+        :return: Lines of text.
+        """
+        count = len(self.pieces)
+        lines = [f"{count} {'piece' if count == 1 else 'pieces'}, length {self.length:.6g}, noise {self.noise:.3g}"]
+        for number, piece in enumerate(self.pieces):
+            kind = "closed" if piece.closed else "open"
+            lines.append(f"  {number}: {kind}, length {piece.length:.6g}, {piece.vertices} vertices")
+        if self.junctions:
+            lines.append(f"the zero level set can branch at {len(self.junctions)} points")
+        return lines
+
+    def row(self) -> dict[str, str]:
+        """
+        The curves in a table of several.
+
+        :return: The cells by the names of their columns.
+        """
+        return {
+            "pieces": str(len(self.pieces)),
+            "closed": str(sum(piece.closed for piece in self.pieces)),
+            "length": f"{self.length:.6g}",
+            "noise": f"{self.noise:.3g}",
+            "junctions": str(len(self.junctions)),
+        }
+
+    def json(self, settings: Mapping[str, Any], points: int, seconds: Seconds) -> str:
+        """
+        Everything, for a file.
+
+        :param settings: What was asked for.
+        :param points: Number of points of the scan.
+        :param seconds: What the parts of the run took.
+        :return: A JSON document; lengths are in the scan's units.
+        """
+        return document(settings, points, seconds, asdict(self))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from art_levelset.files import replacing
+from art_levelset.files import check_place, replacing
 
 STEM = "{stem}"
 """Stands in paths for the name of the scan without its suffix."""
@@ -66,10 +66,10 @@ def check_files(arguments: argparse.Namespace, suffixes: Mapping[str, Sequence[s
             continue
         if allowed and path.suffix.lower() not in allowed:
             raise ValueError(f"{option}: must be a {', '.join(allowed)} file, got {path}")
-        if path.is_dir():
-            raise ValueError(f"{option}: {path} is a directory")
-        if not path.parent.is_dir():
-            raise ValueError(f"{option}: there is no directory {path.parent}")
+        try:
+            check_place(path)
+        except OSError as error:
+            raise ValueError(f"{option}: {error}") from error
         if not os.access(path.parent, os.W_OK):
             raise ValueError(f"{option}: cannot write in {path.parent}")
         if path.resolve() in taken:

@@ -1,135 +1,238 @@
-"""`python -m art_levelset.recon scan.ply`: a raw point cloud in, a mesh out; or several of them."""
+"""One scan to a mesh: the checks, the reconstruction, the files and what there is to say of the mesh."""
 
 from __future__ import annotations
 
 import argparse
-import math
-import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from art_levelset.cli.console import PROGRAM, SEVERAL, Parser, add_execution, add_scans, exit_status
+from trimesh import Trimesh
 
-STEPS = 800
-PAPER_STEPS = 5000
-RESOLUTION = 256
+from art_levelset.checks import check_count, check_positive
+from art_levelset.cli.recon import files
+from art_levelset.cli.recon.batch import Result, Seconds, document
+from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.fitting.judgement import Judgement
+from art_levelset.recon.inspect.colours import heat_map, transfer_colours
+from art_levelset.recon.inspect.metrics import CloudDistances, SurfaceDistances, compare, compare_with_cloud
+from art_levelset.recon.inspect.preview import draw
+from art_levelset.recon.inspect.viewer import write_page
+from art_levelset.recon.io.meshes import read_mesh, write_mesh
+from art_levelset.recon.io.reading import read_cloud
+from art_levelset.recon.meshing.topology import Topology, topology
+from art_levelset.recon.paper import reconstruct_as_paper
+from art_levelset.recon.pipeline import reconstruct
+from art_levelset.recon.reconstruction import Reconstruction
 
-EXAMPLES = f"""examples:
-  {PROGRAM} scan.ply
-      writes scan.mesh.ply
-  {PROGRAM} scan.xyz -o part.stl --preview part.png --html part.html
-      writes a file for printing and two for looking at it
-  {PROGRAM} facade.las --trim 0.05 --faces 20000
-      leaves open what no point is near, and makes a small file
-  {PROGRAM} scan.ply --reference truth.ply --heat-map errors.ply --json figures.json
-      says and shows how far the mesh is from a known surface
-  {PROGRAM} a.ply b.ply c.csv --jobs 2 --output-dir meshes --preview meshes/{{stem}}.png
-      three scans, two at a time; under torchrun every rank has its share of them
+PRESETS: dict[str, Callable[..., Reconstruction]] = {"default": reconstruct, "paper": reconstruct_as_paper}
 
-{SEVERAL}"""
+FILES: dict[str, tuple[str, ...]] = {
+    "output": (),
+    "preview": (".png",),
+    "heat_map": (".ply",),
+    "html": (".html",),
+    "save": (),
+    "json": (),
+    "checkpoint": (),
+}
+"""The options that name files to write, and the suffixes they may have."""
 
 
-def build_parser() -> argparse.ArgumentParser:
+def arguments_of_each(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     """
-    Build the parser.
-
-    :return: The parser.
-    """
-    parser = Parser(
-        prog=PROGRAM,
-        description="Reconstruct a surface from a raw, unoriented point cloud (eq. 13).",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_scans(parser, "MESH", "in any format of trimesh", ".mesh.ply")
-    parser.add_argument("--curve", action="store_true", help="reconstruct curves instead (options: --curve --help)")
-    parser.add_argument("--preview", type=Path, metavar="PNG", help="also draw the cloud and the mesh")
-    parser.add_argument("--reference", type=Path, metavar="MESH", help="also report the distances to this surface")
-    parser.add_argument(
-        "--heat-map", type=Path, metavar="PLY", help="the mesh in the colours of its distances to the reference"
-    )
-    parser.add_argument("--html", type=Path, help="a page that shows the mesh, the cloud and the errors in a browser")
-    parser.add_argument("--json", type=Path, help="settings, seconds and figures as a file")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="the fitted network, for Reconstruction.load")
-    parser.add_argument(
-        "--trim", type=float, metavar="DISTANCE", help="cut away what is further from the data, in the scan's units"
-    )
-    parser.add_argument("--faces", type=int, help="simplify to about so many triangles")
-    parser.add_argument("--parts", type=int, help="keep so many connected parts, the largest (default: all supported)")
-    parser.add_argument(
-        "--resolution", type=int, default=RESOLUTION, help="grid cells along the longest side (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--preset", choices=("default", "paper"), default="default", help="paper: its own network and loss, for hours"
-    )
-    parser.add_argument("--steps", type=int, help=f"optimisation steps (default: {STEPS}; of the paper: {PAPER_STEPS})")
-    parser.add_argument(
-        "--time-budget",
-        type=_seconds,
-        metavar="TIME",
-        help="the most time for the fit, such as 60s or 2m, instead of steps; reading the scan, the last corrections "
-        "and the mesh add some seconds",
-    )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="keep the state of the fit there, and go on from it if it is there; removed when all files are written",
-    )
-    parser.add_argument(
-        "--use-normals", action="store_true", help="tell outside from inside by the normals of the file"
-    )
-    add_execution(parser)
-    return parser
-
-
-def _seconds(text: str) -> float:
-    """A time such as 90, 90s, 1.5m or 1h."""
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a time such as 60s, 2m or 1h, got {text!r}")
-    return seconds
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run the command line.
-
-    :param argv: The arguments; those of the process by default.
-    :return: The exit status: 0; 1 if one of several scans failed; 2 after bad input, which one line on stderr names;
-             130 after an interrupt.
-    """
-    given = sys.argv[1:] if argv is None else argv
-    if "--curve" in given:
-        from art_levelset.cli.recon.curves import main as reconstruct_curves
-
-        return reconstruct_curves([argument for argument in given if argument != "--curve"])
-    return exit_status(partial(run, build_parser().parse_intermixed_args(argv)))
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """
-    Reconstruct, write the files and print a report.
+    The arguments of each scan, checked before the work: with its own files.
 
     :param arguments: What the parser returns.
-    :return: The exit status: 0, or 1 if one of several scans failed.
-    :raises ValueError: If an argument or the contents of a single file are bad.
-    :raises OSError: If a single file cannot be read or written.
+    :return: For each scan the arguments, with the `scan` and all paths.
+    :raises ValueError: If a number makes no sense or a file cannot be written afterwards.
+    :raises OSError: If the directory of the meshes cannot be made.
+    """
+    _check(arguments)
+    return files.arguments_of_each(arguments, FILES, ".mesh.ply", read=["reference"])
+
+
+def reconstruct_scan(arguments: argparse.Namespace) -> Result:
+    """
+    Reconstruct a scan and write the files.
+
+    :param arguments: Those of one scan, checked.
+    :return: What became of it.
+    :raises ValueError: If an argument or the contents of a file are bad.
+    :raises OSError: If a file cannot be read or written.
     :raises ImportError: If a library is missing.
     """
-    from art_levelset.cli.recon.command import work_on_all
-    from art_levelset.cli.recon.surface_scan import arguments_of_each, reconstruct_scan
+    seconds = Seconds()
+    with seconds.of("read"):
+        cloud = read_cloud(arguments.scan)
+        if arguments.use_normals and cloud.normals is None:
+            raise ValueError(f"--use-normals: {arguments.scan} has no normals")
+        reference = None if arguments.reference is None else read_mesh(arguments.reference, "--reference")
+    with seconds.of("fit"):
+        reconstruction = PRESETS[arguments.preset](
+            cloud.points,
+            steps=arguments.steps,
+            seed=arguments.seed,
+            device=arguments.device,
+            verbose=not arguments.quiet,
+            **_given(arguments, normals=cloud.normals if arguments.use_normals else None),
+        )
+    with seconds.of("mesh"):
+        mesh = reconstruction.mesh(
+            arguments.resolution,
+            faces=arguments.faces,
+            parts=arguments.parts,
+            trim=arguments.trim,
+            verbose=not arguments.quiet,
+        )
+        if cloud.colours is not None:
+            mesh = transfer_colours(mesh, cloud.points, cloud.colours)
+    with seconds.of("compare"):
+        report = SurfaceReport.of(mesh, cloud.points, reference)
+    shown, title = mesh, f"{arguments.scan.name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
+    largest = None
+    if reference is not None and (arguments.heat_map or arguments.html):
+        with seconds.of("heat map"):
+            shown, largest = heat_map(mesh, reference)
+        title += f"; dark red: {largest:.3g} or more from the reference"
+    settings, count = vars(arguments), len(cloud.points)
+    writers: dict[str, Callable[[Path], object]] = {
+        "output": lambda path: write_mesh(mesh, path),
+        "preview": lambda path: draw(path, shown, cloud.points, title=title),
+        "heat_map": lambda path: write_mesh(shown, path),
+        "html": lambda path: write_page(path, shown, cloud.points, title=title, largest_error=largest),
+        "save": reconstruction.save,
+        "json": lambda path: path.write_text(
+            report.json(settings, count, seconds, reconstruction.attempts), encoding="utf-8"
+        ),
+    }
+    written = files.write_files(arguments, writers)
+    if arguments.checkpoint is not None:
+        arguments.checkpoint.unlink(missing_ok=True)
+    return Result(report, seconds, written)
 
-    if arguments.steps is None and arguments.time_budget is None:
-        arguments.steps = PAPER_STEPS if arguments.preset == "paper" else STEPS
-    return work_on_all(arguments, arguments_of_each, reconstruct_scan)
+
+def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]:
+    """What is given of the options that the paper's own setting does not have."""
+    options = {"time_budget": arguments.time_budget, "checkpoint": arguments.checkpoint, **others}
+    return {name: value for name, value in options.items() if value is not None}
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _check(arguments: argparse.Namespace) -> None:
+    """Whether the numbers make sense and the options go together."""
+    for name, least in (("steps", 1), ("resolution", 8), ("faces", 4), ("parts", 1)):
+        value = getattr(arguments, name)
+        if value is not None:
+            check_count(f"--{name}", value, least)
+    if arguments.trim is not None:
+        check_positive("--trim", arguments.trim)
+    for name in ("checkpoint", "use_normals"):
+        if arguments.preset == "paper" and getattr(arguments, name):
+            raise ValueError(f"--{name.replace('_', '-')}: the preset paper does not have it")
+    if arguments.heat_map is not None and arguments.reference is None:
+        raise ValueError("--heat-map needs a --reference")
+    if arguments.faces is not None and find_spec("fast_simplification") is None:
+        raise ValueError("--faces needs fast-simplification: pip install 'art-levelset[mesh]'")
+    if arguments.output is not None:
+        _check_format(arguments.output)
+
+
+def _check_format(output: Path) -> None:
+    triangle = Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
+    try:
+        single = not isinstance(triangle.export(file_type=output.suffix.lower().lstrip(".")), dict)
+    except (ValueError, ImportError):
+        single = False
+    if not single:
+        raise ValueError(f"--output: cannot write a mesh as {output.suffix!r}, use .ply, .obj, .stl, .off or .glb")
+
+
+@dataclass(frozen=True)
+class SurfaceReport:
+    """
+    The figures of a mesh.
+
+    :param vertices: Number of vertices.
+    :param faces: Number of triangles.
+    :param topology: Of the mesh.
+    :param cloud: The distances to the cloud.
+    :param reference: The topology of the reference, if there is one.
+    :param distances: The distances to the reference.
+    """
+
+    vertices: int
+    faces: int
+    topology: Topology
+    cloud: CloudDistances
+    reference: Topology | None = None
+    distances: SurfaceDistances | None = None
+
+    @classmethod
+    def of(cls, mesh: Trimesh, points: Points, reference: Trimesh | None) -> SurfaceReport:
+        """
+        Measure a mesh.
+
+        :param mesh: The mesh.
+        :param points: The cloud that it was made of, (n, 3).
+        :param reference: What to compare it with, if anything.
+        :return: The report.
+        """
+        own = len(mesh.vertices), len(mesh.faces), topology(mesh), compare_with_cloud(mesh, points)
+        return cls(*own) if reference is None else cls(*own, topology(reference), compare(mesh, reference))
+
+    @property
+    def chamfer(self) -> float:
+        """The mean distance to the reference, or else to the cloud, times 10^3, as a multiple of the diagonal."""
+        if self.distances is None:
+            return self.cloud.relative()
+        return self.distances.relative()["chamfer_to_surface"]
+
+    def lines(self) -> list[str]:
+        """
+        Distances and topology, for a terminal.
+
+        :return: Lines of text.
+        """
+        if self.distances is None:
+            return [f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}", f"mesh: {self.topology}"]
+        return [*self.distances.report().splitlines(), f"mesh: {self.topology}", f"reference: {self.reference}"]
+
+    def row(self) -> dict[str, str]:
+        """
+        The mesh in a table of several.
+
+        :return: The cells by the names of their columns.
+        """
+        return {
+            "faces": f"{self.faces:,}",
+            "parts": str(self.topology.parts),
+            "genus": "-" if self.topology.genus is None else str(self.topology.genus),
+            "watertight": "yes" if self.topology.watertight else "no",
+            "Chamfer x 10^3": f"{self.chamfer:.4g}",
+        }
+
+    def json(
+        self, settings: Mapping[str, Any], points: int, seconds: Seconds, attempts: Sequence[Judgement] = ()
+    ) -> str:
+        """
+        Everything, for a file.
+
+        :param settings: What was asked for.
+        :param points: Number of points of the scan.
+        :param seconds: What the parts of the run took.
+        :param attempts: How the attempts at the fit were judged.
+        :return: A JSON document; distances are in the scan's units, `relative` ones are multiples of the diagonal of
+                 the reference's bounding box, times 10^3.
+        """
+        figures: dict[str, Any] = {
+            "attempts": [{**asdict(attempt), "failed": attempt.failed} for attempt in attempts],
+            "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
+            "cloud": {**asdict(self.cloud), "relative": self.cloud.relative()},
+        }
+        if self.distances is not None and self.reference is not None:
+            figures["reference"] = asdict(self.reference)
+            figures["distances"] = asdict(self.distances)
+            figures["relative"] = self.distances.relative()
+        return document(settings, points, seconds, figures)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from art_levelset.recon.curves.fit import reconstruct_curve
-from art_levelset.recon.curves.network import CurveNetwork
 from art_levelset.recon.curves.polylines import Polyline
-from art_levelset.recon.curves.result import CurveReconstruction, load_curve
+from art_levelset.recon.curves.result import CurveNetwork, CurveReconstruction, load_curve
 
 __all__ = ["CurveNetwork", "CurveReconstruction", "Polyline", "load_curve", "reconstruct_curve"]

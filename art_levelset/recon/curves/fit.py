@@ -8,7 +8,7 @@ inverse of D_xF D_xF^T).
 
 A network that does not wind once around the curve cannot vanish on all of it, and eq. 13 does not teach it to. So the
 cloud is ordered first, and the network learns the field that winds around the ordered curve by its solid angle
-(:mod:`art_levelset.recon.curves.solid_angle`); eq. 13 goes on from there. Away from the curve it stays with that field,
+(:mod:`art_levelset.recon.curves.samples`); eq. 13 goes on from there. Away from the curve it stays with that field,
 so no further parts of the zero set appear.
 
 The distance to the nearest point follows the noise. d(x, X) is measured to averaged targets instead: to the tangent of
@@ -30,16 +30,13 @@ from art_levelset.core.modes import evaluating
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import sample_network
 from art_levelset.recon.cloud.clouds import FEWEST_POINTS, Points, check_cloud, unit_frame, without_outliers
-from art_levelset.recon.curves.closing import WALL, close
-from art_levelset.recon.curves.lines import linear_radius
-from art_levelset.recon.curves.network import CurveNetwork
-from art_levelset.recon.curves.order import agreed_order
+from art_levelset.recon.curves.loops import WALL, close, holds, trim
+from art_levelset.recon.curves.ordering import agreed_order, linear_radius
 from art_levelset.recon.curves.polylines import Polyline
-from art_levelset.recon.curves.result import CurveReconstruction
+from art_levelset.recon.curves.result import CurveNetwork, CurveReconstruction
 from art_levelset.recon.curves.samples import Samples
 from art_levelset.recon.curves.spline import Smoothed, principal_curve
 from art_levelset.recon.curves.trace import trace
-from art_levelset.recon.curves.trim import holds, trim
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from art_levelset.core.balls import Box
 from art_levelset.core.fields import Field, values_and_jacobians
-from art_levelset.core.projection import Box, project
+from art_levelset.core.projection import project
 from art_levelset.recon.cloud.planes import PlaneDistance
 
 SAMPLES = 1024

@@ -15,13 +15,16 @@ import numpy as np
 import pytest
 import trimesh
 
-from art_levelset.cli.recon.batch import outcomes, place_among_ranks
-from art_levelset.cli.recon.result import Result, Seconds
-from art_levelset.cli.recon.surface_report import Report
-from art_levelset.cli.recon.surface_scan import arguments_of_each, reconstruct_scan
-from art_levelset.cli.recon.surfaces import build_parser, main
+from art_levelset.cli.main import build_parser
+from art_levelset.cli.main import main as command_line
+from art_levelset.cli.recon.batch import Result, Seconds, place_among_ranks, work_on_each
+from art_levelset.cli.recon.surfaces import SurfaceReport, arguments_of_each, reconstruct_scan
 
 FASTEST = ["--steps", "1", "--resolution", "16", "--quiet"]
+
+
+def main(argv: list[str]) -> int:
+    return command_line(["recon", *argv])
 
 
 @pytest.fixture
@@ -47,16 +50,16 @@ def test_a_failed_scan_stops_no_other() -> None:
             raise RuntimeError("out of\nmemory")
         return Result(None, Seconds({"fit": 61.0}), [Path("a.mesh.ply")])  # type: ignore[arg-type]
 
-    ends = list(outcomes([Namespace(scan=Path(name)) for name in "abc"], work))
+    ends = list(work_on_each([Namespace(scan=Path(name)) for name in "abc"], work))
     assert [str(end) for end in ends] == ["a: a.mesh.ply in 61 s", "b: failed", "c: a.mesh.ply in 61 s"]
     assert ends[1].error == "RuntimeError: out of memory"
 
 
 @pytest.mark.slow
 def test_processes_of_their_own(scans: list[Path]) -> None:
-    jobs = arguments_of_each(build_parser().parse_args([str(scans[0]), *FASTEST]))
-    jobs += arguments_of_each(build_parser().parse_args([str(scans[2]), "--steps", "1000000", "--quiet"]))
-    pending = outcomes([*jobs, Namespace(scan=Path("fatal"), fatal=Fatal())], reconstruct_scan, processes=3)
+    jobs = arguments_of_each(build_parser().parse_args(["recon", str(scans[0]), *FASTEST]))
+    jobs += arguments_of_each(build_parser().parse_args(["recon", str(scans[2]), "--steps", "1000000", "--quiet"]))
+    pending = work_on_each([*jobs, Namespace(scan=Path("fatal"), fatal=Fatal())], reconstruct_scan, processes=3)
     assert isinstance(pending, Generator)
     ends = {end.scan: end for end in islice(pending, 2)}
     assert ends.keys() == {scans[0], Path("fatal")}
@@ -64,7 +67,7 @@ def test_processes_of_their_own(scans: list[Path]) -> None:
     result = ends[scans[0]].result
     assert result is not None
     assert result.files == [scans[0].with_name("a.mesh.ply")]
-    assert isinstance(result.report, Report)
+    assert isinstance(result.report, SurfaceReport)
     assert len(trimesh.load(result.files[0], force="mesh").faces) == result.report.faces
     assert len(multiprocessing.active_children()) == 1
     pending.close()  # as an interrupt does
@@ -90,7 +93,7 @@ def test_a_table_comes_at_the_end(scans: list[Path], capsys: pytest.CaptureFixtu
         assert float(seconds) < 100
         assert 1 < float(chamfer) < 300
     assert captured.err.splitlines() == [
-        f"python -m art_levelset.recon: error: {scans[1]}: cannot be read as .npy: "
+        f"art-levelset recon: error: {scans[1]}: cannot be read as .npy: "
         "This file contains pickled (object) data. If you trust the file you can load it unsafely using the "
         "`allow_pickle=` keyword argument or `pickle.load()`."
     ]
@@ -120,9 +123,9 @@ def test_files_of_several_scans(scans: list[Path], capsys: pytest.CaptureFixture
         (["./a.npy"], "--output: a.mesh.ply is also --output of a.npy"),
         (["-o", "{stem}.ply", "--output-dir", "."], "argument --output-dir: not allowed with argument -o/--output"),
         (["--output-dir", "a.npy"], "File exists: 'a.npy'"),
-        (["--jobs", "0"], "--jobs must be at least 1, got 0"),
-        (["--steps", "0"], "--steps must be at least 1, got 0"),
-        (["--seed", "-1"], "--seed must be >= 0, got -1"),
+        (["--jobs", "0"], "--jobs must be an integer >= 1, got 0"),
+        (["--steps", "0"], "--steps must be an integer >= 1, got 0"),
+        (["--seed", "-1"], "--seed must be an integer >= 0, got -1"),
     ],
 )
 def test_bad_arguments(

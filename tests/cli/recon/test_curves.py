@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from art_levelset.cli.console import PROGRAM
-from art_levelset.cli.recon.curve_report import CurveReport, Piece
-from art_levelset.cli.recon.curves import EXAMPLES, build_parser, main
-from art_levelset.cli.recon.surfaces import main as surface_main
+from art_levelset.cli.main import build_parser
+from art_levelset.cli.main import main as command_line
+from art_levelset.cli.recon import CURVE_EXAMPLES, CURVE_STEPS
+from art_levelset.cli.recon.curves import CurveReport, Piece
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves import load_curve
+from art_levelset.recon.curves.fit import STEPS
+
+
+def main(argv: list[str]) -> int:
+    return command_line(["recon", "--curve", *argv])
 
 
 @pytest.fixture
@@ -88,7 +93,7 @@ def test_several_scans(jobs: str, scans: list[Path], capsys: pytest.CaptureFixtu
     folder = scans[0].with_name("curves")
     options = ["--jobs", jobs, "--output-dir", str(folder), "--json", str(folder / "{stem}.json")]
     argv = [str(scans[0]), "--quiet", *map(str, scans[1:]), "--steps", "150", *options]
-    assert surface_main(["--curve", *argv]) == 1
+    assert main(argv) == 1
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert sorted(line.split(":")[0].split("] ")[1] for line in lines[:3]) == sorted(map(str, scans))
@@ -113,11 +118,11 @@ def test_several_scans(jobs: str, scans: list[Path], capsys: pytest.CaptureFixtu
         (["--preview", "a.jpg"], "--preview: must be a .png file, got a.jpg"),
         (["--save", "ring.xyz"], "--save: ring.xyz is also the scan itself"),
         (["-o", "a.csv", "--csv", "a.csv"], "--csv: a.csv is also --output"),
-        (["b.xyz", "--steps", "2"], "--steps must be at least 3, got 2"),
-        (["b.xyz", "--seed", "-1"], "--seed must be >= 0, got -1"),
+        (["b.xyz", "--steps", "2"], "--steps must be an integer >= 3, got 2"),
+        (["b.xyz", "--seed", "-1"], "--seed must be an integer >= 0, got -1"),
         (["b.xyz", "--csv", "a.csv"], "--csv: a.csv is one file for 2 scans: write {stem} in it, as in {stem}.csv"),
         (["c/ring.npy", "-o", "{stem}.ply"], "--output: ring.ply is also --output of ring.xyz"),
-        (["--jobs", "0"], "--jobs must be at least 1, got 0"),
+        (["--jobs", "0"], "--jobs must be an integer >= 1, got 0"),
         (["-o", "a.ply", "--output-dir", "."], "argument --output-dir: not allowed with argument -o/--output"),
         (["--open", "--closed"], "argument --closed: not allowed with argument --open"),
         (["--resolution", "64"], "unrecognized arguments: --resolution 64"),
@@ -138,20 +143,32 @@ def test_bad_clouds(tmp_path: Path, one_error: OneError) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["few.npy"]
 
 
-def test_the_surface_command_passes_curves_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert surface_main(["--curve", str(tmp_path / "missing.xyz"), "--quiet"]) == 2
-    assert "No such file" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        surface_main(["--curve", "--help"])
-    assert "--csv" in capsys.readouterr().out
+@pytest.mark.parametrize("argv", [["--curve", "{}", "--quiet"], ["{}", "--quiet", "--curve"], ["--cur", "{}"]])
+def test_the_place_of_the_option_does_not_matter(
+    argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "few.npy", np.eye(3))
+    given = [argument.format(tmp_path / "few.npy") for argument in argv]
+    assert command_line(["recon", *given, "--csv", str(tmp_path / "a.csv")]) == 2
+    assert capsys.readouterr().err == "art-levelset recon: error: points: need at least 10, got 3\n"
 
 
-def test_the_examples_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    assert EXAMPLES in capsys.readouterr().out
-    start = f"  {PROGRAM} --curve "
-    commands = [line.removeprefix(start).split() for line in EXAMPLES.splitlines() if line.startswith(start)]
+def test_the_help_is_that_of_curves(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command_line(["recon", "--curve", "--help"])
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage: art-levelset recon --curve [-h] ")
+    assert CURVE_EXAMPLES in printed
+    assert "--csv" in printed
+    assert "--resolution" not in printed
+    assert CURVE_STEPS == STEPS
+
+
+def test_the_examples_are_commands() -> None:
+    commands = [
+        line.split() for line in CURVE_EXAMPLES.splitlines() if line.startswith("  art-levelset recon --curve ")
+    ]
     assert len(commands) == 4
     for command in commands:
-        assert build_parser().parse_intermixed_args(command).scans[0] == Path(command[0])
+        assert build_parser(curve=True).parse_args(command[1:]).scans[0] == Path(command[3])

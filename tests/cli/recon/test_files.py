@@ -12,8 +12,8 @@ from art_levelset.cli.recon.files import check_files, write_files
     ("path", "message"),
     [
         ("a.jpg", "--heat-map: must be a .png, .ply file, got a.jpg"),
-        ("folder.ply", "--heat-map: folder.ply is a directory"),
-        ("nowhere/a.ply", "--heat-map: there is no directory nowhere"),
+        ("folder.ply", "--heat-map: folder.ply is a folder"),
+        ("nowhere/a.ply", "--heat-map: nowhere/a.ply: the folder nowhere does not exist"),
         ("./scan.ply", "--heat-map: scan.ply is also the scan itself"),
     ],
 )

@@ -13,16 +13,21 @@ import pytest
 import torch
 import trimesh
 
-from art_levelset.cli.recon import surfaces as recon
-from art_levelset.cli.recon.surface_scan import PRESETS
-from art_levelset.cli.recon.surfaces import main
+from art_levelset.cli.main import build_parser
+from art_levelset.cli.main import main as command_line
+from art_levelset.cli.recon import FORMATS, PAPER_STEPS, STEPS, SURFACE_EXAMPLES
+from art_levelset.cli.recon.surfaces import PRESETS
 from art_levelset.models import fc_2
-from art_levelset.recon import Reconstruction, demo_scan_path, pipeline, reconstruct
+from art_levelset.recon import Reconstruction, demo_scan_path, paper, pipeline, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.fitting import checkpoint
 from art_levelset.recon.fitting.judgement import Judgement
 
 QUICK = ["--steps", "40", "--resolution", "32", "--quiet"]
+
+
+def main(argv: list[str]) -> int:
+    return command_line(["recon", *argv])
 
 
 OneError = Callable[[Callable[[list[str]], int], list[str]], str]
@@ -107,7 +112,7 @@ def test_the_attempts_are_told(scan: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_fewer_triangles_need_a_library(scan: Path, monkeypatch: pytest.MonkeyPatch, one_error: OneError) -> None:
-    monkeypatch.setattr("art_levelset.cli.recon.surface_scan.find_spec", lambda name: None)
+    monkeypatch.setattr("art_levelset.cli.recon.surfaces.find_spec", lambda name: None)
     line = one_error(main, [str(scan), "--faces", "100"])
     assert line == "--faces needs fast-simplification: pip install 'art-levelset[mesh]'"
 
@@ -215,18 +220,18 @@ def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--resolution", "7"], "--resolution must be at least 8, got 7"),
+        (["--resolution", "7"], "--resolution must be an integer >= 8, got 7"),
         (["--resolution", "many"], "argument --resolution: invalid int value: 'many'"),
-        (["--steps", "0"], "--steps must be at least 1, got 0"),
-        (["--seed", "-1"], "--seed must be >= 0, got -1"),
-        (["--device", "abacus"], "--device: 'abacus' cannot be used: "),
+        (["--steps", "0"], "--steps must be an integer >= 1, got 0"),
+        (["--seed", "-1"], "--seed must be an integer >= 0, got -1"),
+        (["--device", "abacus"], "--device must be cpu, cuda or cuda:N, got 'abacus'"),
         (["-o", "mesh.txt"], "--output: cannot write a mesh as '.txt'"),
         (["-o", "mesh"], "--output: cannot write a mesh as ''"),
         (["-o", "mesh.gltf"], "--output: cannot write a mesh as '.gltf'"),
-        (["--faces", "3"], "--faces must be at least 4, got 3"),
-        (["--parts", "0"], "--parts must be at least 1, got 0"),
-        (["--trim", "0"], "--trim must be positive, got 0.0"),
-        (["--trim", "nan"], "--trim must be positive, got nan"),
+        (["--faces", "3"], "--faces must be an integer >= 4, got 3"),
+        (["--parts", "0"], "--parts must be an integer >= 1, got 0"),
+        (["--trim", "0"], "--trim must be a finite number > 0, got 0.0"),
+        (["--trim", "nan"], "--trim must be a finite number > 0, got nan"),
         (["--heat-map", "a.ply"], "--heat-map needs a --reference"),
         (["--heat-map", "a.obj", "--reference", "b.ply"], "--heat-map: must be a .ply file, got a.obj"),
         (["--html", "a.htm"], "--html: must be a .html file, got a.htm"),
@@ -239,7 +244,7 @@ def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Pa
         (["--time-budget", "0s"], "argument --time-budget: must be a time such as 60s, 2m or 1h, got '0s'"),
         (["--time-budget", "soon"], "argument --time-budget: must be a time such as 60s, 2m or 1h, got 'soon'"),
         (["--checkpoint", "fit.pt", "--preset", "paper"], "--checkpoint: the preset paper does not have it"),
-        (["--checkpoint", "none/fit.pt"], "--checkpoint: there is no directory none"),
+        (["--checkpoint", "none/fit.pt"], "--checkpoint: none/fit.pt: the folder none does not exist"),
         (["--checkpoint", "cloud.ply"], "checkpoint: cloud.ply cannot be read"),
         (["--use-normals"], "--use-normals: scan.npy has no normals"),
         (["--preset", "quick"], "argument --preset: invalid choice: 'quick'"),
@@ -258,7 +263,7 @@ def test_bad_arguments(
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("0.5h", 1800)])
 def test_times(text: str, seconds: float) -> None:
-    assert recon.build_parser().parse_args(["a.ply", "--time-budget", text]).time_budget == seconds
+    assert build_parser().parse_args(["recon", "a.ply", "--time-budget", text]).time_budget == seconds
 
 
 def test_a_checkpoint_goes_when_all_is_written(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,22 +289,36 @@ def test_a_time_budget_and_normals_reach_the_fit(scan: Path, one_error: OneError
     assert line.startswith("time_budget: 0.01 s are too few")
 
 
-def test_the_examples_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        recon.build_parser().parse_args(["--help"])
-    commands = [line.split() for line in recon.EXAMPLES.splitlines() if line.startswith(f"  {recon.PROGRAM}")]
-    assert recon.EXAMPLES in capsys.readouterr().out
+def test_the_help_is_that_of_surfaces(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command_line(["recon", "--help"])
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage: art-levelset recon [-h] [--curve] ")
+    assert SURFACE_EXAMPLES in printed
+    assert "--resolution" in printed
+    assert "--csv" not in printed
+
+
+def test_the_help_names_what_is_so(one_error: OneError, tmp_path: Path) -> None:
+    assert one_error(main, [str(tmp_path / "a.jpg")]).endswith(f"use one of {FORMATS}")
+    assert (STEPS, PAPER_STEPS) == (pipeline.STEPS, paper.STEPS)
+
+
+def test_the_examples_are_commands() -> None:
+    commands = [line.split() for line in SURFACE_EXAMPLES.splitlines() if line.startswith("  art-levelset recon ")]
     assert len(commands) == 5
     for command in commands:
-        assert recon.build_parser().parse_args(command[3:]).scans[0] == Path(command[3])
+        assert build_parser().parse_args(command[1:]).scans[0] == Path(command[2])
 
 
 def test_the_module_runs(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "art_levelset.recon", str(tmp_path / "missing.ply")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert result.stderr.count("\n") == 1
-    assert "Traceback" not in result.stderr
+    missing = str(tmp_path / "missing.ply")
+    for command in (["art_levelset.recon", missing], ["art_levelset", "recon", missing]):
+        result = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+        assert result.returncode == 2
+        assert result.stderr.startswith("art-levelset recon: error: ")
+        assert result.stderr.count("\n") == 1
 
 
 def test_importing_stays_light() -> None:

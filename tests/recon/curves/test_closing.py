@@ -3,9 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from art_levelset.recon.curves.closing import WALL, Loop, close
+from art_levelset.recon.curves.loops import WALL, Loop, close, holds, trim
 from art_levelset.recon.curves.polylines import Polyline
-from art_levelset.recon.curves.trim import holds, trim
 
 
 def arc(degrees: float) -> Polyline:

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.curves import order as ordering
-from art_levelset.recon.curves.lines import fit_lines, linear_radius
-from art_levelset.recon.curves.order import agreed_order, join, order
+from art_levelset.recon.curves import ordering
+from art_levelset.recon.curves.ordering import agreed_order, fit_lines, join, linear_radius, order
 from art_levelset.recon.curves.polylines import Polyline
 
 

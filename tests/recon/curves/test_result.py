@@ -13,9 +13,9 @@ from matplotlib.image import imread
 from art_levelset.models import fc_1
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves import CurveReconstruction, Polyline, load_curve
-from art_levelset.recon.curves.network import CurveNetwork
+from art_levelset.recon.curves.polylines import write_polylines
 from art_levelset.recon.curves.preview import draw_curve
-from art_levelset.recon.curves.writing import write_polylines
+from art_levelset.recon.curves.result import CurveNetwork
 
 TRIANGLE = Polyline(np.array([[1e6, 0.1, 0.2], [1e6 + 1e-7, 1, 0], [0, 1 / 3, 0]]), True)
 SEGMENT = Polyline(np.array([[0.0, 0, 0], [0, 0, 2]]), False)

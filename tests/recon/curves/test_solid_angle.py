@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.curves.polylines import Polyline
-from art_levelset.recon.curves.solid_angle import distance_to, half_solid_angle, winding_field
+from art_levelset.recon.curves.polylines import Polyline, distance_to
+from art_levelset.recon.curves.samples import half_solid_angle, winding_field
 
 
 def turns(loop: Points, curves: list[Polyline]) -> float:
