@@ -3,8 +3,8 @@ From points to a surface: the cloud is prepared, a network is fitted to it, and 
 
 1. :mod:`art_levelset.recon.cloud`: outliers are left out, local planes are fitted, their normals are turned outwards.
 2. :mod:`art_levelset.recon.fitting`: a network is fitted by eq. 13 and judged. One that has failed is fitted again.
-3. :mod:`art_levelset.recon.cloud.twicing` and :mod:`art_levelset.recon.meshing`: the last corrections, and the handles
-   that no data speak for are removed.
+3. :mod:`art_levelset.recon.meshing`: the surface gets its last corrections and loses the handles that no data speak
+   for. What is left to do is :meth:`art_levelset.recon.reconstruction.Reconstruction.mesh`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, check_no
 from art_levelset.recon.cloud.consistency import refit_planes, turn_outvoted
 from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient, votes_of_normals
 from art_levelset.recon.cloud.planes import Planes, fit_planes
-from art_levelset.recon.cloud.twicing import apply_twicing
 from art_levelset.recon.fitting.checkpoint import Checkpoint, describe_input
 from art_levelset.recon.fitting.fit import Fit
 from art_levelset.recon.fitting.judgement import Attempts, copy_weights, judge
@@ -33,6 +32,7 @@ from art_levelset.recon.fitting.loss import Penalties
 from art_levelset.recon.fitting.progress import Budget, FitProgress
 from art_levelset.recon.fitting.samples import Samples
 from art_levelset.recon.meshing.surface import CORRECTION
+from art_levelset.recon.meshing.twicing import apply_twicing
 from art_levelset.recon.network import GridNetwork
 from art_levelset.recon.reconstruction import Reconstruction
 
@@ -73,7 +73,7 @@ def reconstruct(
     A fit of at least :data:`FEWEST_STEPS` steps is judged by what its zero level set has in common with the cloud
     (:mod:`art_levelset.recon.fitting.judgement`). One that has failed is made again with the next seed, at most
     :data:`ATTEMPTS` times in all and within the time budget, and the best one is kept. The surface of
-    one that has not failed gets the last corrections (:mod:`art_levelset.recon.cloud.twicing` and
+    one that has not failed gets the last corrections (:mod:`art_levelset.recon.meshing.twicing` and
     :mod:`art_levelset.recon.meshing.surface`) and loses the handles that no data speak for
     (:mod:`art_levelset.recon.meshing.handles`).
 

@@ -158,8 +158,7 @@ def order(cloud: Points, radius: float, closed: bool | None, generator: np.rando
     Order a cloud.
 
     :param cloud: (n, 3), n >= 10.
-    :param radius: Radius of the neighbourhoods in which it looks like a line
-           (:func:`linear_radius`).
+    :param radius: Radius of the neighbourhoods in which it looks like a line (:func:`linear_radius`).
     :param closed: Whether the pieces are closed: True closes every one over whatever gap, False leaves every one open,
            None closes those whose ends look at each other over a gap that is not too wide.
     :param generator: Source of randomness.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.cloud.quadrics import fit_surface
-from art_levelset.recon.cloud.twicing import apply_twicing
+from art_levelset.recon.meshing.twicing import apply_twicing
 
 DIRECTIONS = np.random.default_rng(0).standard_normal((20_000, 3))
 DIRECTIONS /= np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
