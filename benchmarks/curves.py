@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import known_curves as known
 import numpy as np
 
-from art_levelset.recon.cloud.clouds import Points, check_cloud, unit_frame, without_strays
+from art_levelset.recon.cloud.clouds import Points, check_cloud, unit_frame, without_outliers
 from art_levelset.recon.curves import Polyline, reconstruct_curve
 from art_levelset.recon.curves.ordering import agreed_order, linear_radius, order
 from art_levelset.recon.curves.spline import principal_curve
@@ -67,7 +67,7 @@ def classical(cloud: Points, truth: Polyline) -> list[str]:
     :return: Two rows.
     """
     frame = unit_frame(cloud)
-    unit = frame.to_unit(without_strays(cloud))
+    unit = frame.to_unit(without_outliers(cloud))
 
     def ordered(radius: float) -> list[Polyline]:
         try:
@@ -97,7 +97,7 @@ def spline(cloud: Points, truth: Polyline, seed: int) -> list[str]:
     :return: One row; none if the order has several pieces.
     """
     started = time.process_time()
-    cloud = without_strays(check_cloud(cloud))
+    cloud = without_outliers(check_cloud(cloud))
     frame = unit_frame(cloud)
     unit = frame.to_unit(cloud)
     generator = np.random.default_rng(seed)

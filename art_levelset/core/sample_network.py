@@ -111,8 +111,8 @@ class SampleNetwork(nn.Module):
         """
         The samples' positions as a function of the parameters.
 
-        :param samples: What :func:`project` returned for this field. Samples that did not converge follow the level
-               set that they are on.
+        :param samples: What :func:`art_levelset.core.projection.project` returned for this field. Samples that did not
+               converge follow the level set that they are on.
         :param levels: None, or c, (batch, l), usually `samples.values`: see :func:`sample_network`.
         :return: p(theta), shaped like `samples.points`.
         :raises ValueError: If the samples do not fit the field.

@@ -51,8 +51,8 @@ class LevelSetMarginTrainer(LoopTrainer):
     Train a classifier so that its decision boundary keeps a distance from the samples (eq. 12).
 
     With the defaults, `fit` needs an optimizer with a learning rate for training from scratch, such as Adam with 1e-3
-    or more; :class:`Trapezoid` with a peak of 5e-3 makes the most of few epochs on MNIST. The paper's own runs are in
-    :mod:`art_levelset.trainers.presets`.
+    or more; :class:`art_levelset.trainers.schedules.Trapezoid` with a peak of 5e-3 makes the most of few epochs on
+    MNIST. The paper's own runs are in :mod:`art_levelset.trainers.presets`.
 
     | Paper link: https://arxiv.org/abs/1905.11911
 
@@ -99,7 +99,8 @@ class LevelSetMarginTrainer(LoopTrainer):
         """
         Create a trainer.
 
-        Radii, weights and steps are numbers, or functions of the epochs done (:class:`Linear`).
+        Radii, weights and steps are numbers, or functions of the epochs done
+        (:class:`art_levelset.trainers.schedules.Linear`).
 
         :param classifier: An ART PyTorchClassifier with an optimizer. Its `clip_values` bound the search.
         :param eps: eps_j of correctly classified samples, > 0, in units of the raw inputs: the distance to keep, and

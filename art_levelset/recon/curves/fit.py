@@ -29,7 +29,7 @@ from art_levelset.core.losses import reconstruction_loss
 from art_levelset.core.modes import evaluating
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import sample_network
-from art_levelset.recon.cloud.clouds import FEWEST_POINTS, Points, check_cloud, unit_frame, without_strays
+from art_levelset.recon.cloud.clouds import FEWEST_POINTS, Points, check_cloud, unit_frame, without_outliers
 from art_levelset.recon.curves.loops import WALL, close, holds, trim
 from art_levelset.recon.curves.ordering import agreed_order, linear_radius
 from art_levelset.recon.curves.polylines import Polyline
@@ -100,7 +100,7 @@ def reconstruct_curve(
         raise ValueError(f"closed must be True, False or None, got {closed!r}")
     if network is not None:
         _check_network(network)
-    cloud = without_strays(check_cloud(points))
+    cloud = without_outliers(check_cloud(points))
     frame = unit_frame(cloud)
     cloud = frame.to_unit(cloud)
     generator = np.random.default_rng(seed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import time
 import zipfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from art_levelset.files import replacing
+from art_levelset.identity import structure
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,25 @@ FORMAT = "art-levelset fit 3"
 
 INTERVAL = 10.0
 """Seconds between two checkpoints."""
+
+
+def describe_input(value: NDArray[np.float64] | nn.Module) -> str:
+    """
+    A short text that is the same for equal arrays, and for networks of equal structure.
+
+    It is a text of its own, not :func:`art_levelset.identity.digest`: it stands in checkpoints, and those of earlier
+    fits go on only if it stays what it is.
+
+    :param value: The array or network.
+    :return: Its size or class, and a digest.
+    """
+    if isinstance(value, nn.Module):
+        return f"{type(value).__name__} {_digest(structure(value).encode())}"
+    return f"{len(value)} points {_digest(np.ascontiguousarray(value).tobytes())}"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 class Checkpoint:
@@ -96,21 +115,3 @@ class Checkpoint:
         state: dict[str, Any] = contents["state"]
         logger.info("going on from %s", self.path)
         return state
-
-
-def described(value: NDArray[np.float64] | nn.Module) -> str:
-    """
-    A short text that is the same for equal arrays, and for networks of equal structure.
-
-    :param value: The array or network.
-    :return: Its size or class, and a digest.
-    """
-    if isinstance(value, nn.Module):
-        shapes = [(name, tuple(tensor.shape)) for name, tensor in value.state_dict().items()]
-        text = re.sub(r" at 0x[0-9a-f]+", "", str(value))  # an address is another one in each process
-        return f"{type(value).__name__} {_digest(repr((text, shapes)).encode())}"
-    return f"{len(value)} points {_digest(np.ascontiguousarray(value).tobytes())}"
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from art_levelset.recon.io.writing import write_mesh
+from art_levelset.recon.io.meshes import write_mesh
 
 NEAR = trimesh.creation.icosphere(subdivisions=2, radius=0.1)
 FAR = trimesh.Trimesh(NEAR.vertices + np.array([4e6, -5e5, 300.0]), NEAR.faces, process=False)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.cloud.quadrics import fit_surface
-from art_levelset.recon.cloud.twicing import twiced
+from art_levelset.recon.meshing.twicing import apply_twicing
 
 DIRECTIONS = np.random.default_rng(0).standard_normal((20_000, 3))
 DIRECTIONS /= np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
@@ -58,7 +58,7 @@ def radii(planes: Planes) -> Points:
 @pytest.mark.parametrize("slope", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize(("radius", "of_planes"), [(0.49, 0.49), (0.5, 0.49), (0.5, 0.5), (0.51, 0.495)])
 def test_exact_points_move_planes_onto_their_sphere(radius: float, of_planes: float, slope: float) -> None:
-    moved = twiced(with_noise(0.0), on_sphere(500, of_planes), Ball(radius, slope))
+    moved = apply_twicing(with_noise(0.0), on_sphere(500, of_planes), Ball(radius, slope))
     np.testing.assert_allclose(radii(moved), 0.5, atol=1e-6)
     np.testing.assert_array_equal(moved.normals, on_sphere(500).normals)
 
@@ -70,12 +70,12 @@ def test_most_of_the_bias_of_quadrics_in_noise_at_curved_places_is_removed() -> 
     bias = 0.5 - quadrics
     assert bias > 0.5 * 2 * 0.04**2 / 0.5  # v times the sum of the principal curvatures is in this order
     planes = Planes(quadrics * DIRECTIONS[:500], DIRECTIONS[:500], 0.06)
-    assert abs(radii(twiced(cloud, planes, Ball(float(quadrics)))).mean() - 0.5) < bias / 2
+    assert abs(radii(apply_twicing(cloud, planes, Ball(float(quadrics)))).mean() - 0.5) < bias / 2
 
 
 def test_what_does_not_stand_out_of_the_noise_is_not_followed() -> None:
     cloud = with_noise(0.01)
-    moves = np.abs(radii(twiced(cloud, on_sphere(2000), Ball(0.5))) - 0.5)
+    moves = np.abs(radii(apply_twicing(cloud, on_sphere(2000), Ball(0.5))) - 0.5)
     assert np.median(moves) < 0.1 * 0.01 / np.sqrt(96)
     assert np.sqrt((moves**2).mean()) < 0.5 * 0.01 / np.sqrt(96)
 
@@ -85,7 +85,7 @@ def test_the_other_side_of_a_wall_does_not_count() -> None:
     grid = generator.uniform(-0.5, 0.5, (4000, 2))
     cloud = np.vstack([np.c_[grid, np.full(4000, 0.012)], np.c_[grid + 1e-3, np.full(4000, -0.01)]])
     centres = np.c_[generator.uniform(-0.3, 0.3, (200, 2)), np.full(200, 0.01)]
-    moved = twiced(cloud, Planes(centres, np.tile([0.0, 0.0, 1.0], (200, 1)), 0.05), Wall())
+    moved = apply_twicing(cloud, Planes(centres, np.tile([0.0, 0.0, 1.0], (200, 1)), 0.05), Wall())
     np.testing.assert_allclose(moved.centres[:, 2], 0.012, atol=1e-6)
 
 
@@ -96,7 +96,7 @@ def test_planes_that_the_surface_misses_or_has_the_other_way_round_stay() -> Non
         centres=np.vstack([planes.centres, 1.2 * planes.centres[:50], planes.centres[:50]]),
         normals=np.vstack([planes.normals, planes.normals[:50], -planes.normals[:50]]),
     )
-    moved = twiced(with_noise(0.0), others, Ball(0.49))
+    moved = apply_twicing(with_noise(0.0), others, Ball(0.49))
     np.testing.assert_allclose(radii(moved)[:300], 0.5, atol=1e-6)
     np.testing.assert_array_equal(moved.centres[300:], others.centres[300:])
 
@@ -107,17 +107,17 @@ def test_moves_turn_with_the_cloud(seed: int) -> None:
     turn = Rotation.random(random_state=seed).as_matrix()
     cloud, planes = with_noise(0.01)[:3000], on_sphere(100, 0.49)
     turned = replace(planes, centres=planes.centres @ turn.T, normals=planes.normals @ turn.T)
-    expected = twiced(cloud, planes, Ball(0.49)).centres @ turn.T
-    np.testing.assert_allclose(twiced(cloud @ turn.T, turned, Ball(0.49)).centres, expected, atol=1e-5)
+    expected = apply_twicing(cloud, planes, Ball(0.49)).centres @ turn.T
+    np.testing.assert_allclose(apply_twicing(cloud @ turn.T, turned, Ball(0.49)).centres, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 10])
 def test_few_points_and_planes_are_enough(count: int) -> None:
-    moved = twiced(with_noise(0.0)[:count], on_sphere(count, 0.49), Ball(0.49))
+    moved = apply_twicing(with_noise(0.0)[:count], on_sphere(count, 0.49), Ball(0.49))
     assert np.isfinite(moved.centres).all()
 
 
 def test_a_surface_without_a_gradient_moves_nothing() -> None:
     planes = on_sphere(50)
-    moved = twiced(with_noise(0.0), planes, Ball(0.5, slope=0.0))
+    moved = apply_twicing(with_noise(0.0), planes, Ball(0.5, slope=0.0))
     np.testing.assert_array_equal(moved.centres, planes.centres)

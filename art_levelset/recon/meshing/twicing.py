@@ -46,7 +46,7 @@ NEWTON_STEPS = 2
 CHUNK = 1 << 14
 
 
-def twiced(cloud: Points, planes: Planes, surface: nn.Module) -> Planes:
+def apply_twicing(cloud: Points, planes: Planes, surface: nn.Module) -> Planes:
     """
     Move planes to where the points are beside the fitted surface.
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from art_levelset.core.fields import as_field
-from art_levelset.recon.fitting.penalties import Penalties, curvature_penalty, eikonal_penalty
+from art_levelset.recon.fitting.loss import Penalties, curvature_penalty, eikonal_penalty
 
 Function = Callable[[Tensor], Tensor]
 Penalty = Callable[..., Tensor]
@@ -93,15 +93,15 @@ def test_each_penalty_has_its_own_samples() -> None:
     points, split = somewhere(101), 40
     field = as_field(lambda x: x.square().sum(dim=1))
     gradients, loss = 2 * points, torch.tensor(1.0, dtype=torch.float64)
-    assert Penalties(0.0, 0.0).added(loss, field, points, gradients, split) == 1
+    assert Penalties(0.0, 0.0).add_to(loss, field, points, gradients, split) == 1
     eikonal = eikonal_penalty(field, points[split::2], gradients[split::2])
     curvature = curvature_penalty(field, points[:split:2], gradients[:split:2])
-    both = Penalties(2.0, 3.0).added(loss, field, points, gradients, split)
+    both = Penalties(2.0, 3.0).add_to(loss, field, points, gradients, split)
     assert float(both) == pytest.approx(float(1 + 2 * eikonal + 3 * curvature))
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["eikonal", "curvature"])
 def test_bad_weights(name: str, weight: float) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be >= 0, got {weight}"):
+    with pytest.raises(ValueError, match=f"{name} must be a finite number >= 0, got {weight}"):
         Penalties(**{"eikonal": 0.0, "curvature": 0.0, name: weight})

@@ -8,7 +8,7 @@ import torch
 
 from art_levelset.models import fc_2
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.fitting.paper import reconstruct_as_paper
+from art_levelset.recon.paper import reconstruct_as_paper
 
 
 def test_a_small_network_finds_an_ellipsoid(sphere_points: Points) -> None:

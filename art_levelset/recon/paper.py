@@ -14,7 +14,6 @@ tenths and seven tenths of it: the paper's epochs 1000 and 500, 1500, 3500 of 50
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 
@@ -23,6 +22,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from art_levelset.checks import check_count, check_positive, check_seed
 from art_levelset.core.fields import Field, as_field
 from art_levelset.core.losses import reconstruction_loss
 from art_levelset.core.projection import project
@@ -58,7 +58,8 @@ def reconstruct_as_paper(
     verbose: bool = True,
 ) -> Reconstruction:
     """
-    Reconstruct a surface as the paper did. Hours on a CPU, and for comparison: :func:`reconstruct` is for use.
+    Reconstruct a surface as the paper did. Hours on a CPU, and for comparison:
+    :func:`art_levelset.recon.pipeline.reconstruct` is for use.
 
     | Paper link: https://arxiv.org/abs/1905.11911
 
@@ -67,7 +68,7 @@ def reconstruct_as_paper(
            layers of 512 units, which starts as a sphere.
     :param steps: The most optimisation steps, >= 1. None for 5000, or, with a time budget, for as many as it allows.
     :param time_budget: The most wall seconds for the steps, > 0, which then stand for all 5000 in the schedules.
-    :param clock: What tells the seconds, as for :func:`reconstruct`.
+    :param clock: What tells the seconds, as for :func:`art_levelset.recon.pipeline.reconstruct`.
     :param batch_size: Points of the cloud a step, >= 2.
     :param learning_rate: The first learning rate of Adam, > 0.
     :param seed: Seed of the initialisation and of the samples, >= 0.
@@ -76,13 +77,13 @@ def reconstruct_as_paper(
     :return: The reconstruction.
     :raises ValueError: If the points cannot be a scan, or a number is out of range.
     """
-    for name, value, least in (("steps", steps, 1), ("batch_size", batch_size, 2), ("seed", seed, 0)):
-        if value is not None and value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
-    if time_budget is not None and not 0 < time_budget < math.inf:
-        raise ValueError(f"time_budget must be a positive number of seconds, got {time_budget}")
-    if not 0 < learning_rate < math.inf:
-        raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+    if steps is not None:
+        check_count("steps", steps)
+    if time_budget is not None:
+        check_positive("time_budget", time_budget)
+    check_count("batch_size", batch_size, least=2)
+    check_positive("learning_rate", learning_rate)
+    check_seed(seed)
     budget = Budget(STEPS if steps is None and time_budget is None else steps, time_budget, clock)
     cloud = check_cloud(points)
     frame = unit_frame(cloud)
@@ -151,6 +152,6 @@ def _loss(field: Field, draw: _Batches, lam: float) -> Tensor:
     points, start, elsewhere = draw()
     sets = [project(field, start, max_iter=NEWTON_STEPS, tol=1e-5), project(field, elsewhere, max_iter=0)]
     positions = [sample_network(field, samples.points, samples.jacobians) for samples in sets]
-    distances = [draw.distances(places) for places in positions]
+    distances = [draw.distances(attached) for attached in positions]
     levels = [samples.values.squeeze(1) for samples in sets]
     return reconstruction_loss(distances, levels, field(points), lam)

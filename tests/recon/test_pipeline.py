@@ -72,13 +72,13 @@ def test_moving_and_scaling_the_scan_moves_and_scales_the_result(few_points: Poi
     np.testing.assert_allclose(there.sdf(rounded * factor + offset), factor * here.sdf(rounded), rtol=1e-3, atol=1e-2)
 
 
-def test_stray_points_change_little(sphere_points: Points) -> None:
-    strays = np.random.default_rng(1).uniform(-2, 2, (60, 3))
-    strays = strays[np.abs(np.linalg.norm(strays, axis=1) - 1) > 0.6]
-    cloud = np.concatenate([sphere_points[:1500], strays])
+def test_outliers_change_little(sphere_points: Points) -> None:
+    outliers = np.random.default_rng(1).uniform(-2, 2, (60, 3))
+    outliers = outliers[np.abs(np.linalg.norm(outliers, axis=1) - 1) > 0.6]
+    cloud = np.concatenate([sphere_points[:1500], outliers])
     result = reconstruct(cloud, steps=60, batch_size=1024, verbose=False)
     mesh = result.mesh(32)
-    assert len(strays) > 20
+    assert len(outliers) > 20
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).max() < 0.06
     assert mesh.euler_number == 2
 
@@ -120,13 +120,13 @@ def test_bad_points(points: object, message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"batch_size": 7}, "batch_size must be at least 8, got 7"),
-        ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
-        ({"learning_rate": float("nan")}, "learning_rate must be positive, got nan"),
-        ({"eikonal": -0.1}, "eikonal must be >= 0, got -0.1"),
-        ({"curvature": float("nan")}, "curvature must be >= 0, got nan"),
-        ({"seed": -1}, "seed must be >= 0, got -1"),
+        ({"steps": 0}, "steps must be an integer >= 1, got 0"),
+        ({"batch_size": 7}, "batch_size must be an integer >= 8, got 7"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0, got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a finite number > 0, got nan"),
+        ({"eikonal": -0.1}, "eikonal must be a finite number >= 0, got -0.1"),
+        ({"curvature": float("nan")}, "curvature must be a finite number >= 0, got nan"),
+        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
     ],
 )
 def test_bad_numbers(arguments: dict[str, Any], message: str, sphere_points: Points) -> None:
@@ -137,7 +137,7 @@ def test_bad_numbers(arguments: dict[str, Any], message: str, sphere_points: Poi
 def test_bad_queries(sphere: Reconstruction) -> None:
     with pytest.raises(ValueError, match=r"points must have the shape \(n, 3\), got \(3,\)"):
         sphere.sdf([0.0, 0.0, 0.0])
-    with pytest.raises(ValueError, match="resolution must be at least 8, got 7"):
+    with pytest.raises(ValueError, match="resolution must be an integer >= 8, got 7"):
         sphere.mesh(7)
 
 
