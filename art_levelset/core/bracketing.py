@@ -67,6 +67,11 @@ def false_position(
              c| is still above `tol`: F jumps there, or `tol` is below its rounding error.
     :raises TypeError: If `start` or `end` is no tensor.
     :raises ValueError: If a shape, dtype or number is out of range; the message names the argument.
+
+    >>> import torch
+    >>> zeros = false_position(lambda x: x[:, 0] ** 3 - 1, torch.zeros(1, 2), torch.full((1, 2), 2.0))
+    >>> zeros.points.round(decimals=3), zeros.fractions.round(decimals=3)
+    (tensor([[1., 1.]]), tensor([0.5000]))
     """
     field = as_field(field)
     check_points(start, "start")

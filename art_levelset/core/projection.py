@@ -63,6 +63,14 @@ def project(
     :return: The samples. A sample that failed carries its last finite point with its values, Jacobian and status.
     :raises TypeError: If `points` or `field` is of another type.
     :raises ValueError: If a shape, dtype or number is out of range; the message names the argument.
+
+    >>> import torch
+    >>> circle = project(lambda x: torch.linalg.vector_norm(x, dim=1) - 1, torch.tensor([[3.0, 4.0], [0.0, 0.5]]))
+    >>> circle.points
+    tensor([[0.6000, 0.8000],
+            [0.0000, 1.0000]])
+    >>> circle.converged
+    tensor([True, True])
     """
 
     def newton(inverse: Tensor, jacobians: Tensor, residuals: Tensor) -> Tensor:
@@ -97,6 +105,11 @@ def descend(
     :return: The samples.
     :raises TypeError: If `points` or `field` is of another type.
     :raises ValueError: If a shape, dtype or number is out of range; the message names the argument.
+
+    >>> import torch
+    >>> line = descend(lambda x: x[:, 0] + x[:, 1], torch.tensor([[1.0, 3.0]]), step=0.5)
+    >>> line.points
+    tensor([[-1.,  1.]])
     """
     check_positive("step", step)
 
