@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,18 +13,20 @@ from pathlib import Path
 @contextmanager
 def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     """
-    Write a file under a temporary name beside it, and give it its name when it is complete.
+    Write a file in a temporary folder beside its place, and move it there when it is complete.
 
     :param path: The file, in a folder that exists; an existing file is replaced.
     :param durable: Whether the file must be on the disk before it gets its name, and its name before this returns: then
            it survives a machine that stops, too.
-    :return: Where to write, a path with the same suffix. If the block fails, nothing of it stays, and the file is what
-             it was.
+    :return: Where to write, a path with the same name, which some formats keep in the file. If the block fails, nothing
+             of it stays, and the file is what it was.
     :raises OSError: If the file cannot be there (:func:`check_place`) or not be written.
     """
     check_place(path)
     path = Path(path)
-    unfinished = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.unfinished{path.suffix}")
+    folder = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.unfinished")
+    folder.mkdir()
+    unfinished = folder / path.name
     try:
         yield unfinished
         if durable:
@@ -32,18 +35,18 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
         if durable and hasattr(os, "O_DIRECTORY"):  # on systems where folders can be opened
             _to_disk(path.parent, os.O_DIRECTORY)
     finally:
-        unfinished.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def unfinished_files(folder: Path, stem: str = "*") -> Iterator[Path]:
+def remove_unfinished(folder: Path, stem: str) -> None:
     """
-    What writers that were killed have left in a folder.
+    Remove what writers that were killed have left in a folder.
 
     :param folder: The folder.
     :param stem: The stem of the files that they would have written; a pattern.
-    :return: The files.
     """
-    return folder.glob(f".{stem}-????????.unfinished*")
+    for left in folder.glob(f".{stem}-????????.unfinished"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def write_text(text: str, path: str | Path) -> None:

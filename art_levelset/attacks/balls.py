@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from art_levelset.core.balls import random_in_ball, sparse_step, steepest, to_ball, to_l1_ball
+from art_levelset.core.balls import Box, random_in_ball, sparse_step, steepest, to_ball, to_l1_ball
 
 NORMS = (math.inf, 2, 1)
 
@@ -40,7 +40,7 @@ class Balls:
         x: Tensor,
         eps: float,
         norm: float,
-        clip_values: tuple[float, float] | None,
+        box: Box | None,
         device: torch.device,
         dtype: torch.dtype,
     ) -> Balls:
@@ -50,7 +50,7 @@ class Balls:
         :param x: (batch, ...), in a dtype of its own: points of the balls stay inside when they are rounded to it.
         :param eps: The radius, >= 0.
         :param norm: `math.inf`, 2 or 1.
-        :param clip_values: The box; None for all values.
+        :param box: The box, numbers or tensors that broadcast to a sample; None for all values.
         :param device: Where to compute.
         :param dtype: In what.
         :return: The balls.
@@ -60,8 +60,8 @@ class Balls:
         sizes = torch.linalg.vector_norm(centres.flatten(1), norm, dim=1)
         radii = (eps - rounding * (sizes + 16 * eps)).clamp(min=0)
         low, high = (
-            torch.tensor(wall, device=device, dtype=dtype).expand_as(centres)
-            for wall in clip_values or (-math.inf, math.inf)
+            torch.as_tensor(wall, device=device, dtype=dtype).expand_as(centres)
+            for wall in box or (-math.inf, math.inf)
         )
         balls = cls(centres, radii, low, high, norm)
         if norm != math.inf:

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from art_levelset.attacks.inputs import clamped
 from art_levelset.core.ascent import seek_crossing
-from art_levelset.core.balls import column, steepest, to_ball
+from art_levelset.core.balls import Box, column, steepest, to_ball, walls
 from art_levelset.core.bracketing import false_position
 from art_levelset.core.distances import linearised_distance, lp_distance, nearest_in_half_space
 from art_levelset.core.fields import Field, label_margin, values_and_jacobians
@@ -67,7 +68,7 @@ def nearest_misclassified(
     y: Tensor,
     *,
     norm: float,
-    box: tuple[float, float] | None,
+    box: Box | None,
     max_iter: int,
     generator: torch.Generator,
 ) -> Found:
@@ -108,7 +109,7 @@ class _Task:
     y: Tensor
     units: Tensor
     norm: float
-    box: tuple[float, float] | None
+    box: Box | None
 
     def select(self, rows: Tensor) -> _Task:
         return _Task(self.model, self.x[rows], self.y[rows], self.units[rows], self.norm, self.box)
@@ -160,7 +161,7 @@ def _first_crossings(task: _Task, generator: torch.Generator) -> tuple[Tensor, T
         rows = torch.nonzero(~crossed).squeeze(1)
         if not len(rows):
             return crossed, points
-        trial = _boxed(task.x[rows] + factor * steps[rows], task.box)
+        trial = clamped(task.x[rows] + factor * steps[rows], task.box)
         over = task.select(rows).crosses(trial)
         points[rows[over]], crossed[rows[over]] = trial[over], True
     largest = _reach(task)
@@ -230,7 +231,7 @@ def _along_the_boundary(task: _Task, points: Tensor, max_iter: int) -> Tensor:
             torch.minimum(radii * (1 + shrinking), distances * (1 - SHRINKING[1])),
         )
         current = current - column(stride * radii, current) * steepest(gradients, task.norm)
-        current = _boxed(to_ball(current, task.x, radii, task.norm), task.box)
+        current = clamped(to_ball(current, task.x, radii, task.norm), task.box)
     over = task.crosses(current) & (task.distances(current) < distances)
     return task.on_segment(torch.where(column(over, best), current, best))
 
@@ -239,9 +240,5 @@ def _reach(task: _Task) -> Tensor:
     """The distance to the farthest point of the box, (batch,)."""
     if task.box is None:
         return torch.full_like(task.units, torch.finfo(task.units.dtype).max ** 0.5)
-    low, high = task.box
+    low, high = walls(task.box, task.x)
     return lp_distance(torch.maximum(task.x - low, high - task.x), torch.zeros_like(task.x), task.norm)
-
-
-def _boxed(points: Tensor, box: tuple[float, float] | None) -> Tensor:
-    return points if box is None else points.clamp(*box)

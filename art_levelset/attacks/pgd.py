@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from art_levelset.attacks.balls import NORMS, Balls
-from art_levelset.attacks.inputs import Array, SameArray, check_box, check_logits, home, labels, network_of, samples
+from art_levelset.attacks.inputs import Array, ClipValues, SameArray, check_classes, clamped, class_logits, home
 from art_levelset.attacks.losses import LEAD, LOSSES, RANKS, lead_limited
 from art_levelset.attacks.protocol import fastest_layout
+from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_seed
 from art_levelset.core.balls import check_norm
 from art_levelset.core.modes import evaluating
@@ -47,7 +48,7 @@ def pgd(
     max_iter: int = 40,
     loss: str = "cross_entropy",
     norm: float = math.inf,
-    clip_values: tuple[float, float] | None = (0.0, 1.0),
+    clip_values: ClipValues | None = (0.0, 1.0),
     targeted: bool = False,
     random_start: bool = True,
     num_random_init: int = 1,
@@ -93,14 +94,12 @@ def pgd(
     :raises ValueError: If a shape, label or number is out of range, or the network's logits or gradients not finite.
     :raises TypeError: If the model, the samples or the labels are of another type.
     """
-    network = network_of(model)
-    points = samples(x)
-    classes = labels(y, len(points))
+    subject = Subject.of(model, x, y, clip_values=clip_values)
+    network, points, classes, box = subject.network, subject.x, subject.y, subject.clip_values
     device, dtype = home(network)
     if batch_size is None:
         batch_size = 100 if device.type == "cpu" else 1000
     _check(eps, max_iter, loss, norm, random_start, num_random_init, batch_size, seed)
-    check_box(clip_values, points)
     lengths = _lengths(eps, eps_step, max_iter)
     goal = _Goal(loss, targeted, rescale and loss == "cross_entropy" and not targeted)
     progress = tqdm(total=num_random_init * len(points), desc=f"PGD {loss}", unit="sample", disable=not verbose)
@@ -109,7 +108,7 @@ def pgd(
             network,
             fastest_layout(network, points[:1].to(device, dtype)),
             goal,
-            partial(Balls.around, eps=eps, norm=norm, clip_values=clip_values, device=device, dtype=dtype),
+            partial(Balls.around, eps=eps, norm=norm, box=box, device=device, dtype=dtype),
             lengths,
             stop_when_broken,
             torch.Generator(device).manual_seed(seed) if random_start else None,
@@ -119,8 +118,7 @@ def pgd(
         examples, rescaled = search.run(points, classes)
         if num_random_init > 1:
             search.restart(points, classes, examples, num_random_init - 1)
-    if clip_values is not None:  # whose rounding to the network's dtype may be outside
-        examples.clamp_(*clip_values)
+    examples = clamped(examples, box)  # whose rounding to the network's dtype may be outside
     if rescaled:
         logger.warning(
             "pgd scaled down the logits of %d of %d samples, whose labels lead by more than %g: there float32 rounds "
@@ -221,9 +219,9 @@ class _Search:
         points = balls.centres if self.generator is None else balls.random(self.generator)
         found, rescaled = points.clone(), torch.zeros_like(y, dtype=torch.bool)
         rows = torch.arange(len(y), device=y.device)
-        for length in self.lengths:
+        for step, length in enumerate(self.lengths):
             leaves = points.clone(memory_format=self.layout).requires_grad_()
-            logits = self._logits(leaves, y)
+            logits = self._logits(leaves, y, checked=step > 0)
             standing = ~self.goal.reached(logits, y) if self.stop_when_broken else torch.ones_like(rescaled[rows])
             if not standing.any():
                 break
@@ -238,9 +236,10 @@ class _Search:
         found[rows] = points
         return found, rescaled
 
-    def _logits(self, points: Tensor, y: Tensor) -> Tensor:
-        logits: Tensor = self.network(points)
-        check_logits(logits, y)
+    def _logits(self, points: Tensor, y: Tensor, *, checked: bool = False) -> Tensor:
+        logits: Tensor = self.network(points.clone())  # a copy, as networks may write to their input
+        if not checked:
+            check_classes(y, class_logits(logits, len(y)).shape[1])
         finite = logits.isfinite().all(dim=1)
         if not finite.all():
             raise ValueError(f"model: the logits are not finite for {int((~finite).sum())} of {len(y)} samples")

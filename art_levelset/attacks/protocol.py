@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from art_levelset.attacks.effort import Effort, measured
-from art_levelset.attacks.inputs import Array, SameArray, check_box, home, labels, network_of, samples
+from art_levelset.attacks.inputs import Array, ClipValues, SameArray, box_of, clamped, class_logits, home
+from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_seed
-from art_levelset.core.balls import column, to_ball
+from art_levelset.core.balls import Box, column, to_ball
 from art_levelset.core.modes import evaluating
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class LibraryAttack:
     :param parameters: What the attack was made with, for records.
     :param eps: Radius of the ball, >= 0.
     :param norm: `math.inf`, 2 or 1.
-    :param clip_values: Smallest and largest valid input.
+    :param clip_values: Smallest and largest valid input: numbers, or arrays for each feature or channel.
     :param batch_size: Samples attacked at a time, >= 1.
     :param seed: Seed of everything random, >= 0.
     """
@@ -58,7 +59,7 @@ class LibraryAttack:
     parameters: Mapping[str, Any]
     eps: float
     norm: float = math.inf
-    clip_values: tuple[float, float] = (0.0, 1.0)
+    clip_values: ClipValues = (0.0, 1.0)
     batch_size: int = 500
     seed: int = 0
 
@@ -67,7 +68,7 @@ class LibraryAttack:
             raise ValueError(f"eps must be a finite number >= 0, got {self.eps}")
         if self.norm not in (1, 2, math.inf):
             raise ValueError(f"norm must be inf, 2 or 1, got {self.norm}")
-        check_box(self.clip_values)
+        box_of(self.clip_values)
         check_count("batch_size", self.batch_size)
         check_seed(self.seed)
 
@@ -82,11 +83,8 @@ class LibraryAttack:
         :raises TypeError: If an argument is of another type.
         :raises ValueError: If a shape or value is out of range.
         """
-        network = network_of(model)
-        points = samples(x)
-        targets = labels(y, len(points))
-        check_box(self.clip_values, points)
-        device, _ = home(network)
+        subject = Subject.of(model, x, y, clip_values=self.clip_values)
+        network, points, targets, device = subject.network, subject.x, subject.y, subject.device
         with torch.inference_mode(False), torch.enable_grad(), parameters_kept(network), seeded(self.seed, device):
             faced, attacked = DetachedNetwork(network), points.clone()
             for first in range(0, len(points), self.batch_size):
@@ -97,7 +95,8 @@ class LibraryAttack:
                     result = self.run(faced, single, targets[rows].to(device, copy=True), self.seed).detach()
                 if result.shape != centres.shape:
                     raise ValueError(f"{self.name} returned the shape {tuple(result.shape)} for {tuple(centres.shape)}")
-                attacked[rows] = inside(self._finite(result, centres), centres, self).to(attacked.device)
+                result = inside(self._finite(result, centres), centres, self.eps, self.norm, subject.clip_values)
+                attacked[rows] = result.to(attacked.device)
         return attacked.numpy() if isinstance(x, np.ndarray) else attacked
 
     def _finite(self, points: Tensor, centres: Tensor) -> Tensor:
@@ -170,8 +169,8 @@ class DetachedNetwork(nn.Module):
         :param x: (batch, ...).
         :return: (batch, classes).
         """
-        points = x.to(self._dtype)
-        if self._layout is None:
+        points, first = x.to(self._dtype, copy=True), self._layout is None  # a copy, as networks may write to it
+        if first:
             self._layout = fastest_layout(self.network, points[:1].detach())
             for name, value in self._constants.items():
                 if value.dim() == 4:
@@ -179,6 +178,8 @@ class DetachedNetwork(nn.Module):
         if self._layout == torch.channels_last:
             points = _Laid.apply(points, self._layout)
         outputs: Tensor = functional_call(self.network, self._constants, (points,))
+        if first:
+            class_logits(outputs, len(x))
         return outputs.to(x.dtype)
 
 
@@ -214,25 +215,27 @@ class _Laid(torch.autograd.Function):
         return gradients[0].contiguous(), None
 
 
-def inside(points: Tensor, centres: Tensor, attack: LibraryAttack) -> Tensor:
+def inside(points: Tensor, centres: Tensor, eps: float, norm: float, box: Box | None) -> Tensor:
     """
-    Points moved into the ball and the box of an attack, where they are not there: exactly, not up to rounding.
+    Points moved into a ball and a box, where they are not there: exactly, not up to rounding.
 
     The balls are smaller than asked for by what rounding may add to the distance.
 
     :param points: (batch, ...).
     :param centres: (batch, ...), in the box, of the same dtype.
-    :param attack: Whose radius, norm and box.
+    :param eps: The ball's radius, >= 0.
+    :param norm: Its norm.
+    :param box: The box.
     :return: (batch, ...).
     """
-    points = points.clamp(*attack.clip_values)
-    sizes = torch.linalg.vector_norm(centres.flatten(1), attack.norm, dim=1)
-    radii = (attack.eps - torch.finfo(points.dtype).eps * (sizes + 16 * attack.eps)).clamp(min=0)
-    if attack.norm == 1:  # towards the centre: in the box, and in the ball, if not the nearest such point
+    points = clamped(points, box)
+    sizes = torch.linalg.vector_norm(centres.flatten(1), norm, dim=1)
+    radii = (eps - torch.finfo(points.dtype).eps * (sizes + 16 * eps)).clamp(min=0)
+    if norm == 1:  # towards the centre: in the box, and in the ball, if not the nearest such point
         lengths = torch.linalg.vector_norm((points - centres).flatten(1), 1, dim=1)
         share = torch.where(lengths > radii, radii / lengths, 1.0)
         return torch.where(column(share, points) < 1, centres + (points - centres) * column(share, points), points)
-    return to_ball(points, centres, radii, attack.norm).clamp(*attack.clip_values)
+    return clamped(to_ball(points, centres, radii, norm), box)
 
 
 @contextmanager

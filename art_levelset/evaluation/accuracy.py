@@ -13,7 +13,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor, nn
 
-from art_levelset.attacks.inputs import Array, check_logits, home, labels, network_of, samples
+from art_levelset.attacks.inputs import Array, check_classes, class_logits, home, labels, network_of, samples
 from art_levelset.attacks.protocol import Attack
 from art_levelset.checks import check_count
 from art_levelset.core.modes import evaluating
@@ -82,8 +82,8 @@ def classified_right(model: nn.Module, x: Array, y: Array, *, batch_size: int = 
     with torch.no_grad(), evaluating(model):
         for start in range(0, len(points), batch_size):
             rows = slice(start, start + batch_size)
-            logits = model(points[rows].to(device, dtype))
-            check_logits(logits, targets[rows])
+            logits = class_logits(model(points[rows].to(device, dtype, copy=True)), len(targets[rows]))
+            check_classes(targets[rows], logits.shape[1])
             hit = (logits.argmax(dim=1) == targets[rows].to(device)) & ~logits.isnan().any(dim=1)
             right[rows] = hit.cpu()
     return right

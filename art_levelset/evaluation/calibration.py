@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from art_levelset.attacks.inputs import Array, check_logits, home, labels, network_of, samples
+from art_levelset.attacks.inputs import Array, check_classes, class_logits, home, labels, network_of, samples
 from art_levelset.checks import check_count
 from art_levelset.core.fields import label_margin
 from art_levelset.core.modes import evaluating
@@ -166,8 +166,12 @@ def _logits(model: Any, x: Array, y: Tensor, batch_size: int) -> Tensor:
         raise ValueError("x holds no sample: a calibration needs at least one")
     device, dtype = home(network)
     with torch.no_grad(), evaluating(network):
-        logits = torch.cat([network(part.to(device, dtype)).cpu().double() for part in torch.split(points, batch_size)])
-    check_logits(logits, y)
+        outputs = [
+            class_logits(network(part.to(device, dtype, copy=True)), len(part)).cpu().double()
+            for part in torch.split(points, batch_size)
+        ]
+    logits = torch.cat(outputs)
+    check_classes(y, logits.shape[1])
     bad = int((~logits.isfinite()).any(dim=1).sum())
     if bad:
         raise ValueError(f"model: the logits are not finite for {bad} of {len(logits)} samples")

@@ -20,7 +20,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from art_levelset.attacks.inputs import Array, check_box, check_logits, home, labels, network_of, samples
+from art_levelset.attacks.inputs import (
+    Array,
+    ClipValues,
+    box_of,
+    check_classes,
+    clamped,
+    class_logits,
+    home,
+    labels,
+    network_of,
+    samples,
+)
 from art_levelset.checks import check_count
 from art_levelset.core.balls import check_norm, column, steepest
 from art_levelset.core.fields import label_margin
@@ -94,7 +105,7 @@ def loss_surface(
     *,
     eps: float,
     norm: float = math.inf,
-    clip_values: tuple[float, float] = (0.0, 1.0),
+    clip_values: ClipValues = (0.0, 1.0),
     grid: int = 41,
     batch_size: int = 500,
     seed: int = 0,
@@ -125,7 +136,7 @@ def loss_surface(
         raise ValueError("x holds no sample: a surface needs at least one")
     if not (math.isfinite(eps) and eps > 0):
         raise ValueError(f"eps must be a finite number > 0, got {eps}")
-    check_box(clip_values)
+    box = box_of(clip_values, points.shape[1:])
     check_norm(norm)
     check_count("grid", grid)
     check_count("batch_size", batch_size)
@@ -142,7 +153,7 @@ def loss_surface(
             slope = steepest(_slope(network, sample[None], target[None]), norm)
             noise = torch.randn(slope.shape, generator=generator, dtype=dtype, device=device)
             moved = sample + column(along, slope) * slope + column(across, slope) * steepest(noise, norm)
-            surfaces.append(_losses(network, moved.clamp(*clip_values), target, batch_size).reshape(2, grid, grid))
+            surfaces.append(_losses(network, clamped(moved, box), target, batch_size).reshape(2, grid, grid))
     cross_entropy, margin = torch.stack(surfaces, dim=1).double().cpu().numpy()
     return LossSurface(offsets.numpy(), cross_entropy, margin)
 
@@ -150,8 +161,8 @@ def loss_surface(
 def _slope(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     with torch.enable_grad():
         point = x.clone().requires_grad_()
-        logits = network(point)
-        check_logits(logits, y)
+        logits = class_logits(network(point.clone()), len(y))
+        check_classes(y, logits.shape[1])
         (slope,) = torch.autograd.grad(-label_margin(logits, y).sum(), point, materialize_grads=True)
     return slope
 
@@ -161,7 +172,7 @@ def _losses(network: nn.Module, points: Tensor, target: Tensor, batch_size: int)
     parts = []
     with torch.no_grad():
         for first in range(0, len(points), batch_size):
-            logits = network(points[first : first + batch_size])
+            logits = network(points[first : first + batch_size].clone())
             y = target.expand(len(logits))
             cross_entropy = functional.cross_entropy(logits, y, reduction="none")
             parts.append(torch.stack([cross_entropy, -label_margin(logits, y)]))

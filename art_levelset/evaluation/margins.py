@@ -20,11 +20,22 @@ from tqdm import tqdm
 
 from art_levelset.attacks.boundary import nearest_misclassified
 from art_levelset.attacks.effort import Effort, measured
-from art_levelset.attacks.inputs import Array, check_box, check_logits, home, labels, network_of, samples
+from art_levelset.attacks.inputs import (
+    Array,
+    ClipValues,
+    box_of,
+    check_classes,
+    check_inside,
+    class_logits,
+    home,
+    labels,
+    network_of,
+    samples,
+)
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.protocol import Attack, DetachedNetwork, describe, outcome_of, reseeded, seed_of
 from art_levelset.checks import check_count, check_seed
-from art_levelset.core.balls import check_norm
+from art_levelset.core.balls import Box, check_norm
 from art_levelset.core.distances import lp_distance
 from art_levelset.core.modes import evaluating
 from art_levelset.evaluation.accuracy import classified_right
@@ -57,7 +68,7 @@ def boundary_distances(
     y: Array,
     *,
     norm: float = math.inf,
-    clip_values: tuple[float, float] | None = (0.0, 1.0),
+    clip_values: ClipValues | None = (0.0, 1.0),
     max_iter: int = 40,
     batch_size: int = 500,
     seed: int = 0,
@@ -89,7 +100,8 @@ def boundary_distances(
     points, targets = _checked(x, y, batch_size, seed)
     check_norm(norm)
     check_count("max_iter", max_iter)
-    check_box(clip_values, points)
+    box = box_of(clip_values, points.shape[1:])
+    check_inside(points, box)
     device, dtype = home(network)
     kept, parts = memo or Memo(), []
     with tqdm(total=len(points), desc="distances", unit="sample", disable=not verbose) as progress:
@@ -100,7 +112,7 @@ def boundary_distances(
             key = digest("boundary", network, *batch, str(norm), clip_values, max_iter, chunk_seed, computing())
             part = kept.recall(key)
             if part is None:
-                part = _searched(network, *batch, norm, clip_values, max_iter, chunk_seed)
+                part = _searched(network, *batch, norm, box, max_iter, chunk_seed)
                 kept.store(key, **part)
             parts.append(part)
             progress.update(len(batch[1]))
@@ -203,7 +215,7 @@ def _searched(
     x: Tensor,
     y: Tensor,
     norm: float,
-    clip_values: tuple[float, float] | None,
+    box: Box | None,
     max_iter: int,
     seed: int,
 ) -> dict[str, NDArray[Any]]:
@@ -211,8 +223,8 @@ def _searched(
     faced, generator = DetachedNetwork(network), torch.Generator(x.device).manual_seed(seed)
     with torch.inference_mode(False), evaluating(network), measured(faced) as effort:
         with torch.no_grad():
-            check_logits(faced(x), y)
-        found = nearest_misclassified(faced, x, y, norm=norm, box=clip_values, max_iter=max_iter, generator=generator)
+            check_classes(y, class_logits(faced(x), len(y)).shape[1])
+        found = nearest_misclassified(faced, x, y, norm=norm, box=box, max_iter=max_iter, generator=generator)
     return {
         "distances": found.distances.cpu().float().numpy(),
         "points": found.points.cpu().numpy(),

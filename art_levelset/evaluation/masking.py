@@ -27,7 +27,7 @@ import numpy as np
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from art_levelset.attacks.inputs import Array, check_box, home, labels, network_of, samples
+from art_levelset.attacks.inputs import Array, box_of, check_inside, home, labels, network_of, samples
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.pgd import decaying_steps
 from art_levelset.attacks.protocol import Attack, describe, seeded
@@ -349,7 +349,7 @@ def _check_numbers(
 ) -> None:
     if not (math.isfinite(eps) and eps > 0):
         raise ValueError(f"eps must be a finite number > 0, got {eps}")
-    check_box(clip_values, x)
+    check_inside(x, box_of(clip_values, x.shape[1:]))
     check_count("max_iter", max_iter)
     if max_iter < 2:
         raise ValueError(f"max_iter must be at least 2, since a single step is compared with it, got {max_iter}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from art_levelset.attacks.inputs import check_logits, home
+from art_levelset.attacks.inputs import check_classes, class_logits, home
 from art_levelset.attacks.protocol import seeded
 from art_levelset.core.fields import label_margin
 from art_levelset.core.modes import evaluating
@@ -69,8 +69,8 @@ def vanishing(network: nn.Module, x: Tensor, y: Tensor, *, batch_size: int = 500
 
 def _batch(network: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
     points = x.clone().requires_grad_()
-    logits, again = network(points), network(x).detach()
-    check_logits(logits, y)
+    logits, again = class_logits(network(points.clone()), len(y)), network(x.clone()).detach()
+    check_classes(y, logits.shape[1])
     margins = label_margin(logits, y)
     by_margin = _gradients(margins.sum(), points)
     by_cross_entropy = _gradients(functional.cross_entropy(logits, y, reduction="sum"), points)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from art_levelset.files import unfinished_files, write_bytes
+from art_levelset.files import remove_unfinished, write_bytes
 from art_levelset.trainers.distributed import World
 
 logger = logging.getLogger(__name__)
@@ -63,9 +63,10 @@ class Checkpoints:
         content = pack(state)
         path = self.folder / f"epoch-{epoch:06d}-{_checksum(content)}.pt"
         write_bytes(content, path, durable=True)
-        for other in (*self._files(), *unfinished_files(self.folder, "epoch-*")):
+        for other in self._files():
             if other not in (path, self._last):
                 other.unlink()
+        remove_unfinished(self.folder, "epoch-*")
         self._last = path
 
     def read(self) -> dict[str, Any] | None:

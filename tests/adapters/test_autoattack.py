@@ -205,5 +205,5 @@ def test_bad_input() -> None:
     x, y = data(model)
     with pytest.raises(ValueError, match=r"x must lie within clip_values"):
         AutoAttack(eps=0.1)(model, x * 255, y)
-    with pytest.raises(ValueError, match=r"y must be of shape \(6,\)"):
+    with pytest.raises(ValueError, match=r"y must have the shape \(6,\)"):
         AutoAttack(eps=0.1)(model, x, np.zeros(4, int))

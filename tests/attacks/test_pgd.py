@@ -350,6 +350,25 @@ def test_empty_batch() -> None:
     assert pgd(model, x[:0], y[:0], eps=0.1).shape == (0, 6)
 
 
+@pytest.mark.parametrize("norm", [math.inf, 2, 1])
+def test_a_box_may_be_given_for_each_feature_or_channel(norm: float) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    x, y = torch.rand(20, 3, 2, 2), torch.zeros(20, dtype=torch.long)
+    attack = partial(pgd, model, x, y, eps=0.4, norm=norm, max_iter=5)
+    uniform = attack(clip_values=(0.0, 1.0))
+    for zeros in (np.zeros(12), torch.zeros(3), np.zeros((3, 1, 1))):
+        assert torch.equal(attack(clip_values=(zeros, np.float32(1))), uniform)
+    low, high = np.array([-1.0, 0, 0]), np.array([1.0, 1, 3])
+    attacked = attack(clip_values=(low, high))
+    assert torch.equal(attack(clip_values=(low.repeat(4), high.repeat(4))), attacked)
+    assert ((attacked >= torch.tensor(low).reshape(3, 1, 1)) & (attacked <= torch.tensor(high).reshape(3, 1, 1))).all()
+    assert attacked[:, 0].min() < 0 <= attacked[:, 1].min()
+    assert attacked[:, 1].max() <= 1
+    assert norm == 1 or attacked[:, 2].max() > 1
+    with pytest.raises(ValueError, match="x must lie within clip_values of their features"):
+        attack(clip_values=(np.array([0.0, 0.5, 0.0]), 1))
+
+
 class Failing(nn.Module):
     def forward(self, points: Tensor) -> Tensor:
         raise RuntimeError("out of order")
@@ -465,8 +484,8 @@ class Standardised(nn.Module):
         ({"x": torch.zeros(4)}, ValueError, r"x must be of shape \(batch, ...\)"),
         ({"x": torch.full((4, 6), math.nan)}, ValueError, "x holds values that are not finite"),
         ({"x": torch.full((4, 6), 1.5)}, ValueError, r"x must lie within clip_values \(0.0, 1.0\)"),
-        ({"y": torch.zeros(3, dtype=torch.long)}, ValueError, r"y must be of shape \(4,\)"),
-        ({"y": torch.zeros(4)}, ValueError, "y must hold integers"),
+        ({"y": torch.zeros(3, dtype=torch.long)}, ValueError, r"y must have the shape \(4,\)"),
+        ({"y": torch.full((4,), 0.5)}, ValueError, "y must hold whole numbers"),
         ({"y": torch.tensor([0, 1, 2, 0])}, ValueError, r"y must be in \[0, 2\), got 2"),
         ({"y": torch.tensor([0, 1, -1, 0])}, ValueError, "y must not be negative, got -1"),
         ({"y": torch.full((4, 2), 0.5)}, ValueError, "must be one-hot"),

@@ -50,8 +50,7 @@ def test_what_a_library_returns_is_moved_inside(eps: float, norm: float, reach: 
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(6, 1, 5, 5, generator=generator, dtype=dtype)
     points = x + reach * torch.randn(x.shape, generator=generator, dtype=dtype)
-    attack = attack_by(identity, eps=eps, norm=norm)
-    moved = inside(points, x, attack)
+    moved = inside(points, x, eps, norm, (0.0, 1.0))
     assert moved.min() >= 0
     assert moved.max() <= 1
     assert distances(moved, x, norm).max() <= eps
@@ -264,7 +263,7 @@ def test_bad_input() -> None:
     attack = attack_by(identity)
     with pytest.raises(ValueError, match=r"x must lie within clip_values \(0.0, 1.0\)"):
         attack(model, x + 0.5, y)
-    with pytest.raises(ValueError, match=r"y must be of shape \(6,\)"):
+    with pytest.raises(ValueError, match=r"y must have the shape \(6,\)"):
         attack(model, x, y[:3])
     with pytest.raises(TypeError, match="model must be an nn.Module or an ART PyTorchClassifier, got str"):
         attack("model", x, y)

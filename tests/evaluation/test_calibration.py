@@ -174,7 +174,7 @@ def test_a_classifier_and_arrays_give_what_its_network_gives() -> None:
         ({"bins": 0}, "bins must be an integer >= 1, got 0"),
         ({"batch_size": 0}, "batch_size must be an integer >= 1"),
         ({"y": torch.tensor([0, 3])}, r"y must be in \[0, 3\)"),
-        ({"y": torch.tensor([0])}, "y must be of shape"),
+        ({"y": torch.tensor([0])}, "y must have the shape"),
         ({"x": torch.zeros(0, 3), "y": torch.zeros(0, dtype=torch.int64)}, "x holds no sample"),
         ({"x": torch.zeros(2, 1)}, "model must return"),
         ({"model": nn.Threshold(0.5, math.nan)}, "the logits are not finite for 1 of 2 samples"),

@@ -227,7 +227,7 @@ class TestDamage:
         assert sorted(tmp_path.iterdir()) == before
 
     def test_leftovers_of_a_killed_write_are_removed_and_other_files_are_not(self, tmp_path):
-        (tmp_path / ".epoch-000001-0123456789abcdef-01234567.unfinished.pt").write_bytes(b"half")
+        (tmp_path / ".epoch-000001-0123456789abcdef-01234567.unfinished").mkdir()
         (tmp_path / "notes.txt").write_text("mine")
         run(tmp_path, nb_epochs=1)
         assert sorted(path.name[:12] for path in tmp_path.iterdir()) == ["epoch-000000", "epoch-000001", "notes.txt"]

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import functools
+import math
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from art_levelset.attacks.pgd import pgd
+from art_levelset.identity import Unidentifiable, describe, digest, identify, structure
+
+
+@dataclass(frozen=True)
+class Own:
+    eps: float
+    hidden: Any = field(default=None, repr=False)
+    seed: int = 0
+
+
+def own_attack(model: Any, x: Any, y: Any) -> Any:
+    return x
+
+
+def made(eps: float) -> Any:
+    return lambda model, x, y: x + eps
+
+
+def test_numbers_and_texts_are_themselves() -> None:
+    values = {"a": [1, 2.5, None, True], "b": (np.float32(0.5), {3, 1, 2}), "c": math.inf}
+    expected = {"a": [1, 2.5, None, True], "b": [0.5, [1, 2, 3]], "c": "inf"}
+    assert describe(values) == identify(values) == expected
+
+
+def test_partial_functions_are_their_name_and_arguments() -> None:
+    attack = functools.partial(pgd, eps=0.3, norm=math.inf, seed=4, verbose=True)
+    assert describe(attack) == {"name": "pgd", "eps": 0.3, "norm": "inf"}
+    assert identify(attack) != identify(functools.partial(pgd, eps=0.2, norm=math.inf))
+    assert identify(attack) == identify(functools.partial(pgd, eps=0.3, norm=math.inf, seed=5))
+    assert identify(functools.partial(attack, eps=0.1))["eps"] == 0.1
+
+
+def test_what_is_known_by_its_name_alone_is_described_but_not_identified() -> None:
+    for unknown in (made(0.1), own_attack, Own(0.1), functools.partial(own_attack, 1), {"attack": [made(0.1)]}):
+        describe(unknown)
+        with pytest.raises(Unidentifiable, match="known by its name alone"):
+            identify(unknown)
+    assert describe(own_attack) == "own_attack"
+    assert describe(Own(0.1, hidden=1, seed=3)) == {"name": "Own", "eps": 0.1}
+
+
+def test_functions_of_libraries_are_identified() -> None:
+    assert identify(torch.nn.functional.relu) == "torch.nn.functional.relu"
+    assert identify(np.linalg.norm) != identify(np.linalg.det)
+
+
+def test_networks_differ_by_structure_and_by_values() -> None:
+    torch.manual_seed(0)
+    one, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    assert structure(one) == structure(other) != structure(nn.Linear(2, 3))
+    assert digest(one) != digest(other)
+    other.load_state_dict(one.state_dict())
+    assert digest(one) == digest(other)
+    assert digest(nn.Sequential(one, nn.ReLU())) != digest(nn.Sequential(one, nn.Tanh()))
+    assert describe(one) == identify(other) == {"name": "Linear", "sha256": digest(one)}
+
+
+def test_large_arrays_are_known_by_their_digest() -> None:
+    small, large = np.arange(3.0), torch.arange(1000.0)
+    assert describe(small) == [0.0, 1.0, 2.0]
+    assert identify(large) == {"name": "torch.float32", "shape": [1000], "sha256": digest(large)}
+    assert identify(large) != identify(large + 1)
+
+
+def test_digests_tell_dtypes_and_shapes_apart() -> None:
+    zeros = np.zeros(4, np.float32)
+    others = [zeros, zeros.reshape(2, 2), np.zeros(2), np.zeros(4, np.int32)]
+    assert len({digest(each) for each in others}) == 4
+    assert digest(zeros) == digest(torch.zeros(4))
+    assert digest("a", "b") != digest("ab")
+
+
+def test_descriptions_are_the_same_in_another_process() -> None:
+    code = (
+        "import functools, torch; from torch import nn; from art_levelset.attacks.pgd import pgd\n"
+        "from art_levelset.identity import digest, identify; torch.manual_seed(0)\n"
+        "print(digest(nn.Linear(3, 2), identify(functools.partial(pgd, eps=0.3, clip_values={2, 1, 3}))))"
+    )
+    torch.manual_seed(0)
+    own = digest(nn.Linear(3, 2), identify(functools.partial(pgd, eps=0.3, clip_values={3, 1, 2})))
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == [own]
