@@ -94,7 +94,7 @@ def reconstruct_curve(
     >>> import numpy as np
     >>> angles = np.random.default_rng(0).uniform(0, 2 * np.pi, 200)
     >>> circle = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)
-    >>> curves = reconstruct_curve(circle, steps=60, verbose=False)
+    >>> curves = reconstruct_curve(circle, steps=100, verbose=False)
     >>> [(piece.closed, round(piece.length)) for piece in curves.pieces]
     [(True, 6)]
     """
