@@ -69,6 +69,7 @@ def false_position(
     :raises ValueError: If a shape, dtype or number is out of range; the message names the argument.
 
     >>> import torch
+    >>> from art_levelset import false_position
     >>> zeros = false_position(lambda x: x[:, 0] ** 3 - 1, torch.zeros(1, 2), torch.full((1, 2), 2.0))
     >>> zeros.points.round(decimals=3), zeros.fractions.round(decimals=3)
     (tensor([[1., 1.]]), tensor([0.5000]))

@@ -33,6 +33,7 @@ class Field:
             a sample's value depends on its neighbours in the batch and a per-sample Jacobian does not exist.
 
     >>> import torch
+    >>> from art_levelset import Field
     >>> sphere = Field(lambda x: torch.linalg.vector_norm(x, dim=1) - 1)
     >>> sphere(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
     tensor([[4.],
@@ -100,7 +101,9 @@ def network_field(module: nn.Module) -> Field:
     :param module: A network (batch, ...) -> (batch, l) or (batch,).
     :return: The field.
 
-    >>> network_field(nn.Linear(3, 2))(torch.zeros(5, 3)).shape
+    >>> import torch
+    >>> from art_levelset import network_field
+    >>> network_field(torch.nn.Linear(3, 2))(torch.zeros(5, 3)).shape
     torch.Size([5, 2])
     """
     return Field(module, module)
@@ -114,7 +117,9 @@ def logit_field(module: nn.Module, index: int | Tensor) -> Field:
     :param index: The logit's number, or one number a sample, (batch,).
     :return: The field, l = 1.
 
-    >>> logit_field(nn.Identity(), 2)(torch.tensor([[1.0, 2.0, 4.0]]))
+    >>> import torch
+    >>> from art_levelset import logit_field
+    >>> logit_field(torch.nn.Identity(), 2)(torch.tensor([[1.0, 2.0, 4.0]]))
     tensor([[4.]])
     """
     if isinstance(index, Tensor):
@@ -132,8 +137,10 @@ def margin_field(module: nn.Module, labels: Tensor) -> Field:
     :return: The field, l = 1.
     :raises ValueError: If the labels are not a vector of integers, or (when evaluated) are out of range.
 
+    >>> import torch
+    >>> from art_levelset import margin_field
     >>> logits = torch.tensor([[1.0, 2.0, 4.0], [1.0, 2.0, 4.0]])
-    >>> margin_field(nn.Identity(), torch.tensor([0, 2]))(logits)
+    >>> margin_field(torch.nn.Identity(), torch.tensor([0, 2]))(logits)
     tensor([[-3.],
             [ 2.]])
     """
@@ -171,8 +178,10 @@ def soft_margin_field(module: nn.Module, labels: Tensor) -> Field:
 
     | Paper link: https://arxiv.org/abs/2302.03015
 
+    >>> import torch
+    >>> from art_levelset import soft_margin_field
     >>> logits = torch.tensor([[1.0, 2.0, 4.0]])
-    >>> log_odds = soft_margin_field(nn.Identity(), torch.tensor([2]))(logits)
+    >>> log_odds = soft_margin_field(torch.nn.Identity(), torch.tensor([2]))(logits)
     >>> torch.allclose(torch.sigmoid(log_odds), logits.softmax(dim=1)[:, 2:])
     True
     """

@@ -65,6 +65,7 @@ def project(
     :raises ValueError: If a shape, dtype or number is out of range; the message names the argument.
 
     >>> import torch
+    >>> from art_levelset import project
     >>> circle = project(lambda x: torch.linalg.vector_norm(x, dim=1) - 1, torch.tensor([[3.0, 4.0], [0.0, 0.5]]))
     >>> circle.points
     tensor([[0.6000, 0.8000],
@@ -107,6 +108,7 @@ def descend(
     :raises ValueError: If a shape, dtype or number is out of range; the message names the argument.
 
     >>> import torch
+    >>> from art_levelset import descend
     >>> line = descend(lambda x: x[:, 0] + x[:, 1], torch.tensor([[1.0, 3.0]]), step=0.5)
     >>> line.points
     tensor([[-1.,  1.]])

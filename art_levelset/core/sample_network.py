@@ -38,7 +38,7 @@ def sample_network(field: FieldLike, points: Tensor, jacobians: Tensor, levels: 
     :raises ValueError: If the shapes do not belong together; the message names the argument.
 
     >>> import torch
-    >>> from art_levelset.core.projection import project
+    >>> from art_levelset import project, sample_network
     >>> network = torch.nn.Linear(2, 1)
     >>> samples = project(network, torch.ones(4, 2))
     >>> moving = sample_network(network, samples.points, samples.jacobians)
@@ -113,7 +113,7 @@ class SampleNetwork(nn.Module):
     :param field: F: a Field, a network or a function of the points.
 
     >>> import torch
-    >>> from art_levelset.core.projection import project
+    >>> from art_levelset import SampleNetwork, project
     >>> network = torch.nn.Linear(2, 1)
     >>> samples = project(network, torch.ones(4, 2))
     >>> positions = SampleNetwork(network)(samples)

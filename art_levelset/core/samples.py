@@ -18,6 +18,7 @@ class Status(IntEnum):
 
     Tensors hold the numbers; `Status(number)` is the status, and its `explanation` says what it means.
 
+    >>> from art_levelset import Status
     >>> Status(2)
     <Status.STALLED: 2>
     >>> Status.STALLED.explanation
@@ -83,6 +84,8 @@ class LevelSetSamples(Judged):
     :param status: A :class:`Status` a sample, (batch,), int64.
     :param iterations: The iterations spent on each sample, (batch,), int64.
 
+    >>> import torch
+    >>> from art_levelset import LevelSetSamples, Status
     >>> points, status = torch.zeros(3, 2), torch.tensor([Status.CONVERGED, Status.STALLED, Status.CONVERGED])
     >>> samples = LevelSetSamples(points, points[:, :1], points[:, None], status, torch.arange(3))
     >>> samples.converged

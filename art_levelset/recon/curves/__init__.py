@@ -5,6 +5,7 @@ The cloud is ordered (`ordering`) and averaged (`spline`), open curves become `l
 them and then eq. 13 (`samples`, `fit`), its zero set is followed (`trace`), and kept with it (`result`, `preview`).
 
 >>> import numpy as np
+>>> from art_levelset.recon.curves import Polyline
 >>> square = Polyline(np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]), closed=True)
 >>> square.length
 4.0

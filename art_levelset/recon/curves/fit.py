@@ -92,6 +92,7 @@ def reconstruct_curve(
     :raises ValueError: If the points cannot be a curve (see :func:`check_cloud`) or a number is out of range.
 
     >>> import numpy as np
+    >>> from art_levelset import reconstruct_curve
     >>> angles = np.random.default_rng(0).uniform(0, 2 * np.pi, 200)
     >>> circle = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)
     >>> curves = reconstruct_curve(circle, steps=100, verbose=False)
