@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from art_levelset.adapters.art import art_pgd
 from art_levelset.adapters.robustbench import robustbench_benchmark, robustbench_library
 from art_levelset.attacks import pgd
-from art_levelset.evaluation.benchmark import benchmark
 from art_levelset.evaluation.assessment import evaluate
+from art_levelset.evaluation.benchmark import benchmark
 
 from ..attacks.tiny import CLASSES, data, disturbed, mlp, needs, network, random_states, state
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -57,6 +59,34 @@ def test_weights_of_something_else(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(1)}, tmp_path / "a.pt")
     with pytest.raises(ValueError, match="is no saved curve"):
         load_curve(tmp_path / "a.pt")
+
+
+def test_a_save_that_fails_leaves_the_old_file(
+    ring: CurveReconstruction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ring.pt"
+    ring.save(path)
+    before = path.read_bytes()
+
+    def fail(contents: object, file: BinaryIO) -> None:
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="No space left"):
+        ring.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.png", "a.pt"])
+def test_files_in_folders_that_do_not_exist(
+    name: str, ring: CurveReconstruction, ring_cloud: Points, tmp_path: Path
+) -> None:
+    path = tmp_path / "missing" / name
+    write = {".csv": ring.export, ".png": partial(draw_curve, reconstruction=ring, cloud=ring_cloud), ".pt": ring.save}
+    with pytest.raises(FileNotFoundError, match="missing does not exist"):
+        write[path.suffix](path)
 
 
 def test_ply(tmp_path: Path) -> None:
@@ -113,7 +143,7 @@ def test_a_picture_of_nothing(ring: CurveReconstruction, ring_cloud: Points, tmp
 
 
 def test_bad_networks() -> None:
-    with pytest.raises(ValueError, match="width and depth must be at least 1"):
+    with pytest.raises(ValueError, match="width must be an integer >= 1, got 0"):
         CurveNetwork(0)
-    with pytest.raises(ValueError, match="frequency must be positive"):
+    with pytest.raises(ValueError, match="frequency must be a finite number > 0, got 0.0"):
         CurveNetwork(frequency=0.0)

@@ -7,13 +7,13 @@ import pytest
 
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves import ordering
-from art_levelset.recon.curves.ordering import agreed_order, fit_lines, join, linear_radius, order
+from art_levelset.recon.curves.ordering import fit_lines, join_ends, linear_radius, order_at_radius, order_points
 from art_levelset.recon.curves.polylines import Polyline
 
 
 def ordered(cloud: Points, closed: bool | None = None) -> list[Polyline]:
     generator = np.random.default_rng(0)
-    return order(cloud, linear_radius(cloud, generator), closed, generator)
+    return order_at_radius(cloud, linear_radius(cloud, generator), closed, generator)
 
 
 def arc(degrees: float, count: int = 400, noise: float = 0.01) -> Points:
@@ -80,7 +80,7 @@ def test_the_order_of_the_points_does_not_matter_much() -> None:
 
 def test_a_chain_of_pieces_is_joined_the_right_way_round() -> None:
     places = np.linspace(0, 1, 11)[:, None] * [1.0, 0, 0]
-    (line,) = join([places[4:7], places[:3][::-1], places[8:]], 0.1, None)
+    (line,) = join_ends([places[4:7], places[:3][::-1], places[8:]], 0.1, None)
     assert not line.closed
     assert np.abs(np.diff(line.points[:, 0], n=1)).max() < 0.25
     assert line.length == pytest.approx(1)
@@ -88,7 +88,7 @@ def test_a_chain_of_pieces_is_joined_the_right_way_round() -> None:
 
 def test_nothing_like_a_curve() -> None:
     with pytest.raises(ValueError, match="points: no curve can be seen in them"):
-        order(np.random.default_rng(0).standard_normal((12, 3)), 0.1, None, np.random.default_rng(0))
+        order_at_radius(np.random.default_rng(0).standard_normal((12, 3)), 0.1, None, np.random.default_rng(0))
 
 
 def test_lines_follow_the_tangents() -> None:
@@ -100,7 +100,7 @@ def test_lines_follow_the_tangents() -> None:
     assert np.abs(np.linalg.norm(lines.centres, axis=1) - 1).max() < 0.02
 
 
-def test_a_lonely_place_is_its_own_centre() -> None:
+def test_a_lonely_query_point_is_its_own_centre() -> None:
     lines = fit_lines(np.array([[9.0, 9, 9]]), arc(360), 0.2)
     np.testing.assert_array_equal(lines.centres, [[9.0, 9, 9]])
     assert lines.counts[0] == 0
@@ -122,5 +122,5 @@ def test_the_usual_order_wins_of_those_with_the_fewest_pieces(
     ring, broken = Polyline(arc(360), True), Polyline(arc(90), False)
     known = {"o": broken, "c": ring}
     results = iter([[known[kind] for kind in lines] for part in at_radii for lines in part.split()])
-    monkeypatch.setattr(ordering, "order", lambda *arguments: next(results))
-    assert agreed_order(arc(360), 0.1, None, np.random.default_rng(0)) == ([ring], pytest.approx(radius))
+    monkeypatch.setattr(ordering, "order_at_radius", lambda *arguments: next(results))
+    assert order_points(arc(360), 0.1, None, np.random.default_rng(0)) == ([ring], pytest.approx(radius))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from art_levelset.recon.curves.loops import WALL, Loop, close, holds, trim
+from art_levelset.recon.curves.loops import WALL, Loop, close_pieces, match_loops, trim_to_data
 from art_levelset.recon.curves.polylines import Polyline
 
 
@@ -14,7 +14,7 @@ def arc(degrees: float) -> Polyline:
 
 def test_a_closed_piece_is_its_own_loop() -> None:
     ring = Polyline(arc(350).points, True)
-    (loop,) = close([ring], 0.1)
+    (loop,) = close_pieces([ring], 0.1)
     assert loop.line is ring
     assert loop.cut is None
 
@@ -22,7 +22,7 @@ def test_a_closed_piece_is_its_own_loop() -> None:
 @pytest.mark.parametrize("degrees", [90, 180, 300])
 def test_an_open_piece_is_closed_at_a_distance(degrees: float) -> None:
     piece = arc(degrees)
-    (loop,) = close([piece], 0.1)
+    (loop,) = close_pieces([piece], 0.1)
     assert loop.line.closed
     assert loop.cut is not None
     np.testing.assert_array_equal(loop.line.points[: len(piece)], piece.points)
@@ -35,7 +35,7 @@ def test_an_open_piece_is_closed_at_a_distance(degrees: float) -> None:
 def test_the_way_keeps_clear_of_a_wall_of_other_curves() -> None:
     straight = Polyline(np.linspace([-0.8, 0, 0], [0.8, 0, 0], 80), False)
     other = Polyline(np.linspace([-0.8, 0.5, 0], [0.8, 0.5, 0], 80), False)
-    loops = close([straight, other], 0.1)
+    loops = close_pieces([straight, other], 0.1)
     way = loops[0].line.points[len(straight) + 8 : -8]
     assert other.project(way)[1].min() > 0.2
     assert loops[1].line.project(way)[1].min() > 0.1
@@ -43,21 +43,21 @@ def test_the_way_keeps_clear_of_a_wall_of_other_curves() -> None:
 
 def test_trimming_undoes_closing() -> None:
     piece = arc(200)
-    loops = close([piece], 0.1)
+    loops = close_pieces([piece], 0.1)
     spurious = Polyline(arc(350).points * 0.1 + [0, 0, 1], True)
     cloud = piece.resampled(0.005).points
-    pieces, left_out = trim([spurious, loops[0].line], loops, cloud, 0.1)
+    pieces, left_out = trim_to_data([spurious, loops[0].line], loops, cloud, 0.1)
     assert left_out == 1
     assert [line.closed for line in pieces] == [False]
     assert pieces[0].length == pytest.approx(piece.length, rel=0.01)
-    assert holds(pieces, loops, 0.05)
+    assert match_loops(pieces, loops, 0.05)
 
 
 def test_what_does_not_hold() -> None:
     ring = Polyline(arc(350).points, True)
     loops = [Loop(ring, ring, None)]
-    assert holds([ring], loops, 0.05)
-    assert not holds([arc(350)], loops, 0.05)
-    assert not holds([ring, ring], loops, 0.05)
-    assert not holds([Polyline(1.1 * ring.points, True)], loops, 0.05)
-    assert trim([], loops, ring.points, 0.05) == ([], 0)
+    assert match_loops([ring], loops, 0.05)
+    assert not match_loops([arc(350)], loops, 0.05)
+    assert not match_loops([ring, ring], loops, 0.05)
+    assert not match_loops([Polyline(1.1 * ring.points, True)], loops, 0.05)
+    assert trim_to_data([], loops, ring.points, 0.05) == ([], 0)
