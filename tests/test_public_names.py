@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import doctest
+import inspect
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -41,8 +44,36 @@ def test_the_list() -> None:
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_every_name_is_there_and_documented(name: str) -> None:
-    assert (getattr(art_levelset, name).__doc__ or "").strip()
+def test_every_name_has_an_example_that_runs(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    examples = examples_of(getattr(art_levelset, name), name)
+    assert examples
+    for example in examples:
+        report: list[str] = []
+        doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=report.append)
+        assert "".join(report) == ""
+
+
+def examples_of(value: Any, name: str) -> list[doctest.DocTest]:
+    """The examples in the docstrings of a function, or of a class and what it defines."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    return [test for test in finder.find(value, name, module=inspect.getmodule(value), globs={}) if test.examples]
+
+
+PACKAGES = ["adapters", "attacks", "core", "evaluation", "models", "recon", "trainers"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_says_what_is_in_it_with_an_example(
+    package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = __import__(f"art_levelset.{package}", fromlist=["__doc__"])
+    (example,) = doctest.DocTestFinder(recurse=False).find(module, package, globs={})
+    assert example.examples
+    report: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=report.append)
+    assert "".join(report) == ""
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
