@@ -22,6 +22,7 @@ PUBLIC = [
     "SampleNetwork",
     "Status",
     "TRADESTrainer",
+    "benchmark",
     "descend",
     "diagnose",
     "evaluate",
