@@ -12,6 +12,7 @@ from .core.sample_network import sample_network as sample_network
 from .core.samples import LevelSetSamples as LevelSetSamples
 from .core.samples import Status as Status
 from .evaluation.assessment import evaluate as evaluate
+from .evaluation.benchmark import benchmark as benchmark
 from .evaluation.masking import diagnose as diagnose
 from .recon.curves.fit import reconstruct_curve as reconstruct_curve
 from .recon.io.reading import read_cloud as read_cloud

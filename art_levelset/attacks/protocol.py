@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from art_levelset.attacks.balls import shrunk_radii
 from art_levelset.attacks.effort import Effort, measured
 from art_levelset.attacks.inputs import Array, ClipValues, SameArray, box_of, clamped
 from art_levelset.attacks.network import DetachedNetwork, parameters_kept, seeded
@@ -156,7 +157,7 @@ def inside(points: Tensor, centres: Tensor, eps: float, norm: float, box: Box | 
     """
     Points moved into a ball and a box, where they are not there: exactly, not up to rounding.
 
-    The balls are smaller than asked for by what rounding may add to the distance.
+    The balls are smaller than asked for (:func:`art_levelset.attacks.balls.shrunk_radii`).
 
     :param points: (batch, ...).
     :param centres: (batch, ...), in the box, of the same dtype.
@@ -166,8 +167,7 @@ def inside(points: Tensor, centres: Tensor, eps: float, norm: float, box: Box | 
     :return: (batch, ...).
     """
     points = clamped(points, box)
-    sizes = torch.linalg.vector_norm(centres.flatten(1), norm, dim=1)
-    radii = (eps - torch.finfo(points.dtype).eps * (sizes + 16 * eps)).clamp(min=0)
+    radii = shrunk_radii(centres, eps, norm, torch.finfo(points.dtype).eps)
     if norm == 1:  # towards the centre: in the box, and in the ball, if not the nearest such point
         lengths = torch.linalg.vector_norm((points - centres).flatten(1), 1, dim=1)
         share = torch.where(lengths > radii, radii / lengths, 1.0)

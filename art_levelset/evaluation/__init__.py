@@ -10,7 +10,7 @@ of the leaderboard keep and rank what was found.
 >>> from art_levelset.evaluation import accuracy, pgd, robust_accuracy
 >>> model = torch.nn.Linear(2, 2)
 >>> with torch.no_grad():
-...     _ = model.weight.copy_(torch.eye(2)), model.bias.zero_()
+...     _ = model.weight.copy_(2 * torch.eye(2)), model.bias.zero_()
 >>> x, y = torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([0, 1])
 >>> accuracy(model, x, y), robust_accuracy(model, x, y, partial(pgd, eps=0.15))
 (1.0, 0.5)

@@ -70,6 +70,14 @@ def benchmark(
     :raises OSError: If the data set cannot be read or a file not be written.
     :raises TypeError: If an argument is of another type.
     :raises ValueError: If an argument is out of range, or missing for what is asked.
+
+    >>> import torch
+    >>> from art_levelset import benchmark
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 4, bias=False))
+    >>> _ = model[1].weight.data.copy_(2 * torch.eye(4))
+    >>> x, y = torch.tensor([[0.6, 0.5, 0.5, 0.4]]).reshape(1, 1, 2, 2), torch.tensor([0])
+    >>> benchmark(model, 1, "four pixels", "Linf", eps=0.3, x_test=x, y_test=y)
+    (1.0, 0.0)
     """
     dataset, threat_model = getattr(dataset, "value", dataset), getattr(threat_model, "value", threat_model)
     if threat_model not in THREAT_MODELS:

@@ -78,6 +78,7 @@ def reconstruct(
     (:mod:`art_levelset.recon.meshing.handles`).
 
     >>> import numpy as np
+    >>> from art_levelset import reconstruct
     >>> directions = np.random.default_rng(0).standard_normal((300, 3))
     >>> sphere = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     >>> reconstruction = reconstruct(sphere, steps=5, batch_size=64, verbose=False)  # 800 steps for use

@@ -52,7 +52,7 @@ def read_cloud(path: str | Path, *, most: int = MOST_POINTS) -> Cloud:
       `normals` and `colours`.
     - `.stl`, `.off`: their vertices.
 
-    >>> from art_levelset.recon import demo_scan_path
+    >>> from art_levelset.recon import demo_scan_path, read_cloud
     >>> cloud = read_cloud(demo_scan_path())
     >>> cloud.points.shape, cloud.normals is None
     ((12000, 3), True)
