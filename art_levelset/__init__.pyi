@@ -11,11 +11,12 @@ from .core.sample_network import SampleNetwork as SampleNetwork
 from .core.sample_network import sample_network as sample_network
 from .core.samples import LevelSetSamples as LevelSetSamples
 from .core.samples import Status as Status
+from .evaluation.assessment import evaluate as evaluate
+from .evaluation.benchmark import benchmark as benchmark
 from .evaluation.masking import diagnose as diagnose
-from .evaluation.robustness import evaluate as evaluate
 from .recon.curves.fit import reconstruct_curve as reconstruct_curve
-from .recon.fitting.fit import reconstruct as reconstruct
 from .recon.io.reading import read_cloud as read_cloud
+from .recon.pipeline import reconstruct as reconstruct
 from .trainers.adversarial import MadryTrainer as MadryTrainer
 from .trainers.adversarial import TRADESTrainer as TRADESTrainer
 from .trainers.geometric_svm import GeometricSVMTrainer as GeometricSVMTrainer

@@ -40,10 +40,14 @@ def describe(value: Any) -> Any:
 
     :param value: Anything.
     :return: What JSON holds. Numbers, texts and containers are themselves; a partial function, a dataclass and another
-             object are their name and their parameters (public attributes); what is known by its name alone, as a
-             function, is its name.
+             object are their name and their parameters (public attributes), or what their method `described()` returns,
+             a mapping; what is known by its name alone, as a function, is its name.
     """
-    return _described(value, lambda unknown: getattr(unknown, "__qualname__", type(unknown).__qualname__))
+
+    def name(unknown: Any) -> Any:
+        return getattr(unknown, "__qualname__", type(unknown).__qualname__)
+
+    return _described(value, name, lambda known: known.described() if hasattr(known, "described") else None)
 
 
 def identify(value: Any) -> Any:
@@ -52,7 +56,8 @@ def identify(value: Any) -> Any:
 
     A function or class is known by its name if it can be imported under it from this package, whose code is part of
     every key (:func:`art_levelset.versions.computing`), or from an installed library. A function of the caller's own
-    program is not: its code may change between two runs. Nor is a closure, which its name says nothing about.
+    program is not: its code may change between two runs. Nor is a closure, which its name says nothing about, nor a
+    network with a layer of the caller's own.
 
     :param value: Anything.
     :return: What JSON holds.
@@ -65,7 +70,7 @@ def identify(value: Any) -> Any:
             raise Unidentifiable(f"{name} is known by its name alone")
         return f"{unknown.__module__}.{unknown.__qualname__}"
 
-    return _described(value, refuse)
+    return _described(value, refuse, lambda known: None)
 
 
 def structure(module: nn.Module) -> str:
@@ -93,9 +98,9 @@ def digest(*parts: Any) -> str:
     return total.hexdigest()
 
 
-def _described(value: Any, named: Callable[[Any], Any]) -> Any:
-    """The thing as values; `named` is asked for what has a name only."""
-    inner = functools.partial(_described, named=named)
+def _described(value: Any, named: Callable[[Any], Any], said: Callable[[Any], Mapping[str, Any] | None]) -> Any:
+    """The thing as values; `named` is asked for what has a name only, `said` for what an object says of itself."""
+    inner = functools.partial(_described, named=named, said=said)
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -111,6 +116,8 @@ def _described(value: Any, named: Callable[[Any], Any]) -> Any:
     if isinstance(value, np.generic):
         return inner(value.item())
     if isinstance(value, nn.Module):
+        for layer in value.modules():
+            named(type(layer))
         return {"name": type(value).__name__, "sha256": digest(value)}
     if isinstance(value, (np.ndarray, Tensor)):
         if math.prod(value.shape) <= _FEW:
@@ -121,6 +128,9 @@ def _described(value: Any, named: Callable[[Any], Any]) -> Any:
     if inspect.isroutine(value) or isinstance(value, type):
         return named(value)
     named(type(value))  # an object is known by value if its class is known
+    own = said(value)
+    if own is not None:
+        return inner(own)
     return {"name": type(value).__qualname__, **inner(_parameters(value))}
 
 

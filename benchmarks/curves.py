@@ -22,9 +22,9 @@ from collections.abc import Sequence
 import known_curves as known
 import numpy as np
 
-from art_levelset.recon.cloud.clouds import Points, check_cloud, unit_frame, without_strays
+from art_levelset.recon.cloud.clouds import Points, check_cloud, unit_frame, without_outliers
 from art_levelset.recon.curves import Polyline, reconstruct_curve
-from art_levelset.recon.curves.ordering import agreed_order, linear_radius, order
+from art_levelset.recon.curves.ordering import linear_radius, order_at_radius, order_points
 from art_levelset.recon.curves.spline import principal_curve
 
 CURVES = {
@@ -67,11 +67,11 @@ def classical(cloud: Points, truth: Polyline) -> list[str]:
     :return: Two rows.
     """
     frame = unit_frame(cloud)
-    unit = frame.to_unit(without_strays(cloud))
+    unit = frame.to_unit(without_outliers(cloud))
 
     def ordered(radius: float) -> list[Polyline]:
         try:
-            return order(unit, radius, None, np.random.default_rng(0))
+            return order_at_radius(unit, radius, None, np.random.default_rng(0))
         except ValueError:  # no curve is seen at this radius
             return []
 
@@ -97,11 +97,11 @@ def spline(cloud: Points, truth: Polyline, seed: int) -> list[str]:
     :return: One row; none if the order has several pieces.
     """
     started = time.process_time()
-    cloud = without_strays(check_cloud(cloud))
+    cloud = without_outliers(check_cloud(cloud))
     frame = unit_frame(cloud)
     unit = frame.to_unit(cloud)
     generator = np.random.default_rng(seed)
-    lines, radius = agreed_order(unit, linear_radius(unit, generator), None, generator)
+    lines, radius = order_points(unit, linear_radius(unit, generator), None, generator)
     if len(lines) > 1:
         return []
     smooth = principal_curve(unit, lines[0], radius).line

@@ -13,7 +13,10 @@ import torch
 from torch import nn
 
 from art_levelset.attacks.pgd import pgd
+from art_levelset.attacks.protocol import LibraryAttack
 from art_levelset.identity import Unidentifiable, describe, digest, identify, structure
+
+from .attacks.tiny import network
 
 
 @dataclass(frozen=True)
@@ -95,3 +98,60 @@ def test_descriptions_are_the_same_in_another_process() -> None:
     own = digest(nn.Linear(3, 2), identify(functools.partial(pgd, eps=0.3, clip_values={3, 1, 2})))
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == [own]
+
+
+def test_an_object_may_say_what_it_is_to_people() -> None:
+    attack = LibraryAttack("library.Attack", own_attack, {"steps": 3}, eps=0.1)
+    expected = {"name": "library.Attack", "eps": 0.1, "norm": "inf", "clip_values": [0.0, 1.0], "steps": 3}
+    assert describe(attack) == expected
+    assert describe({"attacks": [attack]}) == {"attacks": [expected]}
+    with pytest.raises(Unidentifiable, match="own_attack is known by its name alone"):
+        identify(attack)  # which calls a function of the caller's own
+
+
+def test_a_network_with_a_layer_of_the_caller_s_own_is_not_identified() -> None:
+    class Layer(nn.Module):
+        """Another one may have its name and structure."""
+
+    model = nn.Sequential(nn.Linear(3, 2), Layer())
+    assert describe(model) == {"name": "Sequential", "sha256": digest(model)}
+    with pytest.raises(Unidentifiable, match="Layer is known by its name alone"):
+        identify({"loss": model})
+
+
+def test_a_digest_depends_on_everything() -> None:
+    zeros = np.zeros((2, 3), np.float32)
+    digests = [
+        digest(),
+        digest(zeros),
+        digest(zeros, zeros),
+        digest(zeros.T),
+        digest(zeros.astype(np.float64)),
+        digest(zeros + 1),
+        digest(0),
+        digest("0"),
+        digest([1, 2], 3),
+        digest([1], [2, 3]),
+        digest(nn.Linear(2, 3)),
+        digest(nn.BatchNorm1d(2)),
+        digest(nn.BatchNorm1d(2, eps=1e-3)),
+    ]
+    assert len(set(digests)) == len(digests)
+    assert all(len(each) == 64 for each in digests)
+
+
+def test_a_digest_depends_on_nothing_else() -> None:
+    values = torch.arange(6.0).reshape(2, 3)
+    assert digest(values) == digest(values.numpy()) == digest(values.clone().requires_grad_())
+    assert digest(values.T.contiguous().T) == digest(values)
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest(network()) == digest(network().train())
+
+
+def test_a_digest_sees_every_parameter_and_buffer() -> None:
+    known = digest(network())
+    for name in network().state_dict():
+        model = network()
+        with torch.no_grad():
+            model.state_dict()[name].view(-1)[0] += 1
+        assert digest(model) != known, name

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+import inspect
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -18,6 +22,7 @@ PUBLIC = [
     "SampleNetwork",
     "Status",
     "TRADESTrainer",
+    "benchmark",
     "descend",
     "diagnose",
     "evaluate",
@@ -35,14 +40,29 @@ PUBLIC = [
 ]
 
 
+PACKAGES = ["adapters", "attacks", "core", "evaluation", "models", "recon", "trainers"]
+
+
 def test_the_list() -> None:
     assert sorted(art_levelset.__all__) == PUBLIC
     assert set(PUBLIC) <= set(dir(art_levelset))
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_every_name_is_there_and_documented(name: str) -> None:
-    assert (getattr(art_levelset, name).__doc__ or "").strip()
+def test_every_name_has_an_example(name: str) -> None:
+    """In its docstring, or that of one of its methods; the tests of docstrings run it."""
+    assert examples_of(getattr(art_levelset, name), name)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_says_what_is_in_it_with_an_example(package: str) -> None:
+    assert examples_of(importlib.import_module(f"art_levelset.{package}"), package)
+
+
+def examples_of(value: Any, name: str) -> list[doctest.DocTest]:
+    """The examples in the docstrings of a function, of a class and what it defines, or of a package."""
+    finder = doctest.DocTestFinder(exclude_empty=True, recurse=not inspect.ismodule(value))
+    return [test for test in finder.find(value, name, globs={}) if test.examples]
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

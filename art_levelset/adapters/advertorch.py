@@ -10,16 +10,25 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
 
-from art_levelset.adapters.libraries import accepted_parameters, attack_named, library, step_length
-from art_levelset.adapters.losses import loss_named
+from art_levelset.adapters.libraries import (
+    accepted_parameters,
+    attack_named,
+    library,
+    loss_named,
+    step_length,
+    walls_as_samples,
+)
+from art_levelset.attacks.inputs import ClipValues
 from art_levelset.attacks.protocol import LibraryAttack
+from art_levelset.core.balls import check_norm
 
 _PGD = {math.inf: "LinfPGDAttack", 2: "L2PGDAttack", 1: "L1PGDAttack"}
 
@@ -40,7 +49,7 @@ def from_advertorch(
     *,
     eps: float,
     norm: float = math.inf,
-    clip_values: tuple[float, float] = (0.0, 1.0),
+    clip_values: ClipValues = (0.0, 1.0),
     batch_size: int = 500,
     seed: int = 0,
     **parameters: Any,
@@ -63,14 +72,10 @@ def from_advertorch(
     attacks = advertorch_attacks()
     attack_class = attack_named(name, attacks, attacks.Attack)
     accepted = accepted_parameters(attack_class, parameters)
-    low, high = clip_values
-    shared = {"eps": float(eps), "ord": norm, "clip_min": low, "clip_max": high}
+    shared = {"eps": float(eps), "ord": norm}
     given = {parameter: value for parameter, value in shared.items() if parameter in accepted} | parameters
-
-    def run(network: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
-        attacked: Tensor = attack_class(network, **given).perturb(x, y)
-        return attacked
-
+    walls = [parameter for parameter in ("clip_min", "clip_max") if parameter in accepted]
+    run = partial(_run, attack_class=attack_class, given=given, walls=walls, clip_values=clip_values)
     return LibraryAttack(
         f"advertorch.{name}", run, parameters, eps, norm, clip_values=clip_values, batch_size=batch_size, seed=seed
     )
@@ -83,7 +88,7 @@ def advertorch_pgd(
     max_iter: int = 40,
     loss: str = "cross_entropy",
     norm: float = math.inf,
-    clip_values: tuple[float, float] = (0.0, 1.0),
+    clip_values: ClipValues = (0.0, 1.0),
     random_start: bool = True,
     batch_size: int = 500,
     seed: int = 0,
@@ -104,8 +109,7 @@ def advertorch_pgd(
     :raises ImportError: If AdverTorch is missing or too old.
     :raises ValueError: If a number is out of range or the loss unknown.
     """
-    if norm not in _PGD:
-        raise ValueError(f"norm must be inf, 2 or 1, got {norm}")
+    check_norm(norm, tuple(_PGD))
     return from_advertorch(
         _PGD[norm],
         eps=eps,
@@ -118,6 +122,32 @@ def advertorch_pgd(
         batch_size=batch_size,
         seed=seed,
     )
+
+
+def _run(
+    network: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    seed: int,
+    *,
+    attack_class: type[Any],
+    given: Mapping[str, Any],
+    walls: Sequence[str],
+    clip_values: ClipValues,
+) -> Tensor:
+    """The library's part of an attack; `walls` are the parameters of the box that it has."""
+    low, high = walls_as_samples(clip_values, x)
+    box = {name: wall for name, wall in {"clip_min": low, "clip_max": high}.items() if name in walls}
+    refused = f"clip_values must be numbers for advertorch.{attack_class.__name__}, which takes no arrays"
+    if isinstance(low, Tensor) and len(box) < 2:
+        raise ValueError(refused)
+    try:
+        attacked: Tensor = attack_class(network, **{**box, **given}).perturb(x, y)
+    except TypeError as error:
+        if isinstance(low, Tensor) and "uniform_" in str(error):  # with which it draws a random start
+            raise ValueError(refused) from error
+        raise
+    return attacked
 
 
 @contextmanager

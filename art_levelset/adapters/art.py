@@ -7,8 +7,9 @@ Attacks of the Adversarial Robustness Toolbox (ART).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 from torch.nn import functional
 
-from art_levelset.adapters.libraries import accepted_parameters, step_length
-from art_levelset.adapters.losses import loss_named
+from art_levelset.adapters.libraries import accepted_parameters, loss_named, step_length, walls_as_samples
+from art_levelset.attacks.inputs import ClipValues
 from art_levelset.attacks.protocol import LibraryAttack
 
 
@@ -29,7 +30,7 @@ def from_art(
     *,
     eps: float,
     norm: float = math.inf,
-    clip_values: tuple[float, float] = (0.0, 1.0),
+    clip_values: ClipValues = (0.0, 1.0),
     loss: str = "cross_entropy",
     batch_size: int = 500,
     seed: int = 0,
@@ -55,30 +56,12 @@ def from_art(
     """
     if not (isinstance(attack_class, type) and issubclass(attack_class, EvasionAttack)):
         raise TypeError(f"attack_class must be a subclass of art's EvasionAttack, got {attack_class!r}")
-    criterion = loss_named(loss)
+    loss_named(loss)
     accepted = accepted_parameters(attack_class, parameters)
     shared = {"eps": float(eps), "norm": norm, "verbose": False}
     given = {name: value for name, value in shared.items() if name in accepted} | parameters
-
-    def run(network: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
-        with torch.no_grad():
-            classes = network(x[:1]).shape[1]
-        on_gpu = x.device.type == "cuda"
-        with torch.cuda.device(x.device) if on_gpu else nullcontext(), _seeded_generators():
-            classifier = PyTorchClassifier(
-                network,
-                loss=criterion,
-                input_shape=tuple(x.shape[1:]),
-                nb_classes=classes,
-                clip_values=clip_values,
-                device_type="gpu" if on_gpu else "cpu",
-            )
-            sizes = {"batch_size": len(x)} if "batch_size" in accepted else {}
-            attack = attack_class(classifier, **sizes, **given)
-            labels = functional.one_hot(y, classes)
-            attacked = attack.generate(x=x.cpu().numpy(), y=labels.float().cpu().numpy())
-        return torch.as_tensor(attacked, device=x.device)
-
+    sized = "batch_size" in accepted
+    run = partial(_run, attack_class=attack_class, loss=loss, given=given, sized=sized, clip_values=clip_values)
     return LibraryAttack(
         f"art.{attack_class.__name__}",
         run,
@@ -98,7 +81,7 @@ def art_pgd(
     max_iter: int = 40,
     loss: str = "cross_entropy",
     norm: float = math.inf,
-    clip_values: tuple[float, float] = (0.0, 1.0),
+    clip_values: ClipValues = (0.0, 1.0),
     random_start: bool = True,
     batch_size: int = 500,
     seed: int = 0,
@@ -130,6 +113,38 @@ def art_pgd(
         batch_size=batch_size,
         seed=seed,
     )
+
+
+def _run(
+    network: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    seed: int,
+    *,
+    attack_class: type[EvasionAttack],
+    loss: str,
+    given: Mapping[str, Any],
+    sized: bool,
+    clip_values: ClipValues,
+) -> Tensor:
+    """The library's part of an attack, which is told the batch size if `sized`."""
+    with torch.no_grad():
+        classes = network(x[:1]).shape[1]
+    walls = (wall.cpu().numpy() if isinstance(wall, Tensor) else wall for wall in walls_as_samples(clip_values, x))
+    on_gpu = x.device.type == "cuda"
+    with torch.cuda.device(x.device) if on_gpu else nullcontext(), _seeded_generators():
+        classifier = PyTorchClassifier(
+            network,
+            loss=loss_named(loss),
+            input_shape=tuple(x.shape[1:]),
+            nb_classes=classes,
+            clip_values=tuple(walls),
+            device_type="gpu" if on_gpu else "cpu",
+        )
+        attack = attack_class(classifier, **({"batch_size": len(x)} if sized else {}), **given)
+        labels = functional.one_hot(y, classes)
+        attacked = attack.generate(x=x.cpu().numpy(), y=labels.float().cpu().numpy())
+    return torch.as_tensor(attacked, device=x.device)
 
 
 class _SeededState(np.random.RandomState):

@@ -1,16 +1,18 @@
 """
-AutoAttack, through pyautoattack: an ensemble of attacks without parameters, each on the samples that stand so far.
+AutoAttack, through pyautoattack: an ensemble of attacks without parameters, each on the samples that survive so far.
 
 | Paper link: https://arxiv.org/abs/2003.01690
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any
 
 import torch
@@ -21,19 +23,20 @@ from art_levelset.attacks.effort import Effort, measured
 from art_levelset.attacks.inputs import Array, SameArray
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.protocol import LibraryAttack, Outcome
-from art_levelset.identity import digest
+from art_levelset.core.balls import NAMES
 
 VERSIONS = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
     "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
     "rand": ("apgd-ce", "apgd-dlr"),
+    "partial": ("apgd-ce", "fab", "square"),
 }
-"""The attacks of each version, in their order."""
+"""The attacks of each version, in their order. "partial" is none of AutoAttack's own."""
 
 LOGGER = "auto-attack"
 """The name of pyautoattack's logger."""
 
-_NORMS = {math.inf: "Linf", 2: "L2", 1: "L1"}
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +44,15 @@ class AutoAttack:
     """
     AutoAttack, called as `attack(model, x, y) -> x_adv`. Inputs are images with values in [0, 1].
 
+    It needs four classes. The version "partial" is what is left of it for fewer, and for inputs that are no images,
+    which Square cannot attack: records call it "PartialAutoAttack", since its figures are not those of AutoAttack.
+
     With a memory on disk a killed run goes on after the last finished attack of the last batch.
 
     :param eps: Radius of the ball, >= 0.
     :param norm: `math.inf`, 2 or 1.
-    :param version: "standard"; "plus", with the untargeted attacks too; "rand", for networks with random outputs.
+    :param version: "standard"; "plus", with the untargeted attacks too; "rand", for networks with random outputs;
+           "partial", for few classes and inputs of any shape.
     :param batch_size: Samples attacked at a time, >= 1.
     :param seed: Seed of everything random, >= 0.
     :param memo: Where finished work is kept; in this process by default.
@@ -69,8 +76,9 @@ class AutoAttack:
         """
         Attack samples.
 
-        :param model: An nn.Module (batch, channels, height, width) -> (batch, classes), or an ART PyTorchClassifier.
-        :param x: Samples, (batch, channels, height, width), floating point, in [0, 1].
+        :param model: An nn.Module (batch, ...) -> (batch, classes), or an ART PyTorchClassifier.
+        :param x: Samples, (batch, channels, height, width), of the version "partial" (batch, ...), floating point, in
+               [0, 1].
         :param y: Labels, (batch,) integers or (batch, classes) one-hot.
         :return: As x: misclassified where the ensemble succeeds, x itself elsewhere.
         :raises TypeError: If an argument is of another type.
@@ -85,39 +93,61 @@ class AutoAttack:
         :param model: As for the attack itself.
         :param x: As for the attack itself.
         :param y: As for the attack itself.
-        :return: The examples, their cost, and how many samples stand after each attack, "clean" at first.
+        :return: The examples, their cost, and how many samples survive each attack, "clean" at first.
         """
-        names = ("clean", *VERSIONS[self.version])
-        standing, effort = dict.fromkeys(names, 0), Effort()
-        examples = self._attack(standing, effort)(model, x, y)
-        return Outcome(examples, effort, standing)
+        survivors, effort = dict.fromkeys(("clean", *self._members(len(x.shape))), 0), Effort()
+        examples = self._attack(survivors, effort)(model, x, y)
+        return Outcome(examples, effort, survivors)
 
-    def _attack(self, standing: dict[str, int], effort: Effort) -> LibraryAttack:
-        """The attack; each batch adds to the numbers of samples that stand after each member, and to the effort."""
+    def described(self) -> dict[str, Any]:
+        """
+        What the attack is, for records (:func:`art_levelset.identity.describe`).
+
+        :return: "AutoAttack", or "PartialAutoAttack", with its parameters.
+        """
+        name = "PartialAutoAttack" if self.version == "partial" else "AutoAttack"
+        own = {"eps": self.eps, "norm": self.norm, "version": self.version, "batch_size": self.batch_size}
+        return {"name": name, **own}
+
+    def _members(self, dimensions: int) -> tuple[str, ...]:
+        """The attacks on batches of so many dimensions."""
+        members = VERSIONS[self.version]
+        return members if dimensions == 4 else tuple(name for name in members if name != "square")
+
+    def _attack(self, survivors: dict[str, int], effort: Effort) -> LibraryAttack:
+        """The attack; each batch adds to the numbers of samples that survive each member, and to the effort."""
         pyautoattack = library("pyautoattack", "autoattack", "0.2.0")
 
         def run(network: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
-            if x.dim() != 4:
-                raise ValueError(f"x must be images (batch, channels, height, width), got {tuple(x.shape)}")
+            partial = self.version == "partial"
+            if x.dim() != 4 and not partial:
+                raise ValueError(
+                    f"x must be images (batch, channels, height, width), got {tuple(x.shape)}: "
+                    'for other inputs there is the version "partial"'
+                )
             with measured(network) as first, torch.no_grad():
                 logits = network(x)
             effort.add(first)
             classes = logits.shape[1]
-            if classes < 4:
-                raise ValueError(f"model must have at least 4 classes for AutoAttack, got {classes}")
+            if classes < 4 and not partial:
+                raise ValueError(
+                    f"model must have at least 4 classes for AutoAttack, got {classes}: "
+                    'for fewer there is the version "partial"'
+                )
+            version = "custom" if partial else self.version
             ensemble = pyautoattack.AutoAttack(
-                network, norm=_NORMS[self.norm], eps=self.eps, seed=seed, version=self.version, device=x.device
+                network, norm=NAMES[self.norm], eps=self.eps, seed=seed, version=version, device=x.device
             )
             for part in (ensemble.apgd_targeted, ensemble.fab):
                 part.n_target_classes = min(part.n_target_classes, classes - 1)
-            attacked, stands = x.clone(), logits.argmax(dim=1) == y
-            standing["clean"] += int(stands.sum())
-            for name in VERSIONS[self.version]:
-                rows = stands.nonzero().squeeze(1)
+            attacked, surviving = x.clone(), _classified_right(logits, y)
+            survivors["clean"] += int(surviving.sum())
+            for name in self._members(x.dim()):
+                rows = surviving.nonzero().squeeze(1)
                 if len(rows):
                     broken, examples = self._member(ensemble, name, network, x[rows], y[rows], seed, effort)
-                    attacked[rows[broken]], stands[rows[broken]] = examples, False
-                standing[name] += int(stands.sum())
+                    attacked[rows[broken]], surviving[rows[broken]] = examples, False
+                survivors[name] += int(surviving.sum())
             return attacked
 
         return LibraryAttack(
@@ -134,14 +164,14 @@ class AutoAttack:
         self, ensemble: Any, name: str, network: nn.Module, x: Tensor, y: Tensor, seed: int, effort: Effort
     ) -> tuple[Tensor, Tensor]:
         """One attack on one batch: which samples it breaks, (batch,) bool, and the examples that do."""
-        key = digest(network, x, y, [self.version, name, self.eps, str(self.norm), seed])
+        key = self.memo.key("autoattack", network, x, y, self.version, name, self.eps, self.norm, seed)
         known = self.memo.recall(key)
         if known is None:
             ensemble.attacks_to_run = [name]
             with measured(network) as spent, tracing_kept():
                 result, _ = ensemble.run_standard_evaluation(x, y, batch_size=len(x))
                 with torch.no_grad():
-                    fooled = network(result).argmax(dim=1) != y
+                    fooled = ~_classified_right(network(result), y)
             known = {
                 "broken": fooled.cpu().numpy(),
                 "examples": result[fooled].cpu().numpy(),
@@ -150,6 +180,36 @@ class AutoAttack:
             self.memo.store(key, **known)
         effort.add(Effort.of(known["effort"]))
         return torch.from_numpy(known["broken"]).to(x.device), torch.from_numpy(known["examples"]).to(x.device)
+
+
+def _classified_right(logits: Tensor, y: Tensor) -> Tensor:
+    """Whether each sample is classified right, (batch,); one with a logit that is not a number is not."""
+    numbers = ~logits.isnan().any(dim=1)
+    if not numbers.all():
+        logger.warning("autoattack: the logits are not numbers for %d of %d samples", int((~numbers).sum()), len(y))
+    return (logits.argmax(dim=1) == y) & numbers
+
+
+@contextmanager
+def logged_to(path: str | PathLike[str] | None) -> Iterator[None]:
+    """
+    Add AutoAttack's messages to a file.
+
+    :param path: The file; None for none.
+    """
+    if path is None:
+        yield
+        return
+    library = logging.getLogger(LOGGER)
+    level, handler = library.level, logging.FileHandler(path, encoding="utf-8")
+    library.addHandler(handler)
+    library.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        library.setLevel(level)
+        library.removeHandler(handler)
+        handler.close()
 
 
 @contextmanager

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from art_levelset.attacks.inputs import ClipValues
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.pgd import pgd
 from art_levelset.attacks.protocol import Attack
@@ -22,7 +25,7 @@ def attack_by_name(
     norm: float = math.inf,
     eps_step: float | None = None,
     max_iter: int = 40,
-    clip_values: tuple[float, float] = (0.0, 1.0),
+    clip_values: ClipValues = (0.0, 1.0),
     memo: Memo | None = None,
 ) -> Attack:
     """
@@ -44,16 +47,21 @@ def attack_by_name(
     if name.startswith("autoattack"):
         from art_levelset.adapters.autoattack import AutoAttack
 
-        if clip_values != (0.0, 1.0):
+        if not _is_unit_interval(clip_values):
             raise ValueError(f"clip_values must be (0, 1) for AutoAttack, got {clip_values}")
         return AutoAttack(eps=eps, norm=norm, version=name.partition("-")[2] or "standard", memo=memo or Memo())
     library, _, loss = name.rpartition("-")
     given: dict[str, Any] = {"eps": eps, "norm": norm, "eps_step": eps_step, "max_iter": max_iter, "loss": LOSSES[loss]}
     if library != "torchattacks-pgd":  # its box is [0, 1]
         given["clip_values"] = clip_values
-    elif clip_values != (0.0, 1.0):
+    elif not _is_unit_interval(clip_values):
         raise ValueError(f"clip_values must be (0, 1) for Torchattacks, got {clip_values}")
     return _MADE[library](**given)
+
+
+def _is_unit_interval(clip_values: ClipValues) -> bool:
+    low, high = clip_values
+    return bool(np.all(np.asarray(low) == 0) and np.all(np.asarray(high) == 1))
 
 
 def _native(**given: Any) -> Attack:
@@ -92,6 +100,7 @@ NAMES = (
     "autoattack",
     "autoattack-plus",
     "autoattack-rand",
+    "autoattack-partial",
     *(
         f"{library}-{loss}"
         for library in ("art-pgd", "advertorch-pgd", "torchattacks-pgd")

@@ -1,18 +1,22 @@
-"""Optional libraries: import one, find an attack in it by name, check what is given to it."""
+"""Optional libraries: import one, find an attack in it by name, and bring what attacks share into the form it takes."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
 import inspect
-import math
 import warnings
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 
+import torch
 from packaging.version import Version
+from torch import Tensor, nn
 
-from art_levelset.checks import check_count
+from art_levelset.attacks.inputs import ClipValues, box_of
+from art_levelset.checks import check_count, check_positive
+from art_levelset.core.balls import Box
+from art_levelset.core.fields import label_margin
 
 REQUESTS = r"urllib3 \(.*\) or chardet \(.*doesn't match a supported version"
 """The warning of the library requests, which others import, about versions that it has not been tested with."""
@@ -83,12 +87,55 @@ def step_length(eps: float, eps_step: float | None, max_iter: int) -> float:
     :param eps: Radius of the ball.
     :param eps_step: The length, or None for the default.
     :param max_iter: Number of steps, >= 1.
-    :return: The length; 2.5 * eps / max_iter by default, as in :func:`art_levelset.attacks.pgd`.
+    :return: The length; 2.5 * eps / max_iter by default, as in :func:`art_levelset.attacks.pgd.pgd`.
     :raises ValueError: If a number is out of range.
     """
     check_count("max_iter", max_iter)
     if eps_step is None:
         return 2.5 * eps / max_iter
-    if not (math.isfinite(eps_step) and eps_step > 0):
-        raise ValueError(f"eps_step must be a finite number > 0, got {eps_step}")
+    check_positive("eps_step", eps_step)
     return eps_step
+
+
+def walls_as_samples(clip_values: ClipValues, x: Tensor) -> Box:
+    """
+    The box in the form that libraries take.
+
+    :param clip_values: Smallest and largest valid input, numbers or arrays for each feature or channel.
+    :param x: Samples, (batch, ...).
+    :return: (low, high): floats where the box is the same for all features, else tensors of the shape of a sample.
+    """
+    low, high = box_of(clip_values, x.shape[1:]) or (-torch.inf, torch.inf)
+    if not isinstance(low, Tensor) and not isinstance(high, Tensor):
+        return low, high
+    first, second = (torch.as_tensor(wall).to(x).expand(x.shape[1:]).contiguous() for wall in (low, high))
+    return first, second
+
+
+def loss_named(name: str) -> nn.Module:
+    """
+    A loss by its name, summed over the batch, so that a sample's gradient does not depend on the others.
+
+    :param name: "cross_entropy" or "margin".
+    :return: The loss of logits (batch, classes) and labels (batch,).
+    :raises ValueError: If there is none of that name.
+    """
+    if name == "cross_entropy":
+        return nn.CrossEntropyLoss(reduction="sum")
+    if name == "margin":
+        return MarginLoss()
+    raise ValueError(f"loss must be cross_entropy or margin, got {name!r}")
+
+
+class MarginLoss(nn.Module):
+    """The margin loss max_{i != y} f_i - f_y, summed over the batch: the field of eq. 1 with its sign turned."""
+
+    def forward(self, logits: Tensor, y: Tensor) -> Tensor:
+        """
+        The loss.
+
+        :param logits: (batch, classes).
+        :param y: Labels, (batch,) integers or (batch, classes) one-hot.
+        :return: A scalar.
+        """
+        return -label_margin(logits, y if y.dim() == 1 else y.argmax(dim=1)).sum()

@@ -1,5 +1,5 @@
 """
-RobustBench, both ways: its benchmark for any network and any data, and the installed library on a network of ours.
+RobustBench: the installed library on a network of ours (:mod:`art_levelset.evaluation.benchmark` does without it).
 
 RobustBench 1.1.1 imports two modules that need not be there: `autoattack`, though it depends on pyautoattack, and
 `pkg_resources`, which setuptools has removed. Both are supplied while it is imported.
@@ -10,12 +10,9 @@ RobustBench 1.1.1 imports two modules that need not be there: `autoattack`, thou
 from __future__ import annotations
 
 import copy
-import logging
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from os import PathLike
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,96 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from art_levelset.adapters.autoattack import LOGGER, AutoAttack, tracing_kept
+from art_levelset.adapters.autoattack import logged_to, tracing_kept
 from art_levelset.adapters.libraries import REQUESTS, library
 from art_levelset.attacks.inputs import Array, home, labels, network_of, samples
-from art_levelset.attacks.memo import Memo
-from art_levelset.attacks.protocol import DetachedNetwork, parameters_kept, seeded
-from art_levelset.checks import check_count
+from art_levelset.attacks.network import DetachedNetwork, parameters_kept, seeded
 from art_levelset.core.modes import evaluating
-from art_levelset.evaluation.datasets import load
-from art_levelset.evaluation.record import write_record
-from art_levelset.evaluation.robustness import evaluate
-
-THREAT_MODELS = {"Linf": math.inf, "L2": 2, "L1": 1}
-"""The threat models of :func:`benchmark` and their norms. RobustBench has no L1."""
-
-
-def benchmark(
-    model: Any,
-    n_examples: int = 10_000,
-    dataset: Any = "cifar10",
-    threat_model: Any = "Linf",
-    to_disk: bool = False,
-    model_name: str | None = None,
-    data_dir: str | PathLike[str] = "./data",
-    corruptions_data_dir: None = None,
-    device: torch.device | str | None = None,
-    batch_size: int = 32,
-    eps: float | None = None,
-    log_path: str | PathLike[str] | None = None,
-    preprocessing: None = None,
-    aa_state_path: str | PathLike[str] | None = None,
-    *,
-    x_test: Array | None = None,
-    y_test: Array | None = None,
-) -> tuple[float, float]:
-    """
-    RobustBench's benchmark, standard AutoAttack on the first samples of a test set, without RobustBench.
-
-    It has RobustBench's signature and takes data besides. The seed is 0, and the model is left as it is.
-
-    :param model: A network (batch, channels, height, width) -> (batch, classes), or an ART PyTorchClassifier.
-    :param n_examples: Samples to use, >= 1.
-    :param dataset: The data set's name, as text or in RobustBench's enumeration. Without `x_test` its test set is
-           loaded from `data_dir`, as :func:`art_levelset.evaluation.datasets.load` does.
-    :param threat_model: "Linf", "L2" or "L1", or RobustBench's enumeration.
-    :param to_disk: Whether to write the record `model_info/<dataset>/<threat_model>/<model_name>.json`, as
-           :func:`art_levelset.evaluation.record.write_record` does.
-    :param model_name: The model's name in the record and of its file.
-    :param data_dir: Folder of the data sets.
-    :param corruptions_data_dir: None: corruptions are no attack, and not evaluated here.
-    :param device: Where to compute; where the model is, by default.
-    :param batch_size: Samples attacked at a time, >= 1.
-    :param eps: Radius of the ball, >= 0.
-    :param log_path: A file that AutoAttack's messages are added to.
-    :param preprocessing: None: it is RobustBench's for ImageNet, and the model takes images as they are.
-    :param aa_state_path: A folder that keeps finished work, so that a killed run goes on; made where it is missing.
-    :param x_test: Samples, (n, channels, height, width), in [0, 1].
-    :param y_test: Their labels, (n,) integers or (n, classes) one-hot.
-    :return: The accuracies without and under the attack, in [0, 1].
-    :raises ImportError: If pyautoattack is missing or too old.
-    :raises OSError: If the data set cannot be read or a file not be written.
-    :raises TypeError: If an argument is of another type.
-    :raises ValueError: If an argument is out of range, or missing for what is asked.
-    """
-    dataset, threat_model = getattr(dataset, "value", dataset), getattr(threat_model, "value", threat_model)
-    if threat_model not in THREAT_MODELS:
-        raise ValueError(f"threat_model must be one of {', '.join(THREAT_MODELS)}, got {threat_model!r}")
-    for name, value in {"corruptions_data_dir": corruptions_data_dir, "preprocessing": preprocessing}.items():
-        if value is not None:
-            raise ValueError(f"{name} must be None: neither corruptions nor ImageNet are evaluated here")
-    if eps is None:
-        raise ValueError(f"eps must be given for the threat model {threat_model}")
-    if to_disk and (not model_name or Path(model_name).name != model_name):
-        raise ValueError(f"model_name must be a name that a file can have when to_disk is set, got {model_name!r}")
-    check_count("n_examples", n_examples)
-    memo = None if aa_state_path is None else Memo(aa_state_path)
-    attack = AutoAttack(eps, THREAT_MODELS[threat_model], batch_size=batch_size, memo=memo or Memo())
-    network = _on(device, network_of(model))
-    data = _given(x_test, y_test)
-    if data is None:
-        found = load(dataset, data_root=data_dir)
-        data, dataset = (torch.from_numpy(found.x), torch.from_numpy(found.y)), found.name
-    x, y = (each[:n_examples] for each in data)
-    with _logged_to(log_path):
-        report = evaluate(network, x, y, {"autoattack": attack}, batch_size=batch_size, memo=memo)
-    if to_disk:
-        path = Path("model_info", Path(dataset).name, threat_model, f"{model_name}.json")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        about = {"dataset": dataset, "threat_model": threat_model, "eps": str(eps)}
-        write_record(report.record(name=model_name, architecture=type(network).__name__, **about), path)
-    return float(report.clean.mean()), report.attacks[0].accuracy
 
 
 def robustbench_benchmark(
@@ -136,8 +48,8 @@ def robustbench_benchmark(
     if arguments.get("aa_state_path") is not None:
         raise ValueError("aa_state_path must be None: pyautoattack cannot read its states; benchmark() can go on")
     robustbench = robustbench_library()
-    network = _on(arguments.pop("device", None), network_of(model))
-    data = _given(x_test, y_test)
+    network = network_on(arguments.pop("device", None), network_of(model))
+    data = given_data(x_test, y_test)
     device, _ = home(network)
     faced = DetachedNetwork(network)
     with evaluating(faced), parameters_kept(network), seeded(seed, device), _data_replaced(robustbench, data):
@@ -158,37 +70,34 @@ def robustbench_library() -> ModuleType:
         return library("robustbench", "robustbench", "1.1.1", silence=silence)
 
 
-def _on(device: torch.device | str | None, network: nn.Module) -> nn.Module:
-    """The network if it is on that device, else a copy of it there."""
+def network_on(device: torch.device | str | None, network: nn.Module) -> nn.Module:
+    """
+    A network where it shall compute.
+
+    :param device: Where; None for where it is.
+    :param network: The network; not changed.
+    :return: The network if it is there, else a copy of it.
+    """
     if device is None or torch.device(device) == home(network)[0]:
         return network
     return copy.deepcopy(network).to(device)
 
 
-def _given(x_test: Array | None, y_test: Array | None) -> tuple[Tensor, Tensor] | None:
+def given_data(x_test: Array | None, y_test: Array | None) -> tuple[Tensor, Tensor] | None:
+    """
+    The samples and labels that take the place of a data set's.
+
+    :param x_test: Samples, (n, ...), floating point.
+    :param y_test: Their labels.
+    :return: Both as tensors, checked, or None without them.
+    :raises TypeError: If they are no tensors or arrays.
+    :raises ValueError: If one is missing, or a shape or value out of range.
+    """
     if (x_test is None) != (y_test is None):
         raise ValueError("x_test and y_test must be given together")
     if x_test is None or y_test is None:
         return None
     return (x := samples(x_test)), labels(y_test, len(x))
-
-
-@contextmanager
-def _logged_to(path: str | PathLike[str] | None) -> Iterator[None]:
-    """Add AutoAttack's messages to a file."""
-    if path is None:
-        yield
-        return
-    logger = logging.getLogger(LOGGER)
-    level, handler = logger.level, logging.FileHandler(path, encoding="utf-8")
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
-        handler.close()
 
 
 @contextmanager
@@ -248,7 +157,7 @@ def _autoattack_modules() -> dict[str, ModuleType]:
         def run_standard_evaluation(
             self, x: Tensor, y: Tensor, bs: int = 250, state_path: Path | None = None
         ) -> Tensor:
-            with _logged_to(self.log_path), tracing_kept():
+            with logged_to(self.log_path), tracing_kept():
                 attacked, _ = self.ensemble.run_standard_evaluation(x, y, batch_size=bs, state_path=state_path)
             result: Tensor = attacked
             return result

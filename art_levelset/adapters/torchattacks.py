@@ -7,8 +7,9 @@ Attacks of Torchattacks. Inputs are images with values in [0, 1].
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,16 +17,17 @@ from torch import Tensor, nn
 
 from art_levelset.adapters.libraries import (
     REQUESTS,
+    MarginLoss,
     accepted_parameters,
     attack_named,
     library,
+    loss_named,
     step_length,
 )
-from art_levelset.adapters.losses import MarginLoss, loss_named
 from art_levelset.attacks.protocol import LibraryAttack
+from art_levelset.core.balls import NAMES, check_norm
 from art_levelset.core.fields import label_margin
 
-_NORMS = {math.inf: "Linf", 2: "L2", 1: "L1"}
 _PGD = {math.inf: "PGD", 2: "PGDL2"}
 
 
@@ -81,8 +83,7 @@ def torchattacks_pgd(
     :raises ImportError: If Torchattacks is missing or too old.
     :raises ValueError: If a number is out of range or the loss unknown.
     """
-    if norm not in _PGD:
-        raise ValueError(f"norm must be inf or 2, got {norm}")
+    check_norm(norm, tuple(_PGD))
     steps = {"alpha": step_length(eps, eps_step, max_iter), "steps": max_iter, "random_start": random_start}
     facing = _MarginLogits if isinstance(loss_named(loss), MarginLoss) else _as_it_is
     attack = _attack(_PGD[norm], facing, steps, eps=eps, norm=norm, batch_size=batch_size, seed=seed)
@@ -103,17 +104,33 @@ def _attack(
     torchattacks = library("torchattacks", "torchattacks", "3.5.1", silence=[REQUESTS])
     attack_class = attack_named(name, torchattacks, torchattacks.attack.Attack)
     accepted = accepted_parameters(attack_class, parameters)
-
-    def run(network: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
-        shared: dict[str, Any] = {"eps": float(eps), "norm": _NORMS[norm], "seed": seed}
-        if "n_classes" in accepted:
-            with torch.no_grad():
-                shared["n_classes"] = network(x[:1]).shape[1]
-        given = {parameter: value for parameter, value in shared.items() if parameter in accepted}
-        attacked: Tensor = attack_class(facing(network, y), **{**given, **parameters})(x, y)
-        return attacked
-
+    shared = {"eps": float(eps), "norm": NAMES.get(norm)}
+    given = {**{name: value for name, value in shared.items() if name in accepted}, **parameters}
+    told = [name for name in ("seed", "n_classes") if name in accepted and name not in parameters]
+    run = partial(_run, attack_class=attack_class, facing=facing, given=given, told=told)
     return LibraryAttack(f"torchattacks.{name}", run, parameters, eps, norm, batch_size=batch_size, seed=seed)
+
+
+def _run(
+    network: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    seed: int,
+    *,
+    attack_class: type[Any],
+    facing: Callable[[nn.Module, Tensor], nn.Module],
+    given: Mapping[str, Any],
+    told: Sequence[str],
+) -> Tensor:
+    """The library's part of an attack, which is told the seed and the number of classes if it has these parameters."""
+    own: dict[str, Any] = {}
+    if "seed" in told:
+        own["seed"] = seed
+    if "n_classes" in told:
+        with torch.no_grad():
+            own["n_classes"] = network(x[:1]).shape[1]
+    attacked: Tensor = attack_class(facing(network, y), **own, **given)(x, y)
+    return attacked
 
 
 def _as_it_is(network: nn.Module, y: Tensor) -> nn.Module:

@@ -17,7 +17,7 @@ from art.estimators.classification import PyTorchClassifier
 from art.preprocessing.standardisation_mean_std.pytorch import StandardisationMeanStdPyTorch
 from torch import Tensor, nn
 
-from art_levelset.core.balls import Box
+from art_levelset.identity import describe
 
 
 class AttackedNetwork(nn.Module):
@@ -60,7 +60,7 @@ class AttackedNetwork(nn.Module):
 
         :return: One step a line; empty without steps.
         """
-        return "\n".join(_described(step) for step in self._steps if step.apply_predict)
+        return "\n".join(repr(describe(step)) for step in self._steps if step.apply_predict)
 
 
 class _Estimated(torch.autograd.Function):
@@ -105,31 +105,6 @@ def check_classifier(classifier: Any) -> None:
     if steps:
         names = ", ".join(type(step).__name__ for step in steps)
         raise ValueError(f"classifier: its preprocessing ({names}) has no PyTorch implementation to differentiate")
-
-
-def clip_box(classifier: PyTorchClassifier) -> Box | None:
-    """
-    The box that inputs stay in.
-
-    :param classifier: An ART PyTorchClassifier.
-    :return: Its clip values as (low, high) tensors in float32, or None.
-    """
-    if classifier.clip_values is None:
-        return None
-    low, high = (
-        torch.as_tensor(np.asarray(value, np.float32), device=classifier.device) for value in classifier.clip_values
-    )
-    shape = tuple(classifier.input_shape)
-    if low.dim() and low.numel() == int(np.prod(shape)):
-        low, high = low.reshape(shape), high.reshape(shape)
-    return low, high
-
-
-def _described(step: Any) -> str:
-    """A preprocessing step with all numbers of its parameters, which the repr of an array would leave out."""
-    values = {name: getattr(step, name) for name in step.params}
-    numbers = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in values.items()}
-    return f"{type(step).__name__}({', '.join(f'{name}={value!r}' for name, value in numbers.items())})"
 
 
 def _is_identity(step: Any) -> bool:

@@ -10,16 +10,13 @@ from torch import Tensor
 
 from art_levelset.core.balls import Box, random_in_ball, sparse_step, steepest, to_ball, to_l1_ball
 
-NORMS = (math.inf, 2, 1)
-
 
 @dataclass(frozen=True, eq=False)
 class Balls:
     """
     The balls around a batch within a box.
 
-    The radii are smaller than asked for by what rounding may add to the distance of a point computed as x plus an
-    offset. For L_inf the walls are those of ball and box at once.
+    The radii are smaller than asked for (:func:`shrunk_radii`). For L_inf the walls are those of ball and box at once.
 
     :param centres: (batch, ...).
     :param radii: (batch,).
@@ -57,8 +54,7 @@ class Balls:
         """
         centres = x.to(device, dtype)
         rounding = max(torch.finfo(x.dtype).eps, torch.finfo(dtype).eps)
-        sizes = torch.linalg.vector_norm(centres.flatten(1), norm, dim=1)
-        radii = (eps - rounding * (sizes + 16 * eps)).clamp(min=0)
+        radii = shrunk_radii(centres, eps, norm, rounding)
         low, high = (
             torch.as_tensor(wall, device=device, dtype=dtype).expand_as(centres)
             for wall in box or (-math.inf, math.inf)
@@ -112,3 +108,18 @@ class Balls:
         if self.norm == 1:
             return self.project(points + sparse_step(gradients, points, length, self.low, self.high))
         return self.project(torch.add(points, steepest(gradients, self.norm), alpha=length))
+
+
+def shrunk_radii(centres: Tensor, eps: float, norm: float, rounding: float) -> Tensor:
+    """
+    Radii that are smaller by what rounding may add to the distance of a point that is computed as x plus an offset.
+
+    :param centres: The samples x, (batch, ...).
+    :param eps: The radius asked for, >= 0.
+    :param norm: `math.inf`, 2 or 1.
+    :param rounding: The relative rounding error.
+    :return: (batch,), >= 0.
+    """
+    sizes = torch.linalg.vector_norm(centres.flatten(1), norm, dim=1)
+    radii: Tensor = eps - rounding * (sizes + 16 * eps)
+    return radii.clamp(min=0)

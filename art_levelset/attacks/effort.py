@@ -70,7 +70,9 @@ def measured(network: nn.Module) -> Iterator[Effort]:
     def passed_backward(gradient: Tensor) -> None:
         effort.gradients += len(gradient)
 
-    def passed_forward(module: nn.Module, inputs: Any, outputs: Tensor) -> None:
+    def passed_forward(module: nn.Module, inputs: Any, outputs: Any) -> None:
+        if not isinstance(outputs, Tensor):  # which whoever called the network refuses
+            return
         effort.forwards += len(outputs)
         if outputs.requires_grad:
             outputs.register_hook(passed_backward)  # type: ignore[no-untyped-call]

@@ -173,7 +173,8 @@ def box_of(clip_values: ClipValues | None, shape: Sequence[int] | None = None) -
            shape of a sample, or flat), for each channel (channels,), or of a shape that broadcasts to a sample's. None
            where every value is valid.
     :param shape: The shape of a sample; by default arrays stay as they are, and are not compared with it.
-    :return: (low, high): floats where a wall is the same everywhere, else tensors that broadcast to a sample.
+    :return: (low, high): floats where a wall is the same everywhere, else tensors on the CPU, in double precision, that
+             broadcast to a sample.
     :raises ValueError: If it is no pair, the box is empty, or an array does not belong to samples of that shape.
     """
     if clip_values is None:
@@ -229,7 +230,7 @@ def _are_probabilities(values: Tensor) -> bool:
 
 def _wall(wall: Any, shape: Sequence[int] | None) -> float | Tensor:
     if isinstance(wall, (Tensor, np.ndarray)):
-        values = _tensor(wall, "clip_values").double()
+        values = _tensor(wall, "clip_values").double().cpu()
     else:
         try:
             values = torch.tensor(float(wall), dtype=torch.float64)

@@ -1,22 +1,29 @@
 """
 A memory of finished work, on disk or not: what makes a killed evaluation go on where it was.
 
-Each piece of work is stored under a digest of everything that it depends on, so that a result is recalled only for the
-same network, data, parameters and versions, and nothing needs to be declared stale.
+Each piece of work is stored under a key of everything that it depends on (:meth:`Memo.key`), so that a result is
+recalled only for the same network, data, parameters, versions and code, and nothing needs to be declared stale. What is
+known by its name alone, as a closure, is not kept: another one may have that name.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import logging
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from art_levelset.files import write_bytes
+from art_levelset.identity import Unidentifiable, digest, identify
+from art_levelset.versions import computing
+
+logger = logging.getLogger(__name__)
 
 _CHECKSUM = hashlib.sha256().digest_size
 
@@ -28,21 +35,51 @@ class Memo:
     :param folder: Where to keep them, one `.npz` file a key, its SHA-256 at the end; created when missing. None:
            in this process only.
     :raises OSError: If the folder cannot be created.
+
+    >>> import numpy as np
+    >>> memo = Memo()
+    >>> key = memo.key("squares", 3)
+    >>> memo.store(key, squares=np.arange(3) ** 2)
+    >>> memo.recall(memo.key("squares", 3))
+    {'squares': array([0, 1, 4])}
+    >>> memo.key(lambda x: x) is None  # known by its name alone
+    True
     """
 
     def __init__(self, folder: str | PathLike[str] | None = None) -> None:
         self.folder = None if folder is None else Path(folder)
         self._kept: dict[str, dict[str, NDArray[Any]]] = {}
+        self._refused: set[str] = set()
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
 
-    def recall(self, key: str) -> dict[str, NDArray[Any]] | None:
+    def key(self, *parts: Any) -> str | None:
+        """
+        What finished work is found under: one key for equal parts, versions and code of this package.
+
+        :param parts: All that the work depends on: networks (their structure and parameters), tensors, arrays, and what
+               :func:`art_levelset.identity.identify` knows by value, as numbers, texts, and attacks of this package.
+        :return: The key, 64 hexadecimal digits; None where a part is not known by value, so that the work cannot be
+                 kept, which a memory on disk logs once.
+        """
+        try:
+            known = [part if isinstance(part, (nn.Module, Tensor, np.ndarray)) else identify(part) for part in parts]
+        except Unidentifiable as error:
+            if self.folder is not None and str(error) not in self._refused:
+                logger.warning("finished work is not kept in %s: %s", self.folder, error)
+                self._refused.add(str(error))
+            return None
+        return digest(*known, computing())
+
+    def recall(self, key: str | None) -> dict[str, NDArray[Any]] | None:
         """
         What was stored under a key.
 
-        :param key: A digest.
+        :param key: Their key; under None is nothing.
         :return: The arrays by name, or None. A file that cannot be read or is damaged counts as missing.
         """
+        if key is None:
+            return None
         if self.folder is None:
             return self._kept.get(key)
         try:
@@ -55,13 +92,15 @@ class Memo:
         with np.load(io.BytesIO(contents), allow_pickle=False) as arrays:
             return dict(arrays)
 
-    def store(self, key: str, **arrays: NDArray[Any]) -> None:
+    def store(self, key: str | None, **arrays: NDArray[Any]) -> None:
         """
         Store arrays under a key: completely or not at all.
 
-        :param key: A digest.
+        :param key: Their key; under None nothing is stored.
         :param arrays: The arrays by name.
         """
+        if key is None:
+            return
         if self.folder is None:
             self._kept[key] = arrays
             return

@@ -26,13 +26,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from art_levelset.attacks.balls import NORMS, Balls
+from art_levelset.attacks.balls import Balls
 from art_levelset.attacks.inputs import Array, ClipValues, SameArray, check_classes, clamped, class_logits, home
 from art_levelset.attacks.losses import LEAD, LOSSES, RANKS, lead_limited
-from art_levelset.attacks.protocol import fastest_layout
+from art_levelset.attacks.network import fastest_layout
 from art_levelset.attacks.subject import Subject
-from art_levelset.checks import check_count, check_seed
-from art_levelset.core.balls import check_norm
+from art_levelset.checks import check_count, check_not_negative, check_positive, check_seed
+from art_levelset.core.balls import NAMES, check_norm
 from art_levelset.core.modes import evaluating
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ def pgd(
     :param model: A classifier (batch, ...) -> (batch, classes) of logits: an nn.Module, or an ART PyTorchClassifier,
            whose preprocessing is then attacked with it.
     :param x: Samples, (batch, ...), floating point, within `clip_values`.
-    :param y: Labels, (batch,) integers or (batch, classes) one-hot; if targeted, the classes to reach.
+    :param y: Labels, (batch,) or (batch, 1) whole numbers, or (batch, classes) one-hot; if targeted, the classes to
+           reach.
     :param eps: Radius of the ball, >= 0.
     :param eps_step: Length of a step, > 0, or one length for each step, as :func:`decaying_steps` gives them;
            2.5 * eps / max_iter by default.
@@ -76,7 +77,8 @@ def pgd(
     :param loss: "cross_entropy"; "margin", max_{i != y} f_i - f_y, the field of eq. 1 with its sign turned; or "dlr",
            the difference of logits ratio. See :mod:`art_levelset.attacks.losses`.
     :param norm: `math.inf`, 2 or 1.
-    :param clip_values: Smallest and largest valid input; None where every value is valid.
+    :param clip_values: Smallest and largest valid input, numbers or arrays for each feature or channel; None where
+           every value is valid.
     :param targeted: Whether a sample is broken when the network says y, rather than when it says anything else.
     :param random_start: Whether to start at a random point of the ball rather than at x.
     :param num_random_init: Number of random starts, >= 1. A sample that one of them breaks is not attacked from the
@@ -93,6 +95,15 @@ def pgd(
     :return: As x: a tensor on the same device or an array, of the same dtype and shape.
     :raises ValueError: If a shape, label or number is out of range, or the network's logits or gradients not finite.
     :raises TypeError: If the model, the samples or the labels are of another type.
+
+    >>> import torch
+    >>> from art_levelset.attacks import pgd
+    >>> model = torch.nn.Linear(2, 2)
+    >>> _ = model.load_state_dict({"weight": torch.eye(2), "bias": torch.zeros(2)})
+    >>> x, y = torch.tensor([[0.6, 0.4], [0.1, 0.9]]), torch.tensor([0, 1])
+    >>> adversarial = pgd(model, x, y, eps=0.3, max_iter=10, loss="margin")
+    >>> model(adversarial).argmax(dim=1)  # the first sample is 0.1 from the decision boundary, the second 0.4
+    tensor([1, 1])
     """
     subject = Subject.of(model, x, y, clip_values=clip_values)
     network, points, classes, box = subject.network, subject.x, subject.y, subject.clip_values
@@ -139,8 +150,7 @@ def decaying_steps(eps: float, max_iter: int) -> list[float]:
     :return: The lengths, for :func:`pgd`'s `eps_step`.
     :raises ValueError: If a number is out of range.
     """
-    if not (math.isfinite(eps) and eps > 0):
-        raise ValueError(f"eps must be a finite number > 0, got {eps}")
+    check_positive("eps", eps)
     check_count("max_iter", max_iter)
     return [eps * (1 + math.cos(math.pi * step / max_iter)) / 4 for step in range(max_iter)]
 
@@ -194,7 +204,7 @@ class _Search:
         return examples, rescaled
 
     def restart(self, x: Tensor, y: Tensor, examples: Tensor, times: int) -> None:
-        """Replace the examples of samples that still stand by those of further starts where these are better."""
+        """Replace the examples of samples that survive by those of further starts where these are better."""
         broken, ranks = self._judge(examples, y)
         for _ in range(times):
             left = (~broken).nonzero().squeeze(1)
@@ -222,15 +232,15 @@ class _Search:
         for step, length in enumerate(self.lengths):
             leaves = points.clone(memory_format=self.layout).requires_grad_()
             logits = self._logits(leaves, y, checked=step > 0)
-            standing = ~self.goal.reached(logits, y) if self.stop_when_broken else torch.ones_like(rescaled[rows])
-            if not standing.any():
+            surviving = ~self.goal.reached(logits, y) if self.stop_when_broken else torch.ones_like(rescaled[rows])
+            if not surviving.any():
                 break
-            values, scaled = self.goal.values(logits[standing], y[standing])
+            values, scaled = self.goal.values(logits[surviving], y[surviving])
             gradients = _gradients(values, leaves)
-            if not standing.all():
+            if not surviving.all():
                 found[rows] = points
-                rows, points, y = rows[standing], points[standing], y[standing]
-                gradients, balls = gradients[standing], balls.select(standing)
+                rows, points, y = rows[surviving], points[surviving], y[surviving]
+                gradients, balls = gradients[surviving], balls.select(surviving)
             rescaled[rows] |= scaled
             points = balls.step(points, gradients, length)
         found[rows] = points
@@ -278,14 +288,13 @@ def _check(
     batch_size: int,
     seed: int,
 ) -> None:
-    if not (math.isfinite(eps) and eps >= 0):
-        raise ValueError(f"eps must be a finite number >= 0, got {eps}")
+    check_not_negative("eps", eps)
     check_count("max_iter", max_iter)
     check_count("batch_size", batch_size)
     check_count("num_random_init", num_random_init)
     if num_random_init > 1 and not random_start:
         raise ValueError(f"num_random_init must be 1 where random_start is False, got {num_random_init}")
-    check_norm(norm, NORMS)
+    check_norm(norm, tuple(NAMES))
     if loss not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
     check_seed(seed)

@@ -68,6 +68,19 @@ class Subject:
         """
         return dataclasses.replace(self, x=self.x[rows], y=self.y[rows])
 
+    def at(self, examples: Tensor) -> Subject:
+        """
+        The same network and labels at other points: what an attack has made of the samples.
+
+        :param examples: (n, ...), floating point.
+        :return: The subject.
+        :raises ValueError: If they are not of the samples' shape, or not finite.
+        :raises TypeError: If they are no floating-point numbers.
+        """
+        if examples.shape != self.x.shape:
+            raise ValueError(f"attack must return the shape {tuple(self.x.shape)}, got {tuple(examples.shape)}")
+        return dataclasses.replace(self, x=samples(examples))
+
     @property
     def device(self) -> torch.device:
         """Where the network computes."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from tqdm import tqdm
 
-from art_levelset.trainers.base import LoopTrainer
-from art_levelset.trainers.callbacks import Callback
-from art_levelset.trainers.distributed import world
+from art_levelset.trainers import Callback, TrainingView, world
 
 COLUMNS = {
     "loss": "loss",
@@ -18,7 +16,7 @@ COLUMNS = {
     "validation_robust_accuracy": "val. robust",
     "seconds": "seconds",
 }
-"""The figures that are shown, and their headings."""
+"""The metrics that are shown, and their headings."""
 
 _PERCENT = ("accuracy", "robust_accuracy", "crossed", "validation_accuracy", "validation_robust_accuracy")
 _WIDTH = 12
@@ -28,36 +26,40 @@ class EpochTable(Callback):
     """A line for each epoch; those of an earlier, interrupted run come first. One process of several prints it."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new table, with the columns that there will be."""
         self._columns: list[str] = []
 
-    def on_train_begin(self, trainer: LoopTrainer) -> None:
+    def on_train_begin(self, trainer: TrainingView) -> None:
         """
         Print the epochs that are done already.
 
         :param trainer: The trainer.
         """
-        for figures in trainer.history:
-            self._print(figures)
+        for metrics in trainer.history:
+            self._print(metrics)
 
-    def on_epoch_end(self, trainer: LoopTrainer, figures: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: TrainingView, metrics: dict[str, float]) -> None:
         """
-        Print the epoch's figures.
+        Print the epoch's metrics.
 
         :param trainer: The trainer.
-        :param figures: The figures.
+        :param metrics: The metrics.
         """
-        self._print(figures)
+        self._print(metrics)
 
-    def _print(self, figures: dict[str, float]) -> None:
+    def _print(self, metrics: dict[str, float]) -> None:
         if not world().main:
             return
         if not self._columns:
-            self._columns = [name for name in COLUMNS if name in figures]
+            self._columns = [name for name in COLUMNS if name in metrics]
             tqdm.write(f"{'epoch':>5}" + "".join(f"{COLUMNS[name]:>{_WIDTH}}" for name in self._columns))
         cells = (
-            f"{_text(name, figures[name]):>{_WIDTH}}" if name in figures else " " * _WIDTH for name in self._columns
+            f"{_text(name, metrics[name]):>{_WIDTH}}" if name in metrics else " " * _WIDTH for name in self._columns
         )
-        tqdm.write(f"{figures['epoch']:>5.0f}{''.join(cells)}")
+        tqdm.write(f"{metrics['epoch']:>5.0f}{''.join(cells)}")
 
 
 def _text(name: str, value: float) -> str:

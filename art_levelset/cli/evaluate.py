@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import math
 from pathlib import Path
 
-from art_levelset.cli.console import Verbs, number
-
-NORMS = {"Linf": math.inf, "L2": 2.0, "L1": 1.0}
+from art_levelset.cli.console import PROGRAM, Verbs, check_device, number, print_error
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -36,14 +33,17 @@ def add_parser(verbs: Verbs) -> None:
     )
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder of torchvision's data sets")
     parser.add_argument("--eps", required=True, help="radius of the ball around an image in [0, 1]: 0.3 or 8/255")
-    parser.add_argument("--threat-model", choices=NORMS, default="Linf", help="norm of the ball (default: %(default)s)")
+    parser.add_argument(
+        "--threat-model", choices=("Linf", "L2", "L1"), default="Linf", help="norm of the ball (default: %(default)s)"
+    )
     parser.add_argument(
         "--attacks",
         nargs="+",
         default=["pgd-ce", "pgd-margin"],
         metavar="NAME",
-        help="pgd-ce, pgd-margin, pgd-dlr, autoattack, autoattack-plus, autoattack-rand, or PGD of another library: "
-        "art-pgd-ce, advertorch-pgd-margin, ... (default: pgd-ce pgd-margin)",
+        help="pgd-ce, pgd-margin, pgd-dlr, autoattack, autoattack-plus, autoattack-rand, autoattack-partial (for "
+        "few classes or vectors), or PGD of another library: art-pgd-ce, advertorch-pgd-margin, ... "
+        "(default: pgd-ce pgd-margin)",
     )
     parser.add_argument("--eps-step", help="length of a step of PGD (default: 2.5 eps / max-iter)")
     parser.add_argument("--max-iter", type=int, default=40, help="steps of PGD (default: %(default)s)")
@@ -71,47 +71,45 @@ def run(arguments: argparse.Namespace) -> int:
     :param arguments: As :func:`add_parser` declares them.
     :return: The exit status.
     """
-    from art_levelset.adapters.catalogue import attack_by_name
     from art_levelset.attacks.memo import Memo
-    from art_levelset.evaluation.assessment import assess
+    from art_levelset.core.balls import THREAT_MODELS
+    from art_levelset.evaluation import IncompleteEvaluation, evaluate
     from art_levelset.evaluation.datasets import load
     from art_levelset.evaluation.record import write_record
     from art_levelset.files import check_place
     from art_levelset.models import CLASSIFIERS, load_classifier
 
     check_place(arguments.output)
+    check_device(arguments.device)
     if arguments.arch not in CLASSIFIERS:
         raise ValueError(f"--arch must be one of {', '.join(CLASSIFIERS)}, got {arguments.arch!r}")
-    eps, norm = number("--eps", arguments.eps), NORMS[arguments.threat_model]
-    eps_step = None if arguments.eps_step is None else number("--eps-step", arguments.eps_step)
-    memo = Memo(arguments.resume)
-    attacks = {
-        name: attack_by_name(name, eps=eps, norm=norm, eps_step=eps_step, max_iter=arguments.max_iter, memo=memo)
-        for name in arguments.attacks
-    }
     data = load(arguments.data, data_root=arguments.data_root)
     count = len(data.x) if arguments.nb_examples is None else arguments.nb_examples
     if not 1 <= count <= len(data.x):
         raise ValueError(f"--nb-examples must be in [1, {len(data.x)}], got {count}")
     shape = data.x.shape[1:]
     model = load_classifier(arguments.arch, arguments.model, input_shape=shape, least_classes=int(data.y.max()) + 1)
-    assessment = assess(
-        model.to(arguments.device),
-        data.x[:count],
-        data.y[:count],
-        attacks,
-        eps=eps,
-        norm=norm,
-        eps_step=eps_step,
-        max_iter=arguments.max_iter,
-        masking=arguments.masking,
-        margins=arguments.margins,
-        repeats=arguments.repeats,
-        batch_size=arguments.batch_size,
-        seed=arguments.seed,
-        memo=memo,
-    )
-    record = assessment.record(
+    failed = None
+    try:
+        report = evaluate(
+            model.to(arguments.device),
+            data.x[:count],
+            data.y[:count],
+            arguments.attacks,
+            eps=number("--eps", arguments.eps),
+            norm=THREAT_MODELS[arguments.threat_model],
+            eps_step=None if arguments.eps_step is None else number("--eps-step", arguments.eps_step),
+            max_iter=arguments.max_iter,
+            masking=arguments.masking,
+            margins=arguments.margins,
+            repeats=arguments.repeats,
+            batch_size=arguments.batch_size,
+            seed=arguments.seed,
+            memo=Memo(arguments.resume),
+        )
+    except IncompleteEvaluation as error:
+        failed, report = error, error.report
+    record = report.record(
         name=arguments.name or arguments.model.stem,
         dataset=data.name,
         architecture=arguments.arch,
@@ -120,6 +118,9 @@ def run(arguments: argparse.Namespace) -> int:
         weights={"sha256": hashlib.sha256(arguments.model.read_bytes()).hexdigest()},
     )
     write_record(record, arguments.output)
-    print(assessment.text())
+    print(report.text())
     print(f"wrote {arguments.output}")
+    if failed is not None:
+        print_error(f"{PROGRAM} evaluate", f"the record has no {failed}")
+        return 1
     return 0

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import shlex
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from art_levelset.evaluation.datasets import Dataset
-    from art_levelset.trainers.base import LoopTrainer
-    from art_levelset.trainers.presets import Preset
+    from art_levelset.trainers import LoopTrainer, Preset
 
 TRAINERS = ("levelset", "madry", "trades")
 AUGMENTATIONS = ("none", "crop", "crop-flip")
@@ -40,18 +40,27 @@ def add_parser(verbs: Verbs) -> None:
         "curves. With torchrun --nproc-per-node N -m art_levelset train ... N processes share the work.",
     )
     parser.add_argument(
-        "--preset", metavar="NAME", help="settings of a known run, which other options change: mnist, ..."
+        "--preset",
+        metavar="NAME",
+        help="settings of a known run: mnist, ...; --data, --arch, --eps, --lr, --nb-epochs, --batch-size and "
+        "--augment change them where they are given",
     )
     parser.add_argument("--data", help="an .npz file with x_train and y_train; mnist, fashion_mnist, cifar10 or digits")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder of torchvision's data sets")
     parser.add_argument(
         "--arch", metavar="NAME", help="the network: convnet2a, convnet2b, convnet4a, convnet4b, resnet18"
     )
-    parser.add_argument("--eps", required=True, help="radius of the L_inf ball around an image in [0, 1]: 0.3 or 8/255")
+    parser.add_argument(
+        "--eps",
+        help="radius of the L_inf ball around an image in [0, 1] that the network shall withstand: 0.3 or 8/255 "
+        "(default: the preset's; with another one its training distances and steps change in proportion)",
+    )
     parser.add_argument("--trainer", choices=TRAINERS, default=TRAINERS[0], help="how to train (default: %(default)s)")
-    parser.add_argument("--nb-epochs", type=int, metavar="N", help="passes over the data (default: 20)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images a step, of all processes (default: 128)")
-    parser.add_argument("--lr", type=float, help="Adam's learning rate, at its peak (default: 0.005)")
+    parser.add_argument("--nb-epochs", type=int, metavar="N", help="passes over the data (default: 20 or the preset's)")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="images a step, of all processes (default: 128, or the preset's)"
+    )
+    parser.add_argument("--lr", type=float, help="Adam's learning rate, at its peak (default: 0.005 or the preset's)")
     parser.add_argument("--ema", type=float, metavar="DECAY", help="average the weights with this decay, such as 0.999")
     parser.add_argument(
         "--patience",
@@ -63,7 +72,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--augment",
         choices=AUGMENTATIONS,
-        help="random changes of the images (default: crop-flip for cifar10, or none)",
+        help="random changes of the images (default: crop-flip for cifar10, else none; or the preset's)",
     )
     parser.add_argument(
         "--nb-validation",
@@ -79,8 +88,8 @@ def add_parser(verbs: Verbs) -> None:
         metavar="DIR",
         help="keep the training's state here, and go on from it when run again",
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the epochs' figures as a table")
-    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write the epochs' figures for TensorBoard")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the epochs' metrics as a table")
+    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write the epochs' metrics for TensorBoard")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture (default: the weights' name with .png)")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("weights.pth"), help="the weights to write (default: %(default)s)"
@@ -96,18 +105,17 @@ def run(arguments: argparse.Namespace) -> int:
     :return: The exit status.
     """
     from art_levelset.files import check_place
-    from art_levelset.trainers.distributed import process_group
+    from art_levelset.trainers import process_group
 
     plot = arguments.plot or arguments.output.with_suffix(".png")
     for path in (arguments.output, plot):
         check_place(path)
     if plot.resolve() == arguments.output.resolve():
         raise ValueError(f"--plot must be another file than --output, got {plot}")
-    eps = number("--eps", arguments.eps)
-    settings = _settings(arguments, eps)
+    settings = _settings(arguments)
     try:
         with process_group(_device(arguments.device)) as device:
-            _train(arguments, settings, eps, device, plot)
+            _train(arguments, settings, device, plot)
     except KeyboardInterrupt:
         kept = arguments.checkpoint_dir
         raise KeyboardInterrupt(
@@ -118,11 +126,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(arguments: argparse.Namespace, eps: float) -> Preset:
+def _settings(arguments: argparse.Namespace) -> Preset:
     """The preset, or the defaults, with what the options change."""
     from art_levelset.models import CLASSIFIERS
-    from art_levelset.trainers.augmentation import crop, crop_and_flip
-    from art_levelset.trainers.presets import PRESETS, Preset
+    from art_levelset.trainers import PRESETS, Preset, crop, crop_and_flip
 
     given = {
         "data": arguments.data,
@@ -135,12 +142,19 @@ def _settings(arguments: argparse.Namespace, eps: float) -> Preset:
     augmentations = dict(zip(AUGMENTATIONS, (None, crop, crop_and_flip), strict=True))
     if arguments.augment is not None:
         changes["augmentation"] = augmentations[arguments.augment]
+    eps = None if arguments.eps is None else number("--eps", arguments.eps)
     if arguments.preset is None:
-        for option in ("data", "arch"):
+        for option in ("data", "arch", "eps"):
             if getattr(arguments, option) is None:
                 raise ValueError(f"--{option} must be given where there is no --preset")
         augmentation = crop_and_flip if arguments.data == "cifar10" else None
-        defaults = {"options": {"eps": eps}, "learning_rate": 5e-3, "nb_epochs": 20, "augmentation": augmentation}
+        defaults = {
+            "eps": eps,
+            "options": {"eps": eps},
+            "learning_rate": 5e-3,
+            "nb_epochs": 20,
+            "augmentation": augmentation,
+        }
         settings = Preset(**{**defaults, **changes})
     elif arguments.preset not in PRESETS:
         raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {arguments.preset!r}")
@@ -148,6 +162,7 @@ def _settings(arguments: argparse.Namespace, eps: float) -> Preset:
         raise ValueError(f"--preset is for --trainer {TRAINERS[0]}, got {arguments.trainer}")
     else:
         settings = dataclasses.replace(PRESETS[arguments.preset], **changes)
+        settings = settings if eps is None else settings.for_radius(eps)
     if settings.architecture not in CLASSIFIERS:
         raise ValueError(f"--arch must be one of {', '.join(CLASSIFIERS)}, got {settings.architecture!r}")
     if not (settings.learning_rate > 0 and math.isfinite(settings.learning_rate)):
@@ -169,15 +184,14 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _train(arguments: argparse.Namespace, settings: Preset, eps: float, device: torch.device, plot: Path) -> None:
+def _train(arguments: argparse.Namespace, settings: Preset, device: torch.device, plot: Path) -> None:
     from art_levelset.attacks.pgd import decaying_steps, pgd
     from art_levelset.cli.epochs import EpochTable
     from art_levelset.evaluation.datasets import load
     from art_levelset.evaluation.figures import plot_history
     from art_levelset.files import write_bytes
-    from art_levelset.trainers.callbacks import EarlyStopping
+    from art_levelset.trainers import EarlyStopping, world
     from art_levelset.trainers.checkpoints import pack
-    from art_levelset.trainers.distributed import world
 
     data = load(settings.data, data_root=arguments.data_root, train=True)
     rows, held_out = _split(len(data.x), arguments.nb_validation, arguments.seed)
@@ -193,7 +207,11 @@ def _train(arguments: argparse.Namespace, settings: Preset, eps: float, device: 
         scheduler=scheduler,
         augmentation=settings.augmentation,
         validation_attack=partial(
-            pgd, eps=eps, eps_step=decaying_steps(eps, VALIDATION_STEPS), max_iter=VALIDATION_STEPS, loss="margin"
+            pgd,
+            eps=settings.eps,
+            eps_step=decaying_steps(settings.eps, VALIDATION_STEPS),
+            max_iter=VALIDATION_STEPS,
+            loss="margin",
         ),
         callbacks=[*callbacks, *stopping, EpochTable()],
         checkpoint_dir=arguments.checkpoint_dir,
@@ -202,8 +220,8 @@ def _train(arguments: argparse.Namespace, settings: Preset, eps: float, device: 
     )
     if world().main:
         weights = {name: value.cpu() for name, value in trainer.classifier.model.state_dict().items()}
-        title = f"{arguments.preset or arguments.trainer}: {data.name}, {settings.architecture}, ε = {arguments.eps}"
-        plot_history(trainer.history, plot, title=title)
+        name, eps = arguments.preset or arguments.trainer, _eps(arguments, settings)
+        plot_history(trainer.history, plot, title=f"{name}: {data.name}, {settings.architecture}, ε = {eps}")
         write_bytes(pack(weights), arguments.output, durable=True)
         print(f"wrote {arguments.output} and {plot}; to see what the network withstands:")
         print(_evaluation(arguments, settings))
@@ -227,9 +245,7 @@ def _trainer(arguments: argparse.Namespace, settings: Preset, device: torch.devi
     from art.estimators.classification import PyTorchClassifier
 
     from art_levelset.models import CLASSIFIERS
-    from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
-    from art_levelset.trainers.execution import Execution
-    from art_levelset.trainers.margin import LevelSetMarginTrainer
+    from art_levelset.trainers import Execution, LevelSetMarginTrainer, MadryTrainer, TRADESTrainer
 
     torch.manual_seed(arguments.seed)
     shape = data.x.shape[1:]
@@ -249,6 +265,14 @@ def _trainer(arguments: argparse.Namespace, settings: Preset, device: torch.devi
     return make(classifier, seed=arguments.seed, ema_decay=arguments.ema, execution=execution, **settings.options)
 
 
+def _eps(arguments: argparse.Namespace, settings: Preset) -> str:
+    """The radius as text: as it was given, or the preset's, a short decimal or a fraction."""
+    if arguments.eps is not None:
+        return str(arguments.eps)
+    decimal = f"{settings.eps:g}"
+    return decimal if float(decimal) == settings.eps else str(Fraction(settings.eps).limit_denominator(1000))
+
+
 def _evaluation(arguments: argparse.Namespace, settings: Preset) -> str:
     """The command that evaluates the weights."""
     options: dict[str, Any] = {
@@ -256,7 +280,7 @@ def _evaluation(arguments: argparse.Namespace, settings: Preset) -> str:
         "--arch": settings.architecture,
         "--data": settings.data,
         "--data-root": arguments.data_root,
-        "--eps": arguments.eps,
+        "--eps": _eps(arguments, settings),
         "--device": arguments.device,
         "--output": arguments.output.with_suffix(".json"),
     }

@@ -1,1 +1,11 @@
-"""The level-set core: fields, projection, bracketing, the sample network, distances and losses. It knows torch only."""
+"""
+The level-set core, which knows torch only: fields F and their Jacobians (`fields`), points moved to level sets
+(`projection`, `bracketing`, `ascent`) with a status each (`samples`), and points that follow the parameters
+(`sample_network`, `pseudo_inverse`; through BatchNorm: `statistics`). `balls`, `distances` and `losses` are what is
+measured and trained with them, and `modes` restores the network that all of them pass through.
+
+>>> import torch
+>>> from art_levelset.core.projection import project
+>>> project(torch.nn.Linear(2, 1), torch.zeros(3, 2)).converged
+tensor([True, True, True])
+"""

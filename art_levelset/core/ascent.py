@@ -19,6 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from art_levelset.checks import check_count
 from art_levelset.core.balls import Box, check_norm, column, random_in_ball, steepest, to_ball, walls
 from art_levelset.core.fields import FieldLike, as_field, values_and_jacobians
 from art_levelset.core.modes import evaluating
@@ -102,8 +103,7 @@ def seek_crossing(
     field = as_field(field)
     check_points(points)
     check_norm(norm)
-    if max_iter < 0:
-        raise ValueError(f"max_iter must be >= 0, got {max_iter}")
+    check_count("max_iter", max_iter, least=0)
     if start is not None and (start.shape != points.shape or start.dtype != points.dtype):
         raise ValueError(
             f"start must be shaped and typed like points, {tuple(points.shape)} {points.dtype}, "

@@ -13,11 +13,12 @@ iteration, over the unfinished samples only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
+from art_levelset.checks import check_count, check_not_negative
 from art_levelset.core.fields import Field, FieldLike, as_field
 from art_levelset.core.modes import evaluating
 from art_levelset.core.samples import Judged, Status, check_points, expand_level
@@ -66,16 +67,20 @@ def false_position(
              c| is still above `tol`: F jumps there, or `tol` is below its rounding error.
     :raises TypeError: If `start` or `end` is no tensor.
     :raises ValueError: If a shape, dtype or number is out of range; the message names the argument.
+
+    >>> import torch
+    >>> from art_levelset import false_position
+    >>> zeros = false_position(lambda x: x[:, 0] ** 3 - 1, torch.zeros(1, 2), torch.full((1, 2), 2.0))
+    >>> zeros.points.round(decimals=3), zeros.fractions.round(decimals=3)
+    (tensor([[1., 1.]]), tensor([0.5000]))
     """
     field = as_field(field)
     check_points(start, "start")
     check_points(end, "end")
     if start.shape != end.shape or start.dtype != end.dtype:
         raise ValueError(f"end must be shaped and typed like start, got {tuple(end.shape)} and {tuple(start.shape)}")
-    if max_iter < 0:
-        raise ValueError(f"max_iter must be >= 0, got {max_iter}")
-    if not tol >= 0:
-        raise ValueError(f"tol must be >= 0, got {tol}")
+    check_count("max_iter", max_iter, least=0)
+    check_not_negative("tol", tol)
     with torch.no_grad(), evaluating(field.module):
         first, last = _scalar(field, start), _scalar(field, end)
         targets = expand_level(level, first.unsqueeze(1)).squeeze(1)
@@ -90,46 +95,98 @@ def false_position(
         status = torch.where(finite, status, int(Status.NOT_FINITE))
         iterations = torch.zeros_like(status)
 
-        rows = torch.nonzero(status == _SEARCHING).squeeze(1)
-        field, targets = field.select(rows), targets[rows]
-        g0, g1 = g0[rows], g1[rows]
-        s0, s1 = torch.zeros_like(g0), torch.ones_like(g1)
-        # The last width from which the bracket has to halve within three iterations, and the iterations since.
-        width, patience = torch.ones_like(g0), torch.zeros_like(rows)
-        stayed = torch.zeros_like(g0)  # -1: the last point replaced s0, so s1 stayed; +1 the other way round
+        brackets = _Brackets.around(field, status == _SEARCHING, g0, g1, targets)
         for iteration in range(1, max_iter + 1):
+            rows = brackets.rows
             if not len(rows):
                 break
-            s, middle = (s0 * g1 - s1 * g0) / (g1 - g0), (s0 + s1) / 2
-            s = torch.where((s > s0) & (s < s1) & (patience < 3), s, middle)
-            g = _scalar(field, _between(start[rows], end[rows], s)) - targets
-            replaces_first = g.sign() == g0.sign()
+            s = brackets.fraction()
+            g = _scalar(brackets.field, _between(start[rows], end[rows], s)) - brackets.targets
             better = g.abs() < gaps[rows].abs()
             fractions[rows] = torch.where(better, s, fractions[rows])
             gaps[rows] = torch.where(better, g, gaps[rows])
 
-            ended = torch.where((middle <= s0) | (middle >= s1), int(Status.STALLED), _SEARCHING)
+            ended = torch.where(brackets.exhausted, int(Status.STALLED), _SEARCHING)
             ended = torch.where(g.abs() <= tol, int(Status.CONVERGED), ended)
             ended = torch.where(torch.isfinite(g), ended, int(Status.NOT_FINITE))
             status[rows], iterations[rows] = ended, iteration
 
-            g0, g1 = (
-                torch.where(replaces_first, g, torch.where(stayed == 1, g0 / 2, g0)),
-                torch.where(replaces_first, torch.where(stayed == -1, g1 / 2, g1), g),
-            )
-            s0, s1 = torch.where(replaces_first, s, s0), torch.where(replaces_first, s1, s)
-            stayed = torch.where(replaces_first, -1.0, 1.0).to(g.dtype)
-            halved = s1 - s0 <= width / 2
-            width, patience = torch.where(halved, s1 - s0, width), torch.where(halved, 0, patience + 1)
+            brackets = brackets.narrowed(s, g)
             left = ended == _SEARCHING
             if not bool(left.all()):
-                rows, targets, field = rows[left], targets[left], field.select(left)
-                s0, s1, g0, g1, stayed = s0[left], s1[left], g0[left], g1[left], stayed[left]
-                width, patience = width[left], patience[left]
+                brackets = brackets.select(left)
         status = torch.where(status == _SEARCHING, int(Status.MAX_ITER), status)
         points = _between(start, end, fractions)
         values = gaps.unsqueeze(1) + expand_level(level, gaps.unsqueeze(1))
         return Crossings(points, values, fractions, status, iterations)
+
+
+@dataclass(frozen=True, eq=False)
+class _Brackets:
+    """
+    The brackets of the samples that are still searching, one row each.
+
+    :param field: F of these samples.
+    :param rows: Their rows in the batch.
+    :param targets: Their levels.
+    :param s0: The end at the start of the segment, a fraction of it.
+    :param s1: The other end.
+    :param g0: F - c at s0, halved where that end has stayed.
+    :param g1: The same at s1.
+    :param stayed: -1 where the last point replaced s0, so that s1 stayed; +1 the other way round; 0 at first.
+    :param width: The last width from which the bracket has to halve within three iterations.
+    :param patience: The iterations since.
+    """
+
+    field: Field
+    rows: Tensor
+    targets: Tensor
+    s0: Tensor
+    s1: Tensor
+    g0: Tensor
+    g1: Tensor
+    stayed: Tensor
+    width: Tensor
+    patience: Tensor
+
+    @classmethod
+    def around(cls, field: Field, searching: Tensor, g0: Tensor, g1: Tensor, targets: Tensor) -> _Brackets:
+        """The whole segments of the samples that search, with F - c at their ends."""
+        rows = torch.nonzero(searching).squeeze(1)
+        g0, g1 = g0[rows], g1[rows]
+        zeros, ones = torch.zeros_like(g0), torch.ones_like(g0)
+        return cls(field.select(rows), rows, targets[rows], zeros, ones, g0, g1, zeros, ones, torch.zeros_like(rows))
+
+    @property
+    def middle(self) -> Tensor:
+        """The middle of each bracket."""
+        return (self.s0 + self.s1) / 2
+
+    @property
+    def exhausted(self) -> Tensor:
+        """Whether no number of this dtype is between the ends, bool."""
+        return (self.middle <= self.s0) | (self.middle >= self.s1)
+
+    def fraction(self) -> Tensor:
+        """Where to look next: by false position or, where that is slow or leads out of the bracket, in the middle."""
+        s = (self.s0 * self.g1 - self.s1 * self.g0) / (self.g1 - self.g0)
+        return torch.where((s > self.s0) & (s < self.s1) & (self.patience < 3), s, self.middle)
+
+    def narrowed(self, s: Tensor, g: Tensor) -> _Brackets:
+        """The brackets when F - c is g at s."""
+        first = g.sign() == self.g0.sign()  # the point replaces s0
+        g0 = torch.where(first, g, torch.where(self.stayed == 1, self.g0 / 2, self.g0))
+        g1 = torch.where(first, torch.where(self.stayed == -1, self.g1 / 2, self.g1), g)
+        s0, s1 = torch.where(first, s, self.s0), torch.where(first, self.s1, s)
+        stayed = torch.where(first, -1.0, 1.0).to(g.dtype)
+        halved = s1 - s0 <= self.width / 2
+        width, patience = torch.where(halved, s1 - s0, self.width), torch.where(halved, 0, self.patience + 1)
+        return replace(self, s0=s0, s1=s1, g0=g0, g1=g1, stayed=stayed, width=width, patience=patience)
+
+    def select(self, left: Tensor) -> _Brackets:
+        """Some of the samples."""
+        tensors = {item.name: getattr(self, item.name)[left] for item in fields(self) if item.name != "field"}
+        return _Brackets(self.field.select(left), **tensors)
 
 
 def _between(start: Tensor, end: Tensor, s: Tensor) -> Tensor:

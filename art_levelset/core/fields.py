@@ -31,6 +31,13 @@ class Field:
            computation goes on with a part of the batch.
     :raises ValueError: If `module` has a normalisation layer that uses batch statistics even in evaluation mode: then
             a sample's value depends on its neighbours in the batch and a per-sample Jacobian does not exist.
+
+    >>> import torch
+    >>> from art_levelset import Field
+    >>> sphere = Field(lambda x: torch.linalg.vector_norm(x, dim=1) - 1)
+    >>> sphere(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+    tensor([[4.],
+            [0.]])
     """
 
     function: Callable[..., Tensor]
@@ -93,6 +100,11 @@ def network_field(module: nn.Module) -> Field:
 
     :param module: A network (batch, ...) -> (batch, l) or (batch,).
     :return: The field.
+
+    >>> import torch
+    >>> from art_levelset import network_field
+    >>> network_field(torch.nn.Linear(3, 2))(torch.zeros(5, 3)).shape
+    torch.Size([5, 2])
     """
     return Field(module, module)
 
@@ -104,6 +116,11 @@ def logit_field(module: nn.Module, index: int | Tensor) -> Field:
     :param module: A classifier (batch, ...) -> (batch, classes).
     :param index: The logit's number, or one number a sample, (batch,).
     :return: The field, l = 1.
+
+    >>> import torch
+    >>> from art_levelset import logit_field
+    >>> logit_field(torch.nn.Identity(), 2)(torch.tensor([[1.0, 2.0, 4.0]]))
+    tensor([[4.]])
     """
     if isinstance(index, Tensor):
         return Field(lambda points, column: _pick(module(points), column, "index"), module, (_labels(index, "index"),))
@@ -119,6 +136,13 @@ def margin_field(module: nn.Module, labels: Tensor) -> Field:
     :param labels: The label j of each sample, (batch,), integers in [0, classes).
     :return: The field, l = 1.
     :raises ValueError: If the labels are not a vector of integers, or (when evaluated) are out of range.
+
+    >>> import torch
+    >>> from art_levelset import margin_field
+    >>> logits = torch.tensor([[1.0, 2.0, 4.0], [1.0, 2.0, 4.0]])
+    >>> margin_field(torch.nn.Identity(), torch.tensor([0, 2]))(logits)
+    tensor([[-3.],
+            [ 2.]])
     """
     return Field(
         lambda points, column: label_margin(module(points), column),
@@ -153,6 +177,13 @@ def soft_margin_field(module: nn.Module, labels: Tensor) -> Field:
     :raises ValueError: If the labels are not a vector of integers, or (when evaluated) are out of range.
 
     | Paper link: https://arxiv.org/abs/2302.03015
+
+    >>> import torch
+    >>> from art_levelset import soft_margin_field
+    >>> logits = torch.tensor([[1.0, 2.0, 4.0]])
+    >>> log_odds = soft_margin_field(torch.nn.Identity(), torch.tensor([2]))(logits)
+    >>> torch.allclose(torch.sigmoid(log_odds), logits.softmax(dim=1)[:, 2:])
+    True
     """
     return Field(
         lambda points, column: soft_label_margin(module(points), column),

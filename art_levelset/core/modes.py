@@ -9,14 +9,13 @@ be touched at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from torch import nn
 
 
-@contextmanager
-def evaluating(module: nn.Module | None) -> Iterator[None]:
+def evaluating(module: nn.Module | None) -> AbstractContextManager[None]:
     """
     Put every submodule in evaluation mode and restore each one's own mode on the way out.
 
@@ -24,12 +23,29 @@ def evaluating(module: nn.Module | None) -> Iterator[None]:
     parent (a frozen BatchNorm, say) comes back exactly as it was, and an overridden `train()` is not triggered.
 
     :param module: The network, or None when the level-set function has none that we know of (then nothing is done).
+    :return: The `with` block.
     """
+    return _in_mode(module, False, ())
+
+
+def training(module: nn.Module, frozen: Collection[nn.Module] = ()) -> AbstractContextManager[None]:
+    """
+    Put every submodule in training mode and restore each one's own mode on the way out.
+
+    :param module: The network.
+    :param frozen: Submodules that are in evaluation mode meanwhile.
+    :return: The `with` block.
+    """
+    return _in_mode(module, True, frozen)
+
+
+@contextmanager
+def _in_mode(module: nn.Module | None, mode: bool, exceptions: Collection[nn.Module]) -> Iterator[None]:
     flags = [] if module is None else [(part, part.training) for part in module.modules()]
     try:
         for part, _ in flags:
-            part.training = False
+            part.training = mode and part not in exceptions
         yield
     finally:
-        for part, training in flags:
-            part.training = training
+        for part, flag in flags:
+            part.training = flag

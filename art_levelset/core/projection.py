@@ -17,14 +17,20 @@ where max_i |F_i(p) - c_i| <= tol and D_xF(p) has full rank.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from art_levelset.checks import check_count, check_not_negative, check_positive
 from art_levelset.core.balls import Box, steepest, walls
-from art_levelset.core.fields import FieldLike, as_field, recordable, values_and_jacobians
+from art_levelset.core.fields import Field, FieldLike, as_field, recordable, values_and_jacobians
 from art_levelset.core.pseudo_inverse import apply, pseudo_inverse
 from art_levelset.core.samples import LevelSetSamples, Status, check_points, expand_level
+
+Direction: TypeAlias = "Callable[[Tensor, Tensor, Tensor], Tensor]"
+"""Where a whole step goes back from, (n, ...): of the pseudo-inverse, the Jacobians and the residuals."""
 
 _SEARCHING = -1
 
@@ -57,6 +63,15 @@ def project(
     :return: The samples. A sample that failed carries its last finite point with its values, Jacobian and status.
     :raises TypeError: If `points` or `field` is of another type.
     :raises ValueError: If a shape, dtype or number is out of range; the message names the argument.
+
+    >>> import torch
+    >>> from art_levelset import project
+    >>> circle = project(lambda x: torch.linalg.vector_norm(x, dim=1) - 1, torch.tensor([[3.0, 4.0], [0.0, 0.5]]))
+    >>> circle.points
+    tensor([[0.6000, 0.8000],
+            [0.0000, 1.0000]])
+    >>> circle.converged
+    tensor([True, True])
     """
 
     def newton(inverse: Tensor, jacobians: Tensor, residuals: Tensor) -> Tensor:
@@ -91,9 +106,14 @@ def descend(
     :return: The samples.
     :raises TypeError: If `points` or `field` is of another type.
     :raises ValueError: If a shape, dtype or number is out of range; the message names the argument.
+
+    >>> import torch
+    >>> from art_levelset import descend
+    >>> line = descend(lambda x: x[:, 0] + x[:, 1], torch.tensor([[1.0, 3.0]]), step=0.5)
+    >>> line.points
+    tensor([[-1.,  1.]])
     """
-    if not step > 0:
-        raise ValueError(f"step must be positive, got {step}")
+    check_positive("step", step)
 
     def gradient(inverse: Tensor, jacobians: Tensor, residuals: Tensor) -> Tensor:
         return step * apply(jacobians, steepest(residuals, 2))
@@ -101,11 +121,46 @@ def descend(
     return _search(field, points, level, gradient, max_iter=max_iter, tol=tol, box=box, backtracking=True)
 
 
+@dataclass(frozen=True, eq=False)
+class _State:
+    """
+    The samples that are still searching, one row each.
+
+    :param field: F of these samples.
+    :param rows: Their rows in the batch.
+    :param points: Where they are, (n, ...).
+    :param values: F there, (n, l).
+    :param jacobians: D_xF there, (n, l, ...).
+    :param targets: Their levels, (n, l).
+    :param scale: s, the part of a whole step that is tried next, (n,).
+    :param poisoned: Whether the last step led to what is not finite, (n,), bool.
+    """
+
+    field: Field
+    rows: Tensor
+    points: Tensor
+    values: Tensor
+    jacobians: Tensor
+    targets: Tensor
+    scale: Tensor
+    poisoned: Tensor
+
+    @property
+    def residuals(self) -> Tensor:
+        """F - c, (n, l)."""
+        return self.values - self.targets
+
+    def select(self, left: Tensor) -> _State:
+        """Some of the samples."""
+        tensors = {item.name: getattr(self, item.name)[left] for item in fields(self) if item.name != "field"}
+        return _State(self.field.select(left), **tensors)
+
+
 def _search(
     field: FieldLike,
     points: Tensor,
     level: float | Tensor,
-    direction: Callable[[Tensor, Tensor, Tensor], Tensor],
+    direction: Direction,
     *,
     max_iter: int,
     tol: float,
@@ -114,10 +169,8 @@ def _search(
 ) -> LevelSetSamples:
     field = as_field(field)
     check_points(points)
-    if max_iter < 0:
-        raise ValueError(f"max_iter must be >= 0, got {max_iter}")
-    if not tol >= 0:
-        raise ValueError(f"tol must be >= 0, got {tol}")
+    check_count("max_iter", max_iter, least=0)
+    check_not_negative("tol", tol)
     low, high = walls(box, points)
     with torch.inference_mode(False), torch.no_grad():
         start = recordable(points)
@@ -127,7 +180,6 @@ def _search(
             raise ValueError(
                 f"field: {values.shape[1]} values at points with {start[:1].numel()} coordinates; need l <= d"
             )
-        targets = expand_level(level, values)
         found = LevelSetSamples(
             start.clone(),
             values.clone(),
@@ -135,89 +187,100 @@ def _search(
             torch.full((len(start),), _SEARCHING, device=start.device),
             torch.zeros(len(start), dtype=torch.long, device=start.device),
         )
-        rows = torch.arange(len(start), device=start.device)
-        position, scale = start, start.new_ones(len(start))
-        poisoned = torch.zeros(len(start), dtype=torch.bool, device=start.device)
+        state = _State(
+            field,
+            torch.arange(len(start), device=start.device),
+            start,
+            values,
+            jacobians,
+            expand_level(level, values),
+            start.new_ones(len(start)),
+            torch.zeros(len(start), dtype=torch.bool, device=start.device),
+        )
         for iteration in range(max_iter + 1 if len(start) else 0):
-            residuals = values - targets
-            inverse, full_rank = pseudo_inverse(jacobians)
-            step = -direction(inverse, jacobians, residuals)
-            blocked = ((position <= low) & (step < 0)) | ((position >= high) & (step > 0)) if box is not None else None
-            if blocked is not None and bool(blocked.any()):
-                free = jacobians.masked_fill(blocked.unsqueeze(1), 0.0)
-                step = -direction(pseudo_inverse(free)[0], free, residuals)
-            trial = position + step * scale.reshape(-1, *(1,) * (step.dim() - 1))
-            trial = trial if box is None else torch.clamp(trial, low, high)
-            stuck = (trial == position).flatten(1).all(dim=1)
-            status = _judge(residuals, jacobians, inverse, full_rank, tol)
-            status = torch.where(_finite(position), status, int(Status.NOT_FINITE))
-            wall = (
-                Status.STALLED
-                if blocked is None
-                else torch.where(blocked.flatten(1).any(dim=1), int(Status.LEFT_DOMAIN), int(Status.STALLED))
-            )
-            status = torch.where((status == _SEARCHING) & stuck, _ended(wall, full_rank), status)
-            status = torch.where(poisoned, int(Status.NOT_FINITE), status)
-            if iteration == max_iter:
-                status = torch.where(status == _SEARCHING, _ended(Status.MAX_ITER, full_rank), status)
+            trial, status = _propose(state, direction, None if box is None else (low, high), tol, iteration == max_iter)
             done = status != _SEARCHING
             if bool(done.any()):
-                _store(found, rows[done], position[done], values[done], jacobians[done], status[done], iteration)
+                _store(found, state, done, status, iteration)
                 left = ~done
                 if not bool(left.any()):
                     break
-                rows, position, values, jacobians = rows[left], position[left], values[left], jacobians[left]
-                targets, residuals, scale, trial = targets[left], residuals[left], scale[left], trial[left]
-                field = field.select(left)
-            trial_values, trial_jacobians = values_and_jacobians(field, trial)
-            finite = _finite(trial) & _finite(trial_values) & _finite(trial_jacobians)
-            accepted = finite
-            if backtracking:
-                predicted = residuals + torch.einsum("nld,nd->nl", jacobians.flatten(2), (trial - position).flatten(1))
-                before, hoped, after = (
-                    torch.linalg.vector_norm(r, dim=1) for r in (residuals, predicted, trial_values - targets)
-                )
-                # Armijo's rule: a part of the decrease that the linearised F promises for this step.
-                accepted = finite & (before - after > 1e-4 * (before - hoped).clamp(min=0.0))
-                scale = torch.where(accepted, (2 * scale).clamp(max=1.0), scale / 2)
-            poisoned = torch.zeros_like(finite) if backtracking else ~finite
-            if bool(accepted.all()):
-                position, values, jacobians = trial, trial_values, trial_jacobians
-            else:
-                position = _choose(accepted, trial, position)
-                values = _choose(accepted, trial_values, values)
-                jacobians = _choose(accepted, trial_jacobians, jacobians)
+                state, trial = state.select(left), trial[left]
+            state = _step(state, trial, backtracking)
         return found
 
 
-def _judge(residuals: Tensor, jacobians: Tensor, inverse: Tensor, full_rank: Tensor, tol: float) -> Tensor:
-    """The status at a point, before a step from it is tried."""
+def _propose(
+    state: _State, direction: Direction, box: tuple[Tensor, Tensor] | None, tol: float, last: bool
+) -> tuple[Tensor, Tensor]:
+    """The points to try next, and the status of each sample before: what ends its search, or that it goes on."""
+    points, residuals = state.points, state.residuals
+    inverse, full_rank = pseudo_inverse(state.jacobians)
+    step = -direction(inverse, state.jacobians, residuals)
+    stopped = torch.full((len(points),), int(Status.STALLED), device=points.device)  # if there is no step
+    if box is not None:
+        low, high = box
+        blocked = ((points <= low) & (step < 0)) | ((points >= high) & (step > 0))
+        stopped = torch.where(blocked.flatten(1).any(dim=1), int(Status.LEFT_DOMAIN), stopped)
+        if bool(blocked.any()):
+            free = state.jacobians.masked_fill(blocked.unsqueeze(1), 0.0)
+            step = -direction(pseudo_inverse(free)[0], free, residuals)
+    trial = points + step * state.scale.reshape(-1, *(1,) * (step.dim() - 1))
+    trial = trial if box is None else torch.clamp(trial, low, high)
+
+    status = _judge(state, inverse, full_rank, tol)
+    stuck = (trial == points).flatten(1).all(dim=1)
+    # A sample that stops short of its level: a deficient rank explains it better than anything else.
+    stopped = torch.where(full_rank, stopped, int(Status.RANK_DEFICIENT))
+    status = torch.where((status == _SEARCHING) & stuck, stopped, status)
+    status = torch.where(state.poisoned, int(Status.NOT_FINITE), status)
+    if last:
+        spent = torch.where(full_rank, int(Status.MAX_ITER), int(Status.RANK_DEFICIENT))
+        status = torch.where(status == _SEARCHING, spent, status)
+    return trial, status
+
+
+def _judge(state: _State, inverse: Tensor, full_rank: Tensor, tol: float) -> Tensor:
+    """The status at a point, whatever step is tried from it."""
+    residuals = state.residuals
     status = torch.full((len(residuals),), _SEARCHING, device=residuals.device)
     on_level = residuals.abs().amax(dim=1) <= tol
     flat = ~full_rank & (inverse == 0).flatten(1).all(dim=1)
     status = torch.where(on_level, torch.where(full_rank, int(Status.CONVERGED), int(Status.RANK_DEFICIENT)), status)
     status = torch.where(flat, int(Status.ZERO_GRADIENT), status)
-    return torch.where(_finite(residuals) & _finite(jacobians), status, int(Status.NOT_FINITE))
+    finite = _finite(residuals) & _finite(state.jacobians) & _finite(state.points)
+    return torch.where(finite, status, int(Status.NOT_FINITE))
 
 
-def _ended(status: Status | Tensor, full_rank: Tensor) -> Tensor:
-    """The status of a sample that stops short of its level: a deficient rank explains it better than anything else."""
-    return torch.where(full_rank, status if isinstance(status, Tensor) else int(status), int(Status.RANK_DEFICIENT))
+def _step(state: _State, trial: Tensor, backtracking: bool) -> _State:
+    """Evaluate F where a step leads, and take it where it may be taken."""
+    values, jacobians = values_and_jacobians(state.field, trial)
+    finite = _finite(trial) & _finite(values) & _finite(jacobians)
+    accepted, scale, poisoned = finite, state.scale, ~finite
+    if backtracking:
+        way = (trial - state.points).flatten(1)
+        predicted = state.residuals + torch.einsum("nld,nd->nl", state.jacobians.flatten(2), way)
+        before, hoped, after = (
+            torch.linalg.vector_norm(r, dim=1) for r in (state.residuals, predicted, values - state.targets)
+        )
+        # Armijo's rule: a part of the decrease that the linearised F promises for this step.
+        accepted = finite & (before - after > 1e-4 * (before - hoped).clamp(min=0.0))
+        scale = torch.where(accepted, (2 * scale).clamp(max=1.0), scale / 2)
+        poisoned = torch.zeros_like(finite)
+    if not bool(accepted.all()):
+        trial = _choose(accepted, trial, state.points)
+        values = _choose(accepted, values, state.values)
+        jacobians = _choose(accepted, jacobians, state.jacobians)
+    return replace(state, points=trial, values=values, jacobians=jacobians, scale=scale, poisoned=poisoned)
 
 
-def _store(
-    found: LevelSetSamples,
-    rows: Tensor,
-    points: Tensor,
-    values: Tensor,
-    jacobians: Tensor,
-    status: Tensor,
-    iteration: int,
-) -> None:
-    found.points[rows] = points
-    found.values[rows] = values
-    found.jacobians[rows] = jacobians
-    found.status[rows] = status
+def _store(found: LevelSetSamples, state: _State, done: Tensor, status: Tensor, iteration: int) -> None:
+    """Write down the samples whose search has ended."""
+    rows = state.rows[done]
+    found.points[rows] = state.points[done]
+    found.values[rows] = state.values[done]
+    found.jacobians[rows] = state.jacobians[done]
+    found.status[rows] = status[done]
     found.iterations[rows] = iteration
 
 

@@ -36,6 +36,17 @@ def sample_network(field: FieldLike, points: Tensor, jacobians: Tensor, levels: 
     :return: p(theta), (batch, ...), differentiable in theta.
     :raises TypeError: If `points` is no tensor.
     :raises ValueError: If the shapes do not belong together; the message names the argument.
+
+    >>> import torch
+    >>> from art_levelset import project, sample_network
+    >>> network = torch.nn.Linear(2, 1)
+    >>> samples = project(network, torch.ones(4, 2))
+    >>> moving = sample_network(network, samples.points, samples.jacobians)
+    >>> torch.equal(moving, samples.points)
+    True
+    >>> moving.sum().backward()  # the derivative of the points with respect to the parameters, eq. 8
+    >>> network.bias.grad.shape
+    torch.Size([1])
     """
     field = as_field(field)
     check_points(points)
@@ -100,6 +111,14 @@ class SampleNetwork(nn.Module):
     The sample network G(p, D_xF^+; theta) := p(theta) of eq. 9 as a module; its parameters are those of F.
 
     :param field: F: a Field, a network or a function of the points.
+
+    >>> import torch
+    >>> from art_levelset import SampleNetwork, project
+    >>> network = torch.nn.Linear(2, 1)
+    >>> samples = project(network, torch.ones(4, 2))
+    >>> positions = SampleNetwork(network)(samples)
+    >>> positions.shape, positions.requires_grad
+    (torch.Size([4, 2]), True)
     """
 
     def __init__(self, field: FieldLike) -> None:
@@ -111,8 +130,8 @@ class SampleNetwork(nn.Module):
         """
         The samples' positions as a function of the parameters.
 
-        :param samples: What :func:`project` returned for this field. Samples that did not converge follow the level
-               set that they are on.
+        :param samples: What :func:`art_levelset.core.projection.project` returned for this field. Samples that did not
+               converge follow the level set that they are on.
         :param levels: None, or c, (batch, l), usually `samples.values`: see :func:`sample_network`.
         :return: p(theta), shaped like `samples.points`.
         :raises ValueError: If the samples do not fit the field.

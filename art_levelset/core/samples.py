@@ -4,6 +4,7 @@ What searches for level sets take and return: points and levels, the samples, an
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields
 from enum import IntEnum
 
@@ -12,34 +13,59 @@ from torch import Tensor
 
 
 class Status(IntEnum):
-    """How the search ended for one sample. Only `CONVERGED` says that the point is on the level set and usable."""
+    """
+    How the search ended for one sample. Only `CONVERGED` says that the point is on the level set and usable.
 
-    CONVERGED = 0
-    """On the level set within the tolerance, and D_xF has full rank there."""
-    MAX_ITER = 1
-    """The iteration limit came first."""
-    STALLED = 2
-    """No representable step reduces the residual any further."""
-    ZERO_GRADIENT = 3
-    """D_xF is zero (or its inverse overflows) at the point: no step leads to the level set, eq. 8 is undefined."""
-    RANK_DEFICIENT = 4
-    """D_xF has a rank between 0 and l at the point: the level set is not a (d - l)-manifold there."""
-    LEFT_DOMAIN = 5
-    """The search ends at the wall of the box: every step that reduces the residual leads out of it."""
-    NOT_FINITE = 6
-    """The point, F or D_xF is infinite or not a number; the point is the last one where all were finite, if any."""
-    NO_CROSSING = 7
-    """F - c has the same sign at both ends of the segment, or no sign change was met within the search region."""
+    Tensors hold the numbers; `Status(number)` is the status, and its `explanation` says what it means.
+
+    >>> from art_levelset import Status
+    >>> Status(2)
+    <Status.STALLED: 2>
+    >>> Status.STALLED.explanation
+    'no representable step reduces the residual any further'
+    """
+
+    explanation: str
+
+    def __new__(cls, number: int, explanation: str = "") -> Status:
+        """Make a status that is equal to its number."""
+        status = int.__new__(cls, number)
+        status._value_ = number
+        status.explanation = explanation
+        return status
+
+    CONVERGED = 0, "on the level set within the tolerance, and D_xF has full rank there"
+    MAX_ITER = 1, "the iteration limit came first"
+    STALLED = 2, "no representable step reduces the residual any further"
+    ZERO_GRADIENT = (
+        3,
+        "D_xF is zero (or its inverse overflows) at the point: no step leads to the level set, eq. 8 is undefined",
+    )
+    RANK_DEFICIENT = 4, "D_xF has a rank between 0 and l at the point: the level set is not a (d - l)-manifold there"
+    LEFT_DOMAIN = 5, "the search ends at the wall of the box: every step that reduces the residual leads out of it"
+    NOT_FINITE = (
+        6,
+        "the point, F or D_xF is infinite or not a number; the point is the last one where all were finite, if any",
+    )
+    NO_CROSSING = (
+        7,
+        "F - c has the same sign at both ends of the segment, or no sign change was met within the search region",
+    )
 
 
 class Judged:
-    """Rows of points of which each has a status: what every search returns is one."""
+    """Rows of points of which each has a status: what every search returns is one. Its text counts and explains."""
 
     points: Tensor
     status: Tensor
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def __str__(self) -> str:
+        counts = Counter(Status(number) for number in self.status.tolist())
+        told = [f"{counts[status]} {status.name.lower()} ({status.explanation})" for status in sorted(counts)]
+        return f"{len(self)} samples: {'; '.join(told) or 'none'}"
 
     @property
     def converged(self) -> Tensor:
@@ -57,6 +83,15 @@ class LevelSetSamples(Judged):
     :param jacobians: D_xF(p), (batch, l, ...).
     :param status: A :class:`Status` a sample, (batch,), int64.
     :param iterations: The iterations spent on each sample, (batch,), int64.
+
+    >>> import torch
+    >>> from art_levelset import LevelSetSamples, Status
+    >>> points, status = torch.zeros(3, 2), torch.tensor([Status.CONVERGED, Status.STALLED, Status.CONVERGED])
+    >>> samples = LevelSetSamples(points, points[:, :1], points[:, None], status, torch.arange(3))
+    >>> samples.converged
+    tensor([ True, False,  True])
+    >>> print(samples.select(samples.converged))
+    2 samples: 2 converged (on the level set within the tolerance, and D_xF has full rank there)
     """
 
     points: Tensor

@@ -20,7 +20,7 @@ derivative of the batch's, so that the scale of the weights before a layer has n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
@@ -48,7 +48,31 @@ Statistics: TypeAlias = Mapping[_BatchNorm, Moments]
 _RUNNING = ("running_mean", "running_var")
 
 
-def batch_statistics(module: nn.Module, points: Tensor, total: Callable[[Tensor], Tensor] | None = None) -> Statistics:
+def frozen_layers(module: nn.Module) -> frozenset[nn.Module]:
+    """
+    The layers with running statistics (BatchNorm, InstanceNorm) whose statistics training must leave as they are.
+
+    These are the layers that are in evaluation mode while other layers of the network are in training mode, and those
+    that have parameters of which none has a gradient.
+
+    :param module: The network.
+    :return: The layers.
+    """
+    in_training = any(part.training for part in module.modules() if part is not module)
+    return frozenset(
+        part
+        for part in module.modules()
+        if isinstance(getattr(part, "running_mean", None), Tensor)
+        and ((in_training and not part.training) or _is_without_gradient(part))
+    )
+
+
+def batch_statistics(
+    module: nn.Module,
+    points: Tensor,
+    total: Callable[[Tensor], Tensor] | None = None,
+    frozen: Collection[nn.Module] | None = None,
+) -> Statistics:
     """
     Pass a batch through the network in evaluation mode, but each BatchNorm layer normalises by the batch.
 
@@ -59,10 +83,14 @@ def batch_statistics(module: nn.Module, points: Tensor, total: Callable[[Tensor]
     :param points: The batch, (batch, ...).
     :param total: Where processes share the batch: the sum of a tensor over them, differentiable. Each passes its part,
            and all get the statistics of the whole.
+    :param frozen: Layers that normalise by their running statistics, which stay as they are; None for those of
+           :func:`frozen_layers`.
     :return: The moments of each layer's inputs, differentiable in the parameters where gradients are enabled, in the
              dtype of its running statistics. Empty for a network without BatchNorm, or with fewer than two points.
     """
-    norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.running_mean is not None]
+    kept = frozen_layers(module) if frozen is None else frozen
+    found = (part for part in module.modules() if isinstance(part, _BatchNorm) and part.running_mean is not None)
+    norms = [part for part in found if part not in kept]
     count = len(points) if total is None else int(total(torch.tensor(len(points), device=points.device)))
     if not norms or count < 2:
         return {}
@@ -136,6 +164,11 @@ def carried(statistics: Statistics) -> Statistics:
             running.variance + scale * _change(variance),
         )
     return moments
+
+
+def _is_without_gradient(part: nn.Module) -> bool:
+    own = list(part.parameters(recurse=False))
+    return bool(own) and not any(parameter.requires_grad for parameter in own)
 
 
 def _moments(values: Tensor, total: Callable[[Tensor], Tensor] | None) -> tuple[Moments, float]:

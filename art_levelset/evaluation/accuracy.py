@@ -13,8 +13,9 @@ from statistics import NormalDist
 import torch
 from torch import Tensor, nn
 
-from art_levelset.attacks.inputs import Array, check_classes, class_logits, home, labels, network_of, samples
+from art_levelset.attacks.inputs import Array, check_classes, class_logits
 from art_levelset.attacks.protocol import Attack
+from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count
 from art_levelset.core.modes import evaluating
 
@@ -50,14 +51,13 @@ def robust_accuracy(model: nn.Module, x: Array, y: Array, attack: Attack, *, bat
             shape than it was given.
     :raises TypeError: If an argument is of another type.
     """
-    right = classified_right(model, x, y, batch_size=batch_size)
-    points = samples(x)[right]
-    targets = labels(y, len(right))[right]
-    if len(points):
-        attacked = attack(model, points, targets)
-        if attacked.shape != points.shape:
-            raise ValueError(f"attack must return the shape {tuple(points.shape)}, got {tuple(attacked.shape)}")
-        right[right.clone()] = classified_right(model, attacked, targets, batch_size=batch_size)
+    check_count("batch_size", batch_size)
+    subject = Subject.of(model, x, y)
+    right = correct(subject, batch_size=batch_size)
+    left = subject.select(right)
+    if len(left):
+        attacked = attack(model, left.x, left.y)
+        right[right.clone()] = correct(left.at(attacked), batch_size=batch_size)
     return _fraction(right)
 
 
@@ -73,19 +73,27 @@ def classified_right(model: nn.Module, x: Array, y: Array, *, batch_size: int = 
     :raises ValueError: If a shape, label or number is out of range.
     :raises TypeError: If an argument is of another type.
     """
-    model = network_of(model)
     check_count("batch_size", batch_size)
-    points = samples(x)
-    targets = labels(y, len(points))
-    device, dtype = home(model)
-    right = torch.zeros(len(points), dtype=torch.bool)
-    with torch.no_grad(), evaluating(model):
-        for start in range(0, len(points), batch_size):
-            rows = slice(start, start + batch_size)
-            logits = class_logits(model(points[rows].to(device, dtype, copy=True)), len(targets[rows]))
-            check_classes(targets[rows], logits.shape[1])
-            hit = (logits.argmax(dim=1) == targets[rows].to(device)) & ~logits.isnan().any(dim=1)
-            right[rows] = hit.cpu()
+    return correct(Subject.of(model, x, y), batch_size=batch_size)
+
+
+def correct(subject: Subject, *, batch_size: int) -> Tensor:
+    """
+    Whether the network of a checked subject classifies each of its samples right, in evaluation mode.
+
+    :param subject: The network, samples and labels.
+    :param batch_size: Samples in one forward pass, >= 1.
+    :return: (n,), bool, on the CPU. A sample with a logit that is not a number is not classified right.
+    :raises ValueError: If the network does not return logits for the labels.
+    """
+    right = torch.zeros(len(subject), dtype=torch.bool)
+    with torch.no_grad(), evaluating(subject.network):
+        for start in range(0, len(subject), batch_size):
+            batch = subject.select(slice(start, start + batch_size))
+            logits = class_logits(batch.network(batch.inputs()), len(batch))
+            check_classes(batch.y, logits.shape[1])
+            hit = (logits.argmax(dim=1) == batch.y.to(logits.device)) & ~logits.isnan().any(dim=1)
+            right[start : start + batch_size] = hit.cpu()
     return right
 
 

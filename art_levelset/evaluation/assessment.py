@@ -1,23 +1,33 @@
-"""The whole evaluation of one model: calibration, attacks, margins, checks for masked gradients; as text and record."""
+"""The whole evaluation of one model: attack suite, calibration, boundary distances, masking; as text and record."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from art_levelset.attacks.inputs import Array
+from art_levelset.adapters.catalogue import attack_by_name
+from art_levelset.attacks.inputs import Array, ClipValues
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.pgd import pgd
-from art_levelset.attacks.protocol import Attack
+from art_levelset.attacks.protocol import Attack, parameters_of
+from art_levelset.attacks.subject import Subject
+from art_levelset.checks import check_count, check_positive, check_seed
+from art_levelset.core.balls import NAMES, check_norm
+from art_levelset.evaluation.accuracy import wilson
 from art_levelset.evaluation.calibration import Calibration, calibration
-from art_levelset.evaluation.margins import attack_distances, boundary_distances, margin_curve
-from art_levelset.evaluation.masking import Diagnosis, diagnose
-from art_levelset.evaluation.record import MarginCurve, Record
-from art_levelset.evaluation.robustness import Report, evaluate
+from art_levelset.evaluation.distances import bisected_distances, margin_curve, searched_distances
+from art_levelset.evaluation.masking import Diagnosis, DiagnosisSettings, diagnosis_of
+from art_levelset.evaluation.probes import Probes, probe
+from art_levelset.evaluation.record import DataUsed, MarginCurve, Record, WorstCase, percent
+from art_levelset.evaluation.suite import Attacked, RobustMask, run_suite
+from art_levelset.versions import versions
 
 CURVE = 1.5
 """How far the margin curves reach, in radii of the attacks."""
@@ -27,51 +37,135 @@ POINTS = 60
 
 
 @dataclass(frozen=True, eq=False)
-class Assessment:
+class Report:
     """
-    What was found of one model.
+    What was found of a network.
 
-    :param report: What it withstands.
+    :param clean: Whether each sample is classified right as it is, (n,).
+    :param attacks: How it fared under each attack, in their order.
+    :param seed: The seed.
+    :param data: The SHA-256 of the samples and labels.
+    :param probes: Whether it is a function with gradients.
+    :param calibration: How calibrated it is.
     :param curves: Its robust accuracy as a function of the radius; empty where not measured.
     :param diagnosis: The checks for masked gradients; None where not made.
-    :param calibration: How calibrated it is.
     """
 
-    report: Report
-    curves: tuple[MarginCurve, ...]
-    diagnosis: Diagnosis | None
+    clean: RobustMask
+    attacks: tuple[Attacked, ...]
+    seed: int
+    data: str
+    probes: Probes
     calibration: Calibration
+    curves: tuple[MarginCurve, ...] = ()
+    diagnosis: Diagnosis | None = None
+
+    @property
+    def worst(self) -> RobustMask:
+        """Whether each sample is classified right as it is and after every attack, in every repeat, (n,)."""
+        worst: RobustMask = np.vstack([self.clean, *(attacked.right for attacked in self.attacks)]).min(axis=0)
+        return worst
 
     def record(self, **about: Any) -> Record:
         """
-        The assessment as a record.
+        The report as a record, made of what was run.
 
-        :param about: The fields that :meth:`art_levelset.evaluation.robustness.Report.record` asks for.
-        :return: The record.
-        :raises ValueError: If a field is missing or out of range.
+        :param about: The other fields of :class:`art_levelset.evaluation.record.Record`: `name`, `dataset`,
+               `architecture` and more. `eps` and `threat_model` are those of the attacks; they must be given where the
+               attacks do not say them, and must not contradict them where they do. A network that the probes doubt is
+               `unreliable`, with their findings for a `footnote`.
+        :return: The record, created now.
+        :raises ValueError: If a field is missing or out of range, or contradicts the attacks.
         """
-        checks = None if self.diagnosis is None else self.diagnosis.checks
-        return self.report.record(margin_curves=self.curves, masking=checks, calibration=self.calibration, **about)
+        n, clean, worst = len(self.clean), float(self.clean.mean()), float(self.worst.mean())
+        radius, norm = (_agreed(self.attacks, name) for name in ("eps", "norm"))
+        if radius is not None:
+            about.setdefault("eps", f"{radius:.12g}")
+            _check_stated("eps", about["eps"], _number(about["eps"]), float(radius))
+        if norm is not None:
+            about.setdefault("threat_model", NAMES[norm])
+            _check_stated("threat_model", about["threat_model"], about["threat_model"], NAMES[norm])
+        if notes := self.probes.notes:
+            about = {"unreliable": True, "footnote": "; ".join(notes), **about}
+        standard = [one for one in self.attacks if _is_standard_autoattack(one)]
+        return Record(
+            clean_acc=percent(clean),
+            autoattack_acc=percent(standard[0].accuracy) if standard else "",
+            n_examples=n,
+            clean_interval=wilson(clean * n, n),
+            attacks=tuple(one.result() for one in self.attacks),
+            worst_case=WorstCase(accuracy=worst, interval=wilson(worst * n, n)),
+            margin_curves=self.curves,
+            masking=None if self.diagnosis is None else self.diagnosis.checks,
+            calibration=self.calibration,
+            seed=self.seed,
+            versions=versions(),
+            data=DataUsed(sha256=self.data, n_examples=n),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            **about,
+        )
+
+    def table(self) -> str:
+        """
+        The attacks as text.
+
+        :return: One line an attack, with its accuracy, 95% interval, deviation and cost, and its notes below.
+        """
+        n = len(self.clean)
+        lines = [f"{'':24}{'accuracy':>9}  {'95% interval':>15}  {'deviation':>9}  {'gradients':>11}  {'seconds':>8}"]
+
+        def line(name: str, right: float, rest: str = "") -> str:
+            low, high = wilson(right * n, n)
+            return f"{name:24}{right:>9.2%}  {low:>7.2%}-{high:>7.2%}{rest}"
+
+        lines.append(line("clean", float(self.clean.mean())))
+        for attacked in self.attacks:
+            deviation = "" if attacked.deviation is None else f"{attacked.deviation:.2%}"
+            effort = attacked.effort
+            rest = f"  {deviation:>9}  {effort.gradients:>11,}  {effort.seconds:>8.1f}"
+            lines.append(line(attacked.name, attacked.accuracy, rest))
+            lines += [f"  after {member:16}{left:>9.2%}" for member, left in attacked.survivors.items()]
+            lines += [f"  note: {note}" for note in attacked.notes]
+        lines.append(line("worst case", float(self.worst.mean())))
+        lines += [f"  doubtful: {note}" for note in self.probes.notes]
+        return "\n".join(lines)
 
     def text(self) -> str:
         """
-        The assessment as text.
+        All that was found, as text.
 
         :return: The table of attacks, and below it the calibration and the checks.
         """
-        parts = [self.report.table(), self.calibration.text()]
+        parts = [self.table(), self.calibration.text()]
         return "\n\n".join([*parts, *([] if self.diagnosis is None else [self.diagnosis.report()])])
 
 
-def assess(
+class IncompleteEvaluation(RuntimeError):
+    """
+    What follows the attacks has failed; what they found is not lost.
+
+    :param part: What has failed.
+    :param report: The report without it.
+    """
+
+    def __init__(self, part: str, report: Report) -> None:
+        super().__init__(part)
+        self.part, self.report = part, report
+
+    def __str__(self) -> str:
+        """The part, and why it failed."""
+        return f"{self.part}: {self.__cause__}"
+
+
+def evaluate(
     model: Any,
     x: Array,
     y: Array,
-    attacks: Mapping[str, Attack],
+    attacks: Mapping[str, Attack] | Sequence[str],
     *,
-    eps: float,
-    norm: float,
-    clip_values: tuple[float, float] = (0.0, 1.0),
+    eps: float | None = None,
+    norm: float | None = None,
+    clip_values: ClipValues = (0.0, 1.0),
     eps_step: float | None = None,
     max_iter: int = 40,
     margins: bool = False,
@@ -83,65 +177,163 @@ def assess(
     seed: int = 0,
     memo: Memo | None = None,
     verbose: bool = True,
-) -> Assessment:
+) -> Report:
     """
-    Evaluate a model under attacks and, where asked, measure its margins and look for masked gradients. Its calibration
-    is always measured: that takes one forward pass.
+    Evaluate a network: what it withstands, how calibrated it is and, where asked, how far its samples are from the
+    decision boundary and whether its gradients are masked. `art-levelset evaluate` does the same.
 
-    :param model: A network (batch, ...) -> (batch, classes), or an ART PyTorchClassifier.
-    :param x: Samples, (n, ...), floating point, within `clip_values`.
+    Samples that are misclassified as they are count as broken and are not attacked. Each call of an attack has a seed
+    of its own, made from `seed`, the repeat and the batch. With a memo on disk a killed evaluation goes on after the
+    last finished batch; batches of an attack that is not known by value (:func:`art_levelset.identity.identify`), as a
+    closure, are not kept. All arguments are checked before the first pass.
+
+    :param model: A network (batch, ...) -> (batch, classes) of logits, or an ART PyTorchClassifier.
+    :param x: Samples, (n, ...), floating point; within `clip_values` for margins, masking and attacks by name.
     :param y: Labels, (n,) integers or (n, classes) one-hot.
-    :param attacks: Attacks by name, for :func:`art_levelset.evaluation.robustness.evaluate`.
-    :param eps: Radius of the attacks, > 0; the margin curves reach half as far again.
-    :param norm: The norm of the ball: `math.inf`, 2 or 1; the margins know the first two.
+    :param attacks: Attacks by name, at least one, each called as `attack(network, x, y)` on batches of tensors; or the
+           names of attacks of :mod:`art_levelset.adapters.catalogue`, which are made with the numbers below.
+    :param eps: Radius of the balls, > 0; None for that of the attacks, which must not have another one.
+    :param norm: The norm of the balls: `math.inf`, 2 or 1; None for that of the attacks, or `math.inf`.
     :param clip_values: Smallest and largest valid input.
-    :param eps_step: Length of a step of the checks' PGD; 2.5 * eps / max_iter by default.
-    :param max_iter: Steps of the checks' PGD and of the searches for the boundary, >= 2.
-    :param margins: Whether to measure the margins: by the search for the boundary, and by bisected margin PGD.
+    :param eps_step: Length of a step of attacks by name and of the checks' PGD, > 0; 2.5 * eps / max_iter by default.
+    :param max_iter: Steps of attacks by name, of the checks' PGD, and of the searches for the boundary, >= 1; >= 2 for
+           the checks.
+    :param margins: Whether to measure robust accuracy as a function of the radius, up to 1.5 eps: by the search for the
+           boundary, and by bisected margin PGD; for L_inf and L_2.
     :param masking: Whether to look for masked gradients (:func:`art_levelset.evaluation.masking.diagnose`).
     :param sources: Other models, whose attacks the checks transfer.
     :param gradient_free: An attack without gradients, for the checks.
-    :param repeats: How often each attack is run, >= 1.
+    :param repeats: How often each attack is run, with different seeds, >= 1.
     :param batch_size: Samples in one call of an attack, >= 1.
     :param seed: Seed of everything random, >= 0.
-    :param memo: Where finished work is kept; nowhere by default.
+    :param memo: Where finished batches are kept; nowhere by default.
     :param verbose: Whether to show progress bars.
-    :return: What was found.
-    :raises ValueError: If a shape, label or number is out of range, or a logit is not finite.
+    :return: The report.
+    :raises ValueError: If there is no sample or attack, a shape, label or number is out of range, an attack has another
+            radius or norm than was asked for or returns another shape than it was given, a logit is not finite, or the
+            logits of a sample depend on the other samples of its batch.
     :raises TypeError: If an argument is of another type.
+    :raises IncompleteEvaluation: If margins or masking fail after the attacks; it has the report without them.
+
+    >>> import torch
+    >>> from functools import partial
+    >>> from art_levelset import evaluate, pgd
+    >>> model = torch.nn.Linear(1, 2)
+    >>> _ = model.load_state_dict({"weight": torch.tensor([[-1.0], [1.0]]), "bias": torch.tensor([0.5, -0.5])})
+    >>> x, y = torch.tensor([[0.1], [0.45], [0.9]]), torch.tensor([0, 0, 1])
+    >>> report = evaluate(model, x, y, {"PGD": partial(pgd, eps=0.1)}, verbose=False)
+    >>> report.clean.mean(), report.worst.tolist()
+    (np.float64(1.0), [True, False, True])
     """
-    calibrated = calibration(model, x, y, batch_size=batch_size)
-    run: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "memo": memo, "verbose": verbose}
-    report = evaluate(model, x, y, attacks, repeats=repeats, **run)
-    curves: list[MarginCurve] = []
+    check_count("repeats", repeats)
+    check_count("batch_size", batch_size)
+    check_count("max_iter", max_iter)
+    check_seed(seed)
+    if not attacks:
+        raise ValueError("attacks must hold at least one attack")
+    memo = memo or Memo()
+    named = not isinstance(attacks, Mapping)
+    if eps is not None:
+        check_positive("eps", eps)
+    if norm is not None:
+        check_norm(norm, tuple(NAMES))
+    if not isinstance(attacks, Mapping):
+        if eps is None:
+            raise ValueError("eps must be given for attacks by name")
+        made = partial(attack_by_name, eps=eps, norm=math.inf if norm is None else norm, clip_values=clip_values)
+        attacks = {name: made(name, eps_step=eps_step, max_iter=max_iter, memo=memo) for name in attacks}
+    radius = _same("eps", attacks, eps)
+    length = _same("norm", attacks, norm)
+    length = math.inf if length is None else length
+    settings = None
+    if margins or masking:
+        if radius is None:
+            raise ValueError("eps must be given for margins and masking where the attacks do not all have the same one")
+        check_positive("eps", radius)
     if margins:
-        family = partial(pgd, norm=norm, loss="margin", max_iter=max_iter, clip_values=clip_values)
-        bisected = attack_distances(
-            model,
-            x,
-            y,
-            lambda radius: partial(family, eps=radius, stop_when_broken=True),
-            largest=CURVE * eps,
-            norm=norm,
-            **run,
-        )
-        searched = boundary_distances(model, x, y, norm=norm, clip_values=clip_values, max_iter=max_iter, **run)
-        radii = np.linspace(0, CURVE * eps, POINTS + 1).tolist()
-        for name, found in {"boundary search": searched, "margin PGD, bisected": bisected}.items():
-            curves.append(margin_curve(found.distances, radii, name=name))
-    diagnosis = None
-    if masking:
-        diagnosis = diagnose(
-            model,
-            x,
-            y,
-            eps=eps,
-            norm=norm,
-            clip_values=clip_values,
-            eps_step=eps_step,
-            max_iter=max_iter,
-            sources=sources,
-            gradient_free=gradient_free,
-            **run,
-        )
-    return Assessment(report, tuple(curves), diagnosis, calibrated)
+        check_norm(length)
+    if masking and radius is not None:
+        settings = DiagnosisSettings(radius, length, eps_step, max_iter, sources or {}, gradient_free)
+    subject = Subject.of(model, x, y, clip_values=clip_values if margins or masking or named else None)
+    if not len(subject):
+        raise ValueError("x holds no sample: an evaluation needs at least one")
+    probes = probe(subject, seed=seed)
+    calibrated = calibration(subject.network, subject.x, subject.y, batch_size=batch_size)
+    run: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "memo": memo, "verbose": verbose}
+    clean, results = run_suite(subject, attacks, repeats=repeats, **run)
+    report = Report(clean, results, seed, subject.data_sha256, probes, calibrated)
+    if margins and radius is not None:
+        try:
+            report = replace(report, curves=_curves(subject, radius, length, max_iter, run))
+        except Exception as error:
+            raise IncompleteEvaluation("margins", report) from error
+    if settings is not None:
+        try:
+            report = replace(report, diagnosis=diagnosis_of(subject, settings, **run))
+        except Exception as error:
+            raise IncompleteEvaluation("masking", report) from error
+    return report
+
+
+def _curves(
+    subject: Subject, eps: float, norm: float, max_iter: int, run: Mapping[str, Any]
+) -> tuple[MarginCurve, ...]:
+    """Robust accuracy as a function of the radius, measured in two ways."""
+    family = partial(pgd, norm=norm, loss="margin", max_iter=max_iter, clip_values=subject.clip_values)
+
+    def of_radius(radius: float) -> Attack:
+        return partial(family, eps=radius, stop_when_broken=True)
+
+    bisected = bisected_distances(subject, of_radius, largest=CURVE * eps, norm=norm, **run)
+    searched = searched_distances(subject, norm=norm, max_iter=max_iter, **run)
+    radii = np.linspace(0, CURVE * eps, POINTS + 1).tolist()
+    found = {"boundary search": searched, "margin PGD, bisected": bisected}
+    return tuple(margin_curve(one.distances, radii, name=name) for name, one in found.items())
+
+
+def _same(name: str, attacks: Mapping[str, Attack], given: float | None) -> float | None:
+    """The radius or norm that is given, which attacks must not contradict; else the one that all of them have."""
+    found = {attack: _number(value) for attack, value in _stated(name, attacks).items()}
+    if given is None:
+        values = set(found.values())
+        return values.pop() if len(values) == 1 and len(found) == len(attacks) else None
+    for attack, value in found.items():
+        _check_stated(f"attacks: {attack!r}, {name}", value, value, float(given))
+    return given
+
+
+def _stated(name: str, attacks: Mapping[str, Attack]) -> dict[str, Any]:
+    parameters = {attack: parameters_of(one) for attack, one in attacks.items()}
+    return {attack: values[name] for attack, values in parameters.items() if values.get(name) is not None}
+
+
+def _agreed(attacks: Sequence[Attacked], name: str) -> float | None:
+    """The radius or norm of the attacks that say it; refused where they say different ones."""
+    values = {one.name: _number(one.parameters[name]) for one in attacks if name in one.parameters}
+    if len(set(values.values())) > 1:
+        said = ", ".join(f"{attack!r} {value:g}" for attack, value in values.items())
+        raise ValueError(f"{name}: a record has one, the attacks have several ({said})")
+    return next(iter(values.values()), None)
+
+
+def _check_stated(name: str, said: Any, value: Any, right: Any) -> None:
+    same = math.isclose(value, right, rel_tol=1e-9) if isinstance(right, float) else value == right
+    if not same:
+        expected = right if isinstance(right, str) else f"{right:g}"
+        raise ValueError(f"{name} must be {expected}, as it is of the others, got {said!r}")
+
+
+def _number(value: Any) -> float:
+    """A radius or norm as a number: 8/255 and inf may be texts."""
+    try:
+        return float(value)
+    except ValueError:
+        try:
+            return float(Fraction(value))
+        except (ValueError, ZeroDivisionError):
+            return math.nan
+
+
+def _is_standard_autoattack(attacked: Attacked) -> bool:
+    """Whether its accuracy is what RobustBench calls AutoAttack's: not that of "plus" or "rand", which are others."""
+    return attacked.parameters.get("name") == "AutoAttack" and attacked.parameters.get("version") == "standard"

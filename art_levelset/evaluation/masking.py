@@ -24,18 +24,23 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+import torch
+from torch import nn
 from tqdm import tqdm
 
-from art_levelset.attacks.inputs import Array, box_of, check_inside, home, labels, network_of, samples
+from art_levelset.attacks.inputs import Array, ClipValues, network_of
 from art_levelset.attacks.memo import Memo
+from art_levelset.attacks.network import seeded
 from art_levelset.attacks.pgd import decaying_steps
-from art_levelset.attacks.protocol import Attack, describe, seeded
-from art_levelset.checks import check_count, check_seed
-from art_levelset.evaluation.accuracy import classified_right
+from art_levelset.attacks.protocol import Attack, parameters_of
+from art_levelset.attacks.subject import Subject
+from art_levelset.checks import check_count, check_positive, check_seed
+from art_levelset.core.balls import NAMES, check_norm
+from art_levelset.evaluation.accuracy import correct
 from art_levelset.evaluation.record import MaskingCheck
-from art_levelset.evaluation.standing import Ball, Standing, Subject
-from art_levelset.evaluation.underflow import vanishing
+from art_levelset.evaluation.suite import RobustMask
+from art_levelset.evaluation.survivors import Ball, Examination
+from art_levelset.evaluation.underflow import gradient_underflow
 
 SIGNIFICANCE = 0.001
 """Probability that an honest network fails a check by chance: about one in a hundred for all of them together."""
@@ -52,14 +57,14 @@ Share of samples that may have 1 - p_y = 0. Their cross-entropy still lifts the 
 label's own: weaker, not blind. Networks trained long on easy data get there with part of the samples.
 """
 
-MAX_STANDING = 0.01
+MAX_SURVIVORS = 0.01
 """Share of samples that may withstand an attack without bounds: steps are finite, and a few samples get stuck."""
 
 MAX_MISSED = 0.25
 """
-What cross-entropy may miss, as a share of the samples that the margin breaks, or of those that stand under
+What cross-entropy may miss, as a share of the samples that the margin breaks, or of those that survive
 cross-entropy where they are fewer. Adversarially trained networks lose a few points where tens of points fall and
-stand, about 0.1; for what only looks robust it is near 1.
+survive, about 0.1; for what only looks robust it is near 1.
 """
 
 ITERATIONS = (2, 5)
@@ -123,7 +128,7 @@ def diagnose(
     *,
     eps: float,
     norm: float = math.inf,
-    clip_values: tuple[float, float] = (0.0, 1.0),
+    clip_values: ClipValues = (0.0, 1.0),
     eps_step: float | None = None,
     max_iter: int = 40,
     sources: Mapping[str, Any] | None = None,
@@ -156,64 +161,129 @@ def diagnose(
     :raises ValueError: If a shape, label or number is out of range, no sample is classified right, or `gradient_free`
             leaves the ball.
     :raises TypeError: If an argument is of another type.
+
+    >>> import torch
+    >>> from art_levelset import diagnose
+    >>> model = torch.nn.Linear(1, 2)
+    >>> _ = model.load_state_dict({"weight": torch.tensor([[-1.0], [1.0]]), "bias": torch.tensor([0.5, -0.5])})
+    >>> x = torch.linspace(0, 1, 200)[:, None]
+    >>> found = diagnose(model, x, model(x).argmax(dim=1), eps=0.1, max_iter=10, verbose=False)
+    >>> found.masked
+    False
     """
-    network = network_of(model)
-    points = samples(x)
-    targets = labels(y, len(points))
-    _check_numbers(points, eps, clip_values, eps_step, max_iter, seed)
-    others = {name: network_of(source) for name, source in (sources or {}).items()}
-    with seeded(seed, home(network)[0]):
-        right = classified_right(network, points, targets, batch_size=batch_size).numpy()
+    settings = DiagnosisSettings(eps, norm, eps_step, max_iter, sources or {}, gradient_free)
+    check_count("batch_size", batch_size)
+    check_seed(seed)
+    subject = Subject.of(model, x, y, clip_values=clip_values)
+    return diagnosis_of(subject, settings, batch_size=batch_size, seed=seed, memo=memo or Memo(), verbose=verbose)
+
+
+@dataclass(frozen=True, eq=False)
+class DiagnosisSettings:
+    """
+    What :func:`diagnose` is asked for, checked.
+
+    :param eps: Radius of the ball, > 0.
+    :param norm: The norm of the ball.
+    :param eps_step: Length of a step, at least eps / max_iter; None for 2.5 * eps / max_iter.
+    :param max_iter: Steps of the attacks, >= 2.
+    :param sources: Other models of the same task, by name.
+    :param gradient_free: An attack that uses no gradients.
+    :raises ValueError: If a number is out of range.
+    :raises TypeError: If a source is no model.
+    """
+
+    eps: float
+    norm: float
+    eps_step: float | None
+    max_iter: int
+    sources: Mapping[str, Any]
+    gradient_free: Attack | None
+
+    def __post_init__(self) -> None:
+        check_positive("eps", self.eps)
+        check_norm(self.norm, tuple(NAMES))
+        check_count("max_iter", self.max_iter)
+        if self.max_iter < 2:
+            raise ValueError(
+                f"max_iter must be at least 2, since a single step is compared with it, got {self.max_iter}"
+            )
+        if self.eps_step is not None and not (
+            math.isfinite(self.eps_step) and self.eps_step * self.max_iter >= self.eps * (1 - 1e-9)
+        ):
+            least = self.eps / self.max_iter
+            raise ValueError(f"eps_step must be at least eps / max_iter = {least:.4g}, got {self.eps_step}")
+        for source in self.sources.values():
+            network_of(source)
+        if self.gradient_free is not None and not callable(self.gradient_free):
+            raise TypeError(f"gradient_free must be callable, got {type(self.gradient_free).__name__}")
+
+
+def diagnosis_of(
+    subject: Subject, settings: DiagnosisSettings, *, batch_size: int, seed: int, memo: Memo, verbose: bool
+) -> Diagnosis:
+    """
+    :func:`diagnose` of a checked subject.
+
+    :param subject: The network, samples, labels and box.
+    :param settings: What is asked for.
+    :param batch_size: Samples attacked at a time, >= 1.
+    :param seed: Seed of everything random, >= 0.
+    :param memo: Where finished attacks are kept.
+    :param verbose: Whether to show a progress bar.
+    :return: The diagnosis.
+    :raises ValueError: If no sample is classified right, or `gradient_free` leaves the ball.
+    """
+    others = {name: network_of(source) for name, source in settings.sources.items()}
+    with seeded(seed, subject.device):
+        right = correct(subject, batch_size=batch_size).numpy()
     count = int(right.sum())
     if not count:
         raise ValueError("x holds no sample that model classifies right, hence none to attack")
-    attacks = 15 + 2 * len(others) + (gradient_free is not None)
+    if subject.clip_values is None:
+        raise ValueError("clip_values must be given: one of the checks attacks within the whole box")
+    attacks = 15 + 2 * len(others) + (settings.gradient_free is not None)
     with tqdm(total=attacks * count, desc="masking", unit="sample", disable=not verbose) as progress:
-        subject = Subject(
-            network,
-            points,
-            targets,
+        examined = Examination(
+            subject,
             right,
-            Ball(eps, norm, clip_values),
-            2.5 * eps / max_iter if eps_step is None else eps_step,
-            max_iter,
+            Ball(settings.eps, settings.norm, subject.clip_values),
+            2.5 * settings.eps / settings.max_iter if settings.eps_step is None else settings.eps_step,
+            settings.max_iter,
             batch_size,
             seed,
-            memo or Memo(),
+            memo,
             progress,
         )
-        checks = tuple(_checks(subject, others, gradient_free))
-    return Diagnosis(checks if count >= MIN_SAMPLES else tuple(_not_judged(*checks, count=count)), len(points))
+        checks = tuple(_checks(examined, others, settings.gradient_free))
+    return Diagnosis(checks if count >= MIN_SAMPLES else tuple(_not_judged(*checks, count=count)), len(subject))
 
 
-def _checks(subject: Subject, sources: Mapping[str, nn.Module], gradient_free: Attack | None) -> Iterator[MaskingCheck]:
-    yield from _gradients(subject)
-    margin = subject.standing(subject.pgd("margin"))
-    rescaled = subject.standing(subject.pgd("cross_entropy"))
-    plain = subject.standing(subject.pgd("cross_entropy", rescale=False))
-    decaying = {"eps_step": decaying_steps(subject.ball.eps, subject.max_iter)}
-    white = subject.standing(subject.pgd("margin", **decaying), margin & rescaled)
-    yield _gap(subject.right, margin, rescaled, plain)
-    yield _iterations(subject)
-    yield _larger_eps(subject, white)
-    yield _unbounded(subject)
-    draws = 3 * subject.max_iter  # as many points as the white box visits
-    yield _blind("random noise", white, {f"{draws} random points of the ball": subject.noise(draws)})
-    transfers = {f"examples made on {name}": subject.transferred(source) for name, source in sources.items()}
+def _checks(
+    examined: Examination, sources: Mapping[str, nn.Module], gradient_free: Attack | None
+) -> Iterator[MaskingCheck]:
+    yield from _gradients(examined)
+    margin = examined.survivors(examined.pgd("margin"))
+    rescaled = examined.survivors(examined.pgd("cross_entropy"))
+    plain = examined.survivors(examined.pgd("cross_entropy", rescale=False))
+    decaying = {"eps_step": decaying_steps(examined.ball.eps, examined.max_iter)}
+    white = examined.survivors(examined.pgd("margin", **decaying), margin & rescaled)
+    yield _gap(examined.right, margin, rescaled, plain)
+    yield _iterations(examined)
+    yield _larger_eps(examined, white)
+    yield _unbounded(examined)
+    draws = 3 * examined.max_iter  # as many points as the white box visits
+    yield _blind("random noise", white, {f"{draws} random points of the ball": examined.noise(draws)})
+    transfers = {f"examples made on {name}": examined.transferred(source) for name, source in sources.items()}
     yield _blind("transfer", white, transfers, "No source models were given.")
-    given = {describe(attack)["name"]: subject.given(attack) for attack in (gradient_free,) if attack is not None}
+    given = {parameters_of(attack)["name"]: examined.given(attack) for attack in (gradient_free,) if attack is not None}
     yield _blind("gradient-free", white, given, "No gradient-free attack was given.")
 
 
-def _gradients(subject: Subject) -> Iterator[MaskingCheck]:
+def _gradients(examined: Examination) -> Iterator[MaskingCheck]:
     """What rounding leaves of the gradients at the samples themselves."""
-    seen = vanishing(
-        subject.network,
-        subject.x[subject.right],
-        subject.y[subject.right],
-        batch_size=subject.batch_size,
-        seed=subject.seed,
-    )
+    right = examined.subject.select(torch.from_numpy(examined.right))
+    seen = gradient_underflow(right, batch_size=examined.batch_size, seed=examined.seed)
     yield _check(
         "zero gradients",
         _exceeds(seen.no_cross_entropy, MAX_ZERO),
@@ -236,8 +306,8 @@ def _gradients(subject: Subject) -> Iterator[MaskingCheck]:
     median = float(np.median(seen.margins))
     yield _check(
         "logit scale",
-        median > seen.underflow,
-        f"The median margin is {median:.4g}; beyond {seen.underflow:.0f} cross-entropy's gradient underflows.",
+        median > seen.lost_beyond,
+        f"The median margin is {median:.4g}; beyond {seen.lost_beyond:.0f} cross-entropy's gradient underflows.",
         median,
     )
     yield _check(
@@ -248,7 +318,7 @@ def _gradients(subject: Subject) -> Iterator[MaskingCheck]:
     )
 
 
-def _gap(right: Standing, margin: Standing, rescaled: Standing, plain: Standing) -> MaskingCheck:
+def _gap(right: RobustMask, margin: RobustMask, rescaled: RobustMask, plain: RobustMask) -> MaskingCheck:
     """What cross-entropy as it is misses."""
     missed, extra = int((plain & ~margin).sum()), int((margin & ~plain).sum())
     fewer = min(int((right & ~margin).sum()), int(plain.sum()))
@@ -263,59 +333,61 @@ def _gap(right: Standing, margin: Standing, rescaled: Standing, plain: Standing)
     )
 
 
-def _iterations(subject: Subject) -> MaskingCheck:
+def _iterations(examined: Examination) -> MaskingCheck:
     """
     One step from the sample itself, the usual number, and more. All make their steps to the end: an attack that keeps
     its first success could not lose by going on.
     """
-    last = partial(subject.pgd, "margin", stop_when_broken=False)
-    usual = subject.max_iter
-    left = {1: subject.standing(last(max_iter=1, eps_step=subject.ball.eps, random_start=False))}
-    left |= {steps: subject.standing(last(max_iter=steps)) for steps in (usual, *(usual * more for more in ITERATIONS))}
+    last = partial(examined.pgd, "margin", stop_when_broken=False)
+    usual = examined.max_iter
+    left = {1: examined.survivors(last(max_iter=1, eps_step=examined.ball.eps, random_start=False))}
+    left |= {
+        steps: examined.survivors(last(max_iter=steps)) for steps in (usual, *(usual * more for more in ITERATIONS))
+    }
     pairs = [(1, usual), *((usual, usual * more) for more in ITERATIONS)]
     return _check(
         "iterations",
         any(_beats(left[fewer], left[more], len(pairs)) for fewer, more in pairs),
-        f"Margin PGD leaves {', '.join(f'{_percent(standing)} after {steps}' for steps, standing in left.items())} "
+        f"Margin PGD leaves {', '.join(f'{_percent(survivors)} after {steps}' for steps, survivors in left.items())} "
         "steps.",
         max(left[more].mean() - left[fewer].mean() for fewer, more in pairs),
     )
 
 
-def _larger_eps(subject: Subject, white: Standing) -> MaskingCheck:
-    eps = LARGER_EPS * subject.ball.eps
-    larger = subject.white_box(Ball(eps, subject.ball.norm, subject.ball.clip_values))
+def _larger_eps(examined: Examination, white: RobustMask) -> MaskingCheck:
+    eps = LARGER_EPS * examined.ball.eps
+    larger = examined.white_box(Ball(eps, examined.ball.norm, examined.ball.clip_values))
     return _check(
         "larger eps",
         _beats(white, larger),
-        f"PGD leaves {_percent(white)} at eps {subject.ball.eps:g} and {_percent(larger)} at {eps:g}.",
+        f"PGD leaves {_percent(white)} at eps {examined.ball.eps:g} and {_percent(larger)} at {eps:g}.",
         larger.mean() - white.mean(),
     )
 
 
-def _unbounded(subject: Subject) -> MaskingCheck:
-    standing = subject.white_box(subject.ball.whole_box(subject.x[0].numel()))
+def _unbounded(examined: Examination) -> MaskingCheck:
+    survivors = examined.white_box(examined.ball.whole_box(examined.subject.x[0].numel()))
     return _check(
         "unbounded attack",
-        _exceeds(standing[subject.right], MAX_STANDING),
-        f"PGD in the whole box leaves {_percent(standing)}.",
-        standing.mean(),
+        _exceeds(survivors[examined.right], MAX_SURVIVORS),
+        f"PGD in the whole box leaves {_percent(survivors)}.",
+        survivors.mean(),
     )
 
 
-def _blind(name: str, white: Standing, others: Mapping[str, Standing], missing: str = "") -> MaskingCheck:
+def _blind(name: str, white: RobustMask, others: Mapping[str, RobustMask], missing: str = "") -> MaskingCheck:
     """Attacks that see less than the white box should not beat it."""
     if not others:
         return MaskingCheck(check=name, verdict="not judged", statement=missing)
     left = ", ".join(
-        f"{other} {_percent(standing)} ({int((white & ~standing).sum())} samples fall to these only)"
-        for other, standing in others.items()
+        f"{other} {_percent(survivors)} ({int((white & ~survivors).sum())} samples fall to these only)"
+        for other, survivors in others.items()
     )
     return _check(
         name,
-        any(_beats(standing, white, len(others)) for standing in others.values()),
+        any(_beats(survivors, white, len(others)) for survivors in others.values()),
         f"PGD leaves {_percent(white)}; {left}.",
-        white.mean() - min(standing.mean() for standing in others.values()),
+        white.mean() - min(survivors.mean() for survivors in others.values()),
     )
 
 
@@ -330,12 +402,12 @@ def _not_judged(*checks: MaskingCheck, count: int) -> Iterator[MaskingCheck]:
         yield check.model_copy(update={"verdict": "not judged", "statement": statement})
 
 
-def _exceeds(found: Standing, share: float) -> bool:
+def _exceeds(found: RobustMask, share: float) -> bool:
     """Whether more than a share of the samples is found, beyond noise."""
     return _tail(int(found.sum()), len(found), share) < SIGNIFICANCE
 
 
-def _beats(first: Standing, second: Standing, comparisons: int = 1) -> bool:
+def _beats(first: RobustMask, second: RobustMask, comparisons: int = 1) -> bool:
     """Whether the attack that leaves the first breaks more than the other, beyond noise, in one of some comparisons."""
     return _tail(int((second & ~first).sum()), int((first ^ second).sum())) < SIGNIFICANCE / comparisons
 
@@ -351,19 +423,5 @@ def _tail(successes: int, n: int, share: float = 0.5) -> float:
     return float(binomtest(successes, n, share, alternative="greater").pvalue) if n else 1.0
 
 
-def _percent(found: Standing) -> str:
+def _percent(found: RobustMask) -> str:
     return f"{100 * found.mean():.1f}%"
-
-
-def _check_numbers(
-    x: Tensor, eps: float, clip_values: tuple[float, float], eps_step: float | None, max_iter: int, seed: int
-) -> None:
-    if not (math.isfinite(eps) and eps > 0):
-        raise ValueError(f"eps must be a finite number > 0, got {eps}")
-    check_inside(x, box_of(clip_values, x.shape[1:]))
-    check_count("max_iter", max_iter)
-    if max_iter < 2:
-        raise ValueError(f"max_iter must be at least 2, since a single step is compared with it, got {max_iter}")
-    if eps_step is not None and not (math.isfinite(eps_step) and eps_step * max_iter >= eps * (1 - 1e-9)):
-        raise ValueError(f"eps_step must be at least eps / max_iter = {eps / max_iter:.4g}, got {eps_step}")
-    check_seed(seed)

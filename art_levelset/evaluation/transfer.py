@@ -14,17 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from art_levelset.attacks.inputs import Array, labels, network_of, samples
+from art_levelset.attacks.inputs import Array
 from art_levelset.attacks.memo import Memo
-from art_levelset.attacks.protocol import Attack, describe, outcome_of, reseeded, seed_of
+from art_levelset.attacks.protocol import Attack, outcome_of, reseeded, seed_of
+from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_seed
-from art_levelset.evaluation.accuracy import classified_right, wilson
+from art_levelset.evaluation.accuracy import correct, wilson
 from art_levelset.evaluation.figures import heat_map
-from art_levelset.identity import digest
-from art_levelset.versions import computing
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,34 +128,32 @@ def transfer_matrix(
         raise ValueError(f"targets must be different names of models ({', '.join(models)}), got {list(names)}")
     check_count("batch_size", batch_size)
     check_seed(seed)
-    networks = {name: network_of(model) for name, model in models.items()}
-    points = samples(x)
-    count = len(points)
-    classes = labels(y, count)
+    subjects = {name: Subject.of(model, x, y) for name, model in models.items()}
+    count = len(next(iter(subjects.values())))
     if not count:
         raise ValueError("x holds no sample: a transfer matrix needs at least one")
-    clean = np.stack([classified_right(networks[name], points, classes, batch_size=batch_size) for name in names])
+    clean = np.stack([correct(subjects[name], batch_size=batch_size) for name in names])
+    kept = memo or Memo()
     right = np.zeros((len(names), len(models), count), dtype=bool)
     with tqdm(total=len(models) * count, unit="sample", disable=not verbose) as progress:
-        for j, (source, network) in enumerate(networks.items()):
+        for j, (source, subject) in enumerate(subjects.items()):
             progress.set_description(f"from {source}")
             for first in range(0, count, batch_size):
                 rows = slice(first, first + batch_size)
-                batch = points[rows], classes[rows]
-                examples = _examples(network, *batch, attack, seed_of(seed, 0, first), memo or Memo())
+                examples = _examples(subject.select(rows), attack, seed_of(seed, 0, first), kept)
                 for i, target in enumerate(names):
-                    right[i, j, rows] = classified_right(networks[target], examples, batch[1], batch_size=batch_size)
+                    right[i, j, rows] = correct(subjects[target].select(rows).at(examples), batch_size=batch_size)
                 progress.update(len(examples))
     return TransferMatrix(names, tuple(models), right, clean)
 
 
-def _examples(network: nn.Module, x: Tensor, y: Tensor, attack: Attack, seed: int, memo: Memo) -> Tensor:
+def _examples(batch: Subject, attack: Attack, seed: int, memo: Memo) -> Tensor:
     """One call of the attack, recalled where it was made before."""
-    key = digest("examples", network, x, y, describe(attack), seed, computing())
+    key = memo.key("examples", batch.network_sha256, batch.x, batch.y, attack, seed)
     known = memo.recall(key)
     if known is not None:
         return torch.from_numpy(known["examples"])
-    examples = outcome_of(reseeded(attack, seed), network, x, y).examples.detach().cpu()
+    examples = outcome_of(reseeded(attack, seed), batch.network, batch.x, batch.y).examples.detach().cpu()
     memo.store(key, examples=examples.numpy())
     return examples
 

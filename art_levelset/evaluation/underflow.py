@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from art_levelset.attacks.inputs import check_classes, class_logits, home
-from art_levelset.attacks.protocol import seeded
+from art_levelset.attacks.inputs import check_classes, class_logits
+from art_levelset.attacks.network import seeded
+from art_levelset.attacks.subject import Subject
 from art_levelset.core.fields import label_margin
 from art_levelset.core.modes import evaluating
 
@@ -21,7 +22,7 @@ SAME_LOGITS = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Vanishing:
+class Underflow:
     """
     What gradient attacks start from, sample by sample, in the network's own arithmetic.
 
@@ -30,7 +31,7 @@ class Vanishing:
     :param rounded: Whether 1 - p_y rounds to 0, so that cross-entropy loses the gradient of the label's logit, (n,).
     :param random: Whether a second pass gives other logits, (n,).
     :param margins: The margins, (n,).
-    :param underflow: The margin beyond which all of cross-entropy's gradient underflows.
+    :param lost_beyond: The margin beyond which all of cross-entropy's gradient underflows.
     """
 
     no_cross_entropy: NDArray[np.bool_]
@@ -38,33 +39,32 @@ class Vanishing:
     rounded: NDArray[np.bool_]
     random: NDArray[np.bool_]
     margins: NDArray[np.float64]
-    underflow: float
+    lost_beyond: float
 
 
-def vanishing(network: nn.Module, x: Tensor, y: Tensor, *, batch_size: int = 500, seed: int = 0) -> Vanishing:
+def gradient_underflow(subject: Subject, *, batch_size: int, seed: int) -> Underflow:
     """
     Look at the gradients at the samples themselves, with two forward and two backward passes.
 
-    :param network: A classifier (batch, ...) -> (batch, classes) of logits.
-    :param x: Samples, (n, ...), at least one.
-    :param y: Labels, (n,).
+    :param subject: A classifier (batch, ...) -> (batch, classes) of logits, at least one sample, labels.
     :param batch_size: Samples in one pass, >= 1.
     :param seed: Seed of what a network draws that is random itself.
     :return: What was found.
     :raises ValueError: If the network does not return logits for the labels, or passes no gradient to the samples.
     """
-    device, dtype = home(network)
-    with torch.inference_mode(False), torch.enable_grad(), evaluating(network), seeded(seed, device):
+    network = subject.network
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(network), seeded(seed, subject.device):
         batches = [
-            _batch(network, x[first : first + batch_size].to(device, dtype), y[first : first + batch_size].to(device))
-            for first in range(0, len(x), batch_size)
+            _batch(network, batch.inputs(), batch.y.to(batch.device))
+            for first in range(0, len(subject), batch_size)
+            for batch in [subject.select(slice(first, first + batch_size))]
         ]
     no_cross_entropy, no_margin, rounded, random, margins = (
         torch.cat(parts).cpu().numpy() for parts in zip(*batches, strict=True)
     )
-    limits = torch.finfo(dtype)
-    underflow = -math.log(limits.tiny) - math.log(limits.eps)  # of the smallest subnormal number
-    return Vanishing(no_cross_entropy, no_margin, rounded, random, margins.astype(np.float64), underflow)
+    limits = torch.finfo(subject.dtype)
+    lost_beyond = -math.log(limits.tiny) - math.log(limits.eps)  # of the smallest subnormal number
+    return Underflow(no_cross_entropy, no_margin, rounded, random, margins.astype(np.float64), lost_beyond)
 
 
 def _batch(network: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:

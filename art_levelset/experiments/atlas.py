@@ -32,7 +32,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, neighbours, unit_frame, without_strays
+from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, neighbours, unit_frame, without_outliers
 from art_levelset.recon.fitting.progress import Budget
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def fit_atlas(
         if number is not None and not 0 < number < math.inf:
             raise ValueError(f"{name} must be positive, got {number}")
     budget = Budget(STEPS if steps is None and time_budget is None else steps, time_budget, clock)
-    cloud = without_strays(check_cloud(points))
+    cloud = without_outliers(check_cloud(points))
     frame = unit_frame(cloud)
     target = torch.as_tensor(frame.to_unit(cloud), dtype=torch.float32)
     generator = torch.Generator().manual_seed(seed)

@@ -33,7 +33,6 @@ from art_levelset.core.statistics import Moments, Statistics, batch_statistics, 
 from art_levelset.evaluation import evaluate, pgd
 from art_levelset.evaluation.datasets import Dataset, load
 from art_levelset.files import replacing, write_text
-from art_levelset.identity import digest
 from art_levelset.models.convnets import ImageShape, convnet_2a
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.presets import EQ_12
@@ -236,22 +235,22 @@ class _Trainer(LevelSetMarginTrainer):
         self.treatment = treatment
         self.seconds = 0.0
 
-    def _statistics(self, x: Tensor) -> Statistics:
-        return self.treatment(self._network, x)
+    def statistics(self, x: Tensor) -> Statistics:
+        return self.treatment(self.network, x)
 
-    def _batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor | None, dict[str, float]]:
-        layers = [part for part in self._network.modules() if isinstance(part, _ByBatch)]
+    def batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor | None, dict[str, float]]:
+        layers = [part for part in self.network.modules() if isinstance(part, _ByBatch)]
         for layer in layers:
             layer.switched = True
         try:
-            return super()._batch_loss(x, y, rows)
+            return super().batch_loss(x, y, rows)
         finally:
             for layer in layers:
                 layer.switched = False
 
-    def _step(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[bool, dict[str, float]]:
+    def step(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[bool, dict[str, float]]:
         started = time.process_time()
-        result = super()._step(x, y, rows)
+        result = super().step(x, y, rows)
         self.seconds += time.process_time() - started
         return result
 
@@ -353,7 +352,7 @@ def _recalled(
     rate: float,
 ) -> dict[str, Any]:
     network, epochs, samples = arguments.network, arguments.epochs, arguments.samples
-    key = digest(training.sha256, test.sha256, network, treatment, seed, rate, epochs, samples, EPS, BATCH_SIZE)
+    key = memo.key(training.sha256, test.sha256, network, treatment, seed, rate, epochs, samples, EPS, BATCH_SIZE)
     kept = memo.recall(key)
     if kept is None:
         result = train(network, treatment, seed, rate, epochs, training, test, samples)

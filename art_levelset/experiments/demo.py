@@ -28,9 +28,9 @@ from art_levelset.evaluation.datasets import Split, digits
 from art_levelset.experiments import figure1
 from art_levelset.models import convnet_2a
 from art_levelset.recon.cloud.clouds import demo_scan_path
-from art_levelset.recon.fitting.fit import reconstruct
 from art_levelset.recon.inspect.preview import draw
 from art_levelset.recon.io.reading import read_points
+from art_levelset.recon.pipeline import reconstruct
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 
 EPS = 0.15

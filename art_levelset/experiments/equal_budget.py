@@ -40,7 +40,7 @@ from art_levelset.files import write_text
 from art_levelset.models import CLASSIFIERS
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
 from art_levelset.trainers.base import LoopTrainer
-from art_levelset.trainers.callbacks import Callback, StopTraining
+from art_levelset.trainers.callbacks import Callback, StopTraining, TrainingView
 from art_levelset.trainers.execution import Execution
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.presets import PRESETS
@@ -86,7 +86,7 @@ class Deadline(Callback):
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate.peak * self.learning_rate.factor(self.fraction)
 
-    def on_batch_begin(self, trainer: LoopTrainer) -> None:
+    def on_batch_begin(self, trainer: TrainingView) -> None:
         """
         Tell the trainer where it is, or stop it.
 

@@ -36,7 +36,6 @@ from art_levelset.attacks.pgd import decaying_steps
 from art_levelset.attacks.protocol import Attack
 from art_levelset.checks import check_count
 from art_levelset.evaluation import evaluate, pgd
-from art_levelset.evaluation.assessment import assess
 from art_levelset.evaluation.datasets import load
 from art_levelset.evaluation.loss_surface import loss_surface
 from art_levelset.evaluation.record import write_record
@@ -184,7 +183,7 @@ def leaderboard(
     }
     texts = []
     for name, about in _ABOUT.items():
-        assessment = assess(
+        report = evaluate(
             models[name],
             x,
             y,
@@ -200,18 +199,17 @@ def leaderboard(
             batch_size=100,
             memo=memo,
         )
-        record = assessment.record(
+        record = report.record(
             dataset="mnist",
             architecture="ConvNet-4a, without ReLU between the fully connected layers",
             eps=str(EPS),
-            threat_model="Linf",
             weights={"sha256": hashlib.sha256((arguments.weights / f"{name}.pth").read_bytes()).hexdigest()},
             **about,
         )
         write_record(record, folder / f"{name}.json")
         surface = loss_surface(models[name], x[:2], y[:2], eps=EPS)
         surface.plot(arguments.output_dir / f"loss_surface_{name}.png")
-        texts.append(f"{name}\n\n{assessment.text()}")
+        texts.append(f"{name}\n\n{report.text()}")
     return "\n\n".join(texts)
 
 

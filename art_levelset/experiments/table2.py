@@ -40,12 +40,11 @@ from art_levelset.experiments.atlas import fit_atlas
 from art_levelset.files import check_place, replacing, write_text
 from art_levelset.recon import compare, read_points, reconstruct
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.fitting.paper import reconstruct_as_paper
 from art_levelset.recon.inspect.metrics import SAMPLES, sample_surface
 from art_levelset.recon.inspect.preview import draw_beside
-from art_levelset.recon.io.meshes import read_mesh
-from art_levelset.recon.io.writing import write_mesh
-from art_levelset.recon.meshing.components import connected_parts
+from art_levelset.recon.io.meshes import read_mesh, write_mesh
+from art_levelset.recon.meshing.topology import label_components
+from art_levelset.recon.paper import reconstruct_as_paper
 
 RESOLUTION, PAPER_RESOLUTION = 256, 128
 PAPER_BATCH = 1000
@@ -245,7 +244,7 @@ def _draw(pairs: Mapping[str, tuple[Points, Trimesh]], arguments: argparse.Names
             mesh = read_mesh(_mesh_path(arguments, scan, name, arguments.seeds[0]), "work_dir")
             if name in CHARTS:
                 charts = np.zeros(len(mesh.vertices), dtype=np.int64)
-                charts[mesh.faces] = connected_parts(np.asarray(mesh.faces))[1][:, None]
+                charts[mesh.faces] = label_components(np.asarray(mesh.faces))[1][:, None]
                 mesh.visual = ColorVisuals(mesh, vertex_colors=palette[charts % len(palette)])
             shown[name] = mesh
         rows.append({**shown, "reference": reference})

@@ -2,6 +2,7 @@
 The networks of Table B1 and ResNet-18, and weights from files, those that the paper's authors released among them.
 
 >>> import torch
+>>> from art_levelset.models import convnet_2a
 >>> model = convnet_2a(nb_classes=10, input_shape=(1, 28, 28))
 >>> model(torch.zeros(5, 1, 28, 28)).shape
 torch.Size([5, 10])

@@ -2,7 +2,6 @@ from .cloud.clouds import demo_scan_path as demo_scan_path
 from .curves.fit import reconstruct_curve as reconstruct_curve
 from .curves.result import CurveReconstruction as CurveReconstruction
 from .curves.result import load_curve as load_curve
-from .fitting.fit import reconstruct as reconstruct
 from .fitting.progress import FitProgress as FitProgress
 from .inspect.metrics import SurfaceDistances as SurfaceDistances
 from .inspect.metrics import compare as compare
@@ -11,4 +10,5 @@ from .io.reading import Cloud as Cloud
 from .io.reading import read_cloud as read_cloud
 from .io.reading import read_points as read_points
 from .network import GridNetwork as GridNetwork
+from .pipeline import reconstruct as reconstruct
 from .reconstruction import Reconstruction as Reconstruction

@@ -29,6 +29,12 @@ class GridNetwork(nn.Module):
 
     approximately: hidden weights N(0, 2 / units), output weights sqrt(pi / width), biases 0 and -radius.
 
+    >>> import torch
+    >>> from art_levelset.recon import GridNetwork
+    >>> network = GridNetwork(radius=0.5, generator=torch.Generator().manual_seed(0))
+    >>> network(torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])).sign().squeeze(1).tolist()
+    [-1.0, 1.0]
+
     :param resolutions: Nodes of each grid along an axis, >= 2.
     :param channels: Number of features of each grid.
     :param width: Units of the hidden layers.
@@ -74,9 +80,9 @@ class GridNetwork(nn.Module):
         :param points: (batch, 3), in the unit frame.
         :return: (batch, 1).
         """
-        places = (points / REACH)[None, None, None]
+        scaled = (points / REACH)[None, None, None]
         features = [
-            functional.grid_sample(grid, places, align_corners=True, padding_mode="border")[0, :, 0, 0].T
+            functional.grid_sample(grid, scaled, align_corners=True, padding_mode="border")[0, :, 0, 0].T
             for grid in self.grids
         ]
         hidden = self.softplus(self.first(torch.cat([points, *features], dim=1)))

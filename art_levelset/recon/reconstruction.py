@@ -12,33 +12,35 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from art_levelset.checks import check_positive
 from art_levelset.core.modes import evaluating
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
-from art_levelset.recon.meshing.components import (
+from art_levelset.recon.fitting.judgement import Judgement
+from art_levelset.recon.meshing.extract import zero_set
+from art_levelset.recon.meshing.handles import find_handle_removal
+from art_levelset.recon.meshing.refine import APART, nearest_points, polish_vertices, simplify_mesh, surface_normals
+from art_levelset.recon.meshing.surface import HandleRemoval, Surface
+from art_levelset.recon.meshing.topology import (
     Faces,
     compact,
-    largest_parts,
+    largest_components,
     near_data,
-    supported_parts,
+    supported_components,
     without_short_edges,
 )
-from art_levelset.recon.meshing.extract import zero_set
-from art_levelset.recon.meshing.refine import APART, nearest_points, normals, polished, simplified
-from art_levelset.recon.meshing.surface import Repairs, Surface
+from art_levelset.recon.saving import load, save
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
 
-    from art_levelset.recon.fitting.judgement import Judgement
-
-MARGIN = 0.08
+BORDER = 0.08
 """How far the box of the mesh goes beyond the cloud, in the unit frame."""
 
 SUPPORT = 0.002
 SMALLEST = 2.0
-"""A part of which all sides are shorter than so many reaches of the planes is smaller than the neighbourhoods that they
-were fitted to: a crumb."""
+"""A connected component of which all sides are shorter than so many reaches of the planes is smaller than the
+neighbourhoods that they were fitted to: a crumb."""
 
 CHUNK = 1 << 16
 
@@ -46,14 +48,29 @@ CHUNK = 1 << 16
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
     """
-    A surface as the zero level set of a network.
+    A surface as the zero level set of a network: what :func:`art_levelset.recon.pipeline.reconstruct` returns.
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from art_levelset.recon import GridNetwork, reconstruct
+    >>> directions = np.random.default_rng(0).standard_normal((300, 3))
+    >>> sphere = 10 * directions / np.linalg.norm(directions, axis=1, keepdims=True) + [100.0, 0.0, 0.0]
+    >>> small = GridNetwork((8, 16), (2, 2), width=16, generator=torch.Generator().manual_seed(0))
+    >>> reconstruction = reconstruct(
+    ...     sphere, network=small, steps=60, batch_size=64, learning_rate=1e-2, verbose=False
+    ... )
+    >>> mesh = reconstruction.mesh(resolution=16)
+    >>> round(float(mesh.volume) / (4 / 3 * np.pi * 10**3), 1)
+    1.0
+    >>> reconstruction.sdf([[100.0, 0.0, 0.0], [120.0, 0.0, 0.0]]) < 0
+    array([ True, False])
 
     :param network: F, (batch, 3) -> (batch, 1) in the unit frame, positive outside.
     :param frame: The map between the scan's coordinates and the unit frame.
     :param planes: The local planes of the cloud, with outward normals, in the unit frame.
     :param correction: By how much F may be corrected beside the data, in the unit frame, >= 0
            (:mod:`art_levelset.recon.meshing.surface`).
-    :param repairs: Where it is changed because of handles that no data speak for.
+    :param handle_removal: Where it is shifted to be rid of handles that no data speak for.
     :param attempts: How the attempts at the fit were judged, in their order; the network is that of the best one. Empty
            where nothing was judged: unfinished fits, the paper's own setting, and what :meth:`load` reads.
     """
@@ -62,15 +79,15 @@ class Reconstruction:
     frame: Frame
     planes: Planes
     correction: float = 0.0
-    repairs: Repairs = field(default_factory=Repairs)
+    handle_removal: HandleRemoval = field(default_factory=HandleRemoval)
     attempts: tuple[Judgement, ...] = ()
 
     @cached_property
     def surface(self) -> nn.Module:
         """The function whose zero level set is the surface: F, with its corrections."""
-        if not self.correction and not len(self.repairs):
+        if not self.correction and not len(self.handle_removal):
             return self.network
-        return Surface(self.network, self.planes, self.correction, self.repairs)
+        return Surface(self.network, self.planes, self.correction, self.handle_removal)
 
     def sdf(self, points: object) -> NDArray[np.float64]:
         """
@@ -80,7 +97,7 @@ class Reconstruction:
         :return: F in the scan's units, negative inside, (n,).
         :raises ValueError: If the shape is wrong.
         """
-        return self._values(self.frame.to_unit(_checked(points))).astype(np.float64) * self.frame.scale
+        return self._values(self.frame.to_unit(_check_queries(points))).astype(np.float64) * self.frame.scale
 
     def project(self, points: object) -> Points:
         """
@@ -90,7 +107,7 @@ class Reconstruction:
         :return: (n, 3) in the scan's coordinates; NaN where the projection does not arrive at the surface.
         :raises ValueError: If the shape is wrong.
         """
-        return self.frame.from_unit(nearest_points(self.surface, self.frame.to_unit(_checked(points))))
+        return self.frame.from_unit(nearest_points(self.surface, self.frame.to_unit(_check_queries(points))))
 
     def mesh(
         self,
@@ -105,19 +122,20 @@ class Reconstruction:
         """
         The surface as triangles, with the normals outwards, in the scan's coordinates.
 
-        Connected parts that are the nearest one to less than 0.2% of the data are left out: pockets and crumbs; and,
-        beside the largest one, those smaller than the neighbourhoods that the local planes are fitted to. The mesh is
-        watertight unless the surface leaves the box of the cloud (8% larger than that on each side), `trim` opens it
-        or `faces` is given.
+        Connected components that are the nearest one to less than 0.2% of the data are left out: pockets and crumbs;
+        and, beside the largest one, those smaller than the neighbourhoods that the local planes are fitted to. The mesh
+        is watertight unless the surface leaves the box of the cloud (8% larger than that on each side), `trim` opens
+        it or `faces` is given.
 
         :param resolution: Number of grid cells along the longest side of the cloud's bounding box, >= 8.
         :param faces: Simplify to about so many triangles, >= 4. Needs the extra `mesh`.
-        :param parts: Keep so many connected parts, those of the largest areas, >= 1. None for all that data support.
+        :param parts: Keep so many connected components, those of the largest areas, >= 1. None for all that data
+               support.
         :param trim: Cut away what is further from the data than this, in the scan's units: triangles that close holes
                of the scan, > 0. The data are the local planes, counted as discs of half their reach.
         :param polish: Whether to move the vertices onto the zero set (see
-               :func:`art_levelset.recon.meshing.refine.polished`) and give them the normals D_xF / |D_xF| as vertex
-               normals.
+               :func:`art_levelset.recon.meshing.refine.polish_vertices`) and give them the normals D_xF / |D_xF| as
+               vertex normals.
         :param verbose: Whether to show a progress bar.
         :return: The mesh.
         :raises ValueError: If a number is out of range, the network has no zero level set there, or nothing is left.
@@ -126,41 +144,39 @@ class Reconstruction:
         from trimesh import Trimesh
         from trimesh.caching import TrackedArray
 
-        if trim is not None and not trim > 0:
-            raise ValueError(f"trim must be positive, got {trim}")
+        if trim is not None:
+            check_positive("trim", trim)
         vertices, triangles, cell = self._level_set(resolution, verbose=verbose)
         if parts is not None:
-            triangles = triangles[largest_parts(vertices, triangles, parts)]
+            triangles = triangles[largest_components(vertices, triangles, parts)]
         triangles = without_short_edges(vertices, triangles, APART * cell)
         vertices, triangles = compact(vertices, triangles)
         if polish:
-            vertices = polished(self.surface, vertices, triangles, cell)
+            vertices = polish_vertices(self.surface, vertices, triangles, cell)
         if trim is not None:
             gap = self.planes.reach / 2  # between the centres of the planes that stand for the data
             kept = near_data(vertices, triangles, self.planes.centres, trim / self.frame.scale + gap)
             vertices, triangles = compact(vertices, triangles[kept])
             if not len(triangles):
-                raise ValueError(f"trim: no part of the surface is within {trim} of the data")
+                raise ValueError(f"trim: nothing of the surface is within {trim} of the data")
         if faces is not None:
-            vertices, triangles = simplified(vertices, triangles, faces)
+            vertices, triangles = simplify_mesh(vertices, triangles, faces)
         indices = triangles.astype(np.int64).view(TrackedArray)
         del triangles  # of a mesh of millions, 12 bytes each
         hash(indices)  # trimesh copies them for it, but only once: now, while there are no normals
-        directions = normals(self.surface, vertices) if polish else None
+        directions = surface_normals(self.surface, vertices) if polish else None
         vertices = self.frame.from_unit(vertices)
         return Trimesh(vertices, indices, vertex_normals=directions, process=False)
 
-    def repaired(self) -> Reconstruction:
+    def without_handles(self) -> Reconstruction:
         """
         Remove the handles that no data speak for (:mod:`art_levelset.recon.meshing.handles`).
 
-        :return: The same reconstruction with the repairs that this takes, if any, instead of those it had.
+        :return: The same reconstruction with the shifts that this takes, if any, instead of those it had.
         """
-        from art_levelset.recon.meshing.handles import repairs_of
-
-        plain = replace(self, repairs=Repairs())
-        surface = Surface(self.network, self.planes, self.correction, Repairs())
-        return replace(self, repairs=repairs_of(surface, plain._values, *self._box()))
+        plain = replace(self, handle_removal=HandleRemoval())
+        surface = Surface(self.network, self.planes, self.correction, HandleRemoval())
+        return replace(self, handle_removal=find_handle_removal(surface, plain._values, *self._box()))
 
     def save(self, path: str | Path) -> None:
         """
@@ -169,9 +185,7 @@ class Reconstruction:
         :param path: The file; it appears when it is complete.
         :raises OSError: If it cannot be written.
         """
-        from art_levelset.recon.saving import save
-
-        save(self, path)
+        save(path, self.network, self.frame, self.planes, self.correction, self.handle_removal)
 
     @classmethod
     def load(cls, path: str | Path, network: nn.Module | None = None) -> Reconstruction:
@@ -184,35 +198,33 @@ class Reconstruction:
         :raises OSError: If the file cannot be read.
         :raises ValueError: If it is no reconstruction, or its network is another one.
         """
-        from art_levelset.recon.saving import load
-
         return cls(*load(path, network))
 
     def _box(self) -> tuple[Points, Points]:
         """Two corners of the box of the mesh, in the unit frame."""
-        return self.planes.centres.min(axis=0) - MARGIN, self.planes.centres.max(axis=0) + MARGIN
+        return self.planes.centres.min(axis=0) - BORDER, self.planes.centres.max(axis=0) + BORDER
 
     def _level_set(self, resolution: int, *, verbose: bool = False) -> tuple[Points, Faces, float]:
-        """The parts of the surface that data support, as vertices and triangles, and the edge of a grid cell."""
+        """The components of the surface that data support, as vertices and triangles, and the edge of a grid cell."""
         low, high = self._box()
         vertices, triangles = zero_set(self._values, low, high, resolution, verbose=verbose)
         smallest = SMALLEST * self.planes.reach
-        triangles = triangles[supported_parts(vertices, triangles, self.planes.centres, SUPPORT, smallest)]
+        triangles = triangles[supported_components(vertices, triangles, self.planes.centres, SUPPORT, smallest)]
         return vertices, triangles, float((high - low).max()) / resolution
 
-    def _values(self, places: Points) -> NDArray[np.float32]:
+    def _values(self, queries: Points) -> NDArray[np.float32]:
         """The surface's function at points of the unit frame, in chunks."""
         device = next(self.surface.parameters()).device
         values = [np.zeros(0, dtype=np.float32)]
         with torch.no_grad(), evaluating(self.surface):
-            for start in range(0, len(places), CHUNK):
-                part = torch.as_tensor(places[start : start + CHUNK], dtype=torch.float32, device=device)
-                values.append(self.surface(part).squeeze(1).cpu().numpy())
+            for start in range(0, len(queries), CHUNK):
+                chunk = torch.as_tensor(queries[start : start + CHUNK], dtype=torch.float32, device=device)
+                values.append(self.surface(chunk).squeeze(1).cpu().numpy())
         return np.concatenate(values)
 
 
-def _checked(points: object) -> Points:
-    places = np.asarray(points, dtype=np.float64)
-    if places.ndim != 2 or places.shape[1] != 3:
-        raise ValueError(f"points must have the shape (n, 3), got {places.shape}")
-    return places
+def _check_queries(points: object) -> Points:
+    queries = np.asarray(points, dtype=np.float64)
+    if queries.ndim != 2 or queries.shape[1] != 3:
+        raise ValueError(f"points must have the shape (n, 3), got {queries.shape}")
+    return queries

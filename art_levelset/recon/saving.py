@@ -2,58 +2,65 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from art_levelset.files import replacing
+from art_levelset.files import write_bytes
 from art_levelset.recon import network as networks
 from art_levelset.recon.cloud.clouds import Frame
 from art_levelset.recon.cloud.planes import Planes
-from art_levelset.recon.meshing.surface import Repairs
-
-if TYPE_CHECKING:
-    from art_levelset.recon.reconstruction import Reconstruction
+from art_levelset.recon.meshing.surface import HandleRemoval
 
 FORMAT = "art-levelset reconstruction 3"
 
 
-def save(reconstruction: Reconstruction, path: str | Path) -> None:
+def save(
+    path: str | Path, network: nn.Module, frame: Frame, planes: Planes, correction: float, handle_removal: HandleRemoval
+) -> None:
     """
     Write a reconstruction to a file, which appears when it is complete.
 
-    :param reconstruction: The reconstruction. The network's weights are written, and, for the networks of
-           :mod:`art_levelset.recon.network`, what it takes to build it again.
     :param path: The file.
+    :param network: F. Its weights are written, and, for the networks of :mod:`art_levelset.recon.network`, what it
+           takes to build it again.
+    :param frame: The map between the scan's coordinates and the unit frame.
+    :param planes: The local planes of the cloud.
+    :param correction: By how much F may be corrected beside the data.
+    :param handle_removal: The shifts that remove handles.
     :raises OSError: If it cannot be written.
     """
-    module = reconstruction.network
-    own = _class_named(type(module).__name__) is type(module)
+    own = _class_named(type(network).__name__) is type(network)
     contents = {
         "format": FORMAT,
-        "network": type(module).__name__ if own else None,
-        "settings": module.settings if own else {},
-        "weights": {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()},
-        "frame": _fields(reconstruction.frame),
-        "planes": _fields(reconstruction.planes),
-        "correction": reconstruction.correction,
-        "repairs": _fields(reconstruction.repairs),
+        "network": type(network).__name__ if own else None,
+        "settings": network.settings if own else {},
+        "weights": {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()},
+        "frame": _fields(frame),
+        "planes": _fields(planes),
+        "correction": correction,
+        "repairs": {
+            "places": torch.as_tensor(handle_removal.centres),
+            "shifts": torch.as_tensor(handle_removal.shifts),
+        },
     }
-    with replacing(Path(path)) as temporary:
-        torch.save(contents, temporary)
+    packed = io.BytesIO()  # given a file, torch.save does not say by an OSError that it is full
+    torch.save(contents, packed)
+    write_bytes(packed.getvalue(), path)
 
 
-def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, Frame, Planes, float, Repairs]:
+def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, Frame, Planes, float, HandleRemoval]:
     """
     Read a reconstruction.
 
     :param path: The file.
     :param network: The network to fill with the weights, for one that is none of this package's.
-    :return: The network, on the CPU, the frame, the planes, the correction and the repairs.
+    :return: The network, on the CPU, the frame, the planes, the correction and the handle removal.
     :raises OSError: If the file cannot be read.
     :raises ValueError: If it is no reconstruction, or needs a network.
     """
@@ -77,7 +84,8 @@ def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module,
     except RuntimeError as error:
         raise ValueError(f"network: the weights in {path} are those of another network") from error
     frame, planes = Frame(**_arrays(contents["frame"])), Planes(**_arrays(contents["planes"]))
-    return network, frame, planes, contents["correction"], Repairs(**_arrays(contents["repairs"]))
+    shifts = _arrays(contents["repairs"])
+    return network, frame, planes, contents["correction"], HandleRemoval(shifts["places"], shifts["shifts"])
 
 
 def _class_named(name: str | None) -> type[nn.Module] | None:

@@ -20,20 +20,18 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from art.estimators.classification import PyTorchClassifier
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from art_levelset.attacks.art_classifier import clip_box
-from art_levelset.checks import check_count
+from art_levelset.checks import check_count, check_not_negative, check_positive
 from art_levelset.core.ascent import ascend
 from art_levelset.core.balls import check_norm, column, random_in_ball
-from art_levelset.core.modes import evaluating
+from art_levelset.core.modes import evaluating, training
 from art_levelset.core.statistics import Statistics
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.execution import Execution
@@ -81,30 +79,33 @@ class PGDTrainer(LoopTrainer, abc.ABC):
         check_count("max_iter", max_iter)
         self.eps = eps
         self.eps_step = 2.5 * eps / max_iter if eps_step is None else eps_step
-        for name in ("eps", "eps_step"):
-            value = getattr(self, name)
-            if not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{name} must be positive and finite, got {value}")
+        check_positive("eps", self.eps)
+        check_positive("eps_step", self.eps_step)
         if num_random_init:
             check_count("num_random_init", num_random_init)
         self.max_iter = max_iter
         self.norm = norm
         self.num_random_init = num_random_init
-        self._box = clip_box(classifier)
 
-    def _statistics(self, x: Tensor) -> Statistics:
-        return {}  # the loss is computed in training mode, which has its own
+    def statistics(self, x: Tensor) -> Statistics:
+        """
+        None: the loss is computed in training mode, which has its own.
+
+        :param x: Not used.
+        :return: An empty mapping.
+        """
+        return {}
 
     def _search(self, x: Tensor, losses: Losses) -> Tensor:
         """Where projected gradient ascent on the losses ends, in the balls around x, (batch, ...)."""
         points, best = x, x.new_full((len(x),), -math.inf)
-        with evaluating(self._network):
+        with evaluating(self.network):
             for _ in range(max(self.num_random_init, 1)):
                 found = self._ascend(x, losses)
                 if self.num_random_init <= 1:
                     return found
                 with torch.no_grad():
-                    reached = losses(self._searched(found))
+                    reached = losses(self.searched_network(found))
                 points = torch.where(column(reached > best, x), found, points)
                 best = torch.maximum(reached, best)
         return points
@@ -112,20 +113,20 @@ class PGDTrainer(LoopTrainer, abc.ABC):
     def _ascend(self, x: Tensor, losses: Losses) -> Tensor:
         eps = x.new_full((len(x),), self.eps)
         return ascend(
-            lambda points: losses(self._searched(points)),
+            lambda points: losses(self.searched_network(points)),
             x,
             eps=eps,
             step=torch.full_like(eps, self.eps_step),
             max_iter=self.max_iter,
             norm=self.norm,
-            box=self._box,
-            start=x + self._drawn(lambda count: self._offsets(x, count)) if self.num_random_init else None,
+            box=self.box,
+            start=x + self.draw(lambda count: self._offsets(x, count)) if self.num_random_init else None,
         )
 
     def _offsets(self, x: Tensor, count: int) -> Tensor:
         """Random points of the balls around zero, (count, ...)."""
         centres = x.new_zeros(count, *x.shape[1:])
-        return random_in_ball(centres, x.new_full((count,), self.eps), self.norm, self._randomness)
+        return random_in_ball(centres, x.new_full((count,), self.eps), self.norm, self.randomness)
 
 
 class MadryTrainer(PGDTrainer):
@@ -133,12 +134,36 @@ class MadryTrainer(PGDTrainer):
     Adversarial training on the points of highest cross-entropy.
 
     | Paper link: https://arxiv.org/abs/1706.06083
+
+    >>> import numpy as np, torch
+    >>> from art.estimators.classification import PyTorchClassifier
+    >>> from art_levelset import MadryTrainer
+    >>> x = np.random.default_rng(0).uniform(size=(64, 2)).astype(np.float32)
+    >>> y = (x.sum(axis=1) > 1).astype(int)
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    >>> classifier = PyTorchClassifier(
+    ...     model, torch.nn.CrossEntropyLoss(), (2,), 2, optimizer=optimizer, clip_values=(0, 1), device_type="cpu"
+    ... )
+    >>> trainer = MadryTrainer(classifier, eps=0.05, max_iter=4, seed=0)
+    >>> trainer.fit(x, y, batch_size=16, nb_epochs=10, verbose=False)
+    >>> bool((trainer.predict(x).argmax(axis=1) == y).mean() > 0.9)
+    True
     """
 
-    def _batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+    def batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+        """
+        The cross-entropy at the points.
+
+        :param x: Raw inputs, (batch, ...).
+        :param y: Integer labels, (batch,).
+        :param rows: Not used.
+        :return: The loss, and the metric `robust_accuracy`.
+        """
         points = self._search(x, lambda logits: functional.cross_entropy(logits, y, reduction="none"))
-        with _training(self._network):
-            logits = self._trained(points)
+        with training(self.network, self._frozen):
+            logits = self.trained_network(points)
         return functional.cross_entropy(logits, y), {"robust_accuracy": _accuracy(logits, y)}
 
 
@@ -147,6 +172,22 @@ class TRADESTrainer(PGDTrainer):
     TRADES: cross-entropy at the samples, and the largest Kullback-Leibler divergence in the balls around them.
 
     | Paper link: https://arxiv.org/abs/1901.08573
+
+    >>> import numpy as np, torch
+    >>> from art.estimators.classification import PyTorchClassifier
+    >>> from art_levelset import TRADESTrainer
+    >>> x = np.random.default_rng(0).uniform(size=(64, 2)).astype(np.float32)
+    >>> y = (x.sum(axis=1) > 1).astype(int)
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    >>> classifier = PyTorchClassifier(
+    ...     model, torch.nn.CrossEntropyLoss(), (2,), 2, optimizer=optimizer, clip_values=(0, 1), device_type="cpu"
+    ... )
+    >>> trainer = TRADESTrainer(classifier, eps=0.05, max_iter=4, seed=0)
+    >>> trainer.fit(x, y, batch_size=16, nb_epochs=10, verbose=False)
+    >>> bool((trainer.predict(x).argmax(axis=1) == y).mean() > 0.9)
+    True
     """
 
     def __init__(self, classifier: PyTorchClassifier, eps: float, *, beta: float = 6.0, **options: Any) -> None:
@@ -161,8 +202,7 @@ class TRADESTrainer(PGDTrainer):
         :raises ValueError: If a number is out of range.
         """
         super().__init__(classifier, eps, **options)
-        if not (beta >= 0 and math.isfinite(beta)):
-            raise ValueError(f"beta must be >= 0 and finite, got {beta}")
+        check_not_negative("beta", beta)
         if self.num_random_init < 1:
             raise ValueError(
                 f"num_random_init must be >= 1, got {self.num_random_init}: at the sample itself the "
@@ -170,12 +210,20 @@ class TRADESTrainer(PGDTrainer):
             )
         self.beta = beta
 
-    def _batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
-        with torch.no_grad(), evaluating(self._network):
-            target = self._network(x).log_softmax(dim=1)
+    def batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+        """
+        The cross-entropy at the samples and the divergences.
+
+        :param x: Raw inputs, (batch, ...).
+        :param y: Integer labels, (batch,).
+        :param rows: Not used.
+        :return: The loss, and the metrics `accuracy` and `robust_accuracy`.
+        """
+        with torch.no_grad(), evaluating(self.network):
+            target = self.network(x).log_softmax(dim=1)
         points = self._search(x, lambda logits: divergences(target, logits.log_softmax(dim=1)))
-        with _training(self._network):
-            logits, near = self._trained(x), self._trained(points)
+        with training(self.network, self._frozen):
+            logits, near = self.trained_network(x), self.trained_network(points)
         divergence = divergences(logits.log_softmax(dim=1), near.log_softmax(dim=1)).mean()
         loss = functional.cross_entropy(logits, y) + self.beta * divergence
         return loss, {"accuracy": _accuracy(logits, y), "robust_accuracy": _accuracy(near, y)}
@@ -194,16 +242,3 @@ def divergences(target: Tensor, other: Tensor) -> Tensor:
 
 def _accuracy(logits: Tensor, y: Tensor) -> float:
     return (logits.argmax(dim=1) == y).float().mean().item()
-
-
-@contextmanager
-def _training(module: nn.Module) -> Iterator[None]:
-    """Put every submodule in training mode and restore each one's own mode on the way out."""
-    flags = [(part, part.training) for part in module.modules()]
-    try:
-        for part, _ in flags:
-            part.training = True
-        yield
-    finally:
-        for part, training in flags:
-            part.training = training

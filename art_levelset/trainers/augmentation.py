@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+Augmentation: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
+"""Called as `augmentation(x, generator) -> x` with a batch of raw inputs on the device, which it must not change."""
 
 PADDING = 4
 """Pixels by which a cropped image moves at most, in both directions."""
@@ -38,3 +44,20 @@ def crop_and_flip(x: Tensor, generator: torch.Generator) -> Tensor:
     moved = crop(x, generator)
     turned = torch.rand(len(x), generator=generator, device=x.device) < 0.5
     return torch.where(turned[:, None, None, None], moved.flip(3), moved)
+
+
+def augmented(x: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """
+    Apply an augmentation, and check what it returns.
+
+    :param x: Raw inputs, (batch, ...).
+    :param augmentation: The augmentation.
+    :param generator: Its source of randomness.
+    :return: A tensor of the same shape.
+    :raises ValueError: If it returns anything else.
+    """
+    changed = augmentation(x, generator)
+    if not isinstance(changed, Tensor) or changed.shape != x.shape:
+        got = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+        raise ValueError(f"augmentation must return a tensor of shape {tuple(x.shape)}, got {got}")
+    return changed

@@ -1,9 +1,14 @@
 """
 The training loop that all trainers share: epochs of batches, a progress bar, schedules, validation and the history.
 
-A trainer adds one thing, the loss of a batch. The network stays in the mode it was in: every pass of a level-set loss
-runs in evaluation mode. There BatchNorm normalises by the statistics of the clean batch, as functions of the
-parameters, and the running statistics, by which the trained network normalises, follow them.
+A trainer adds one thing, :meth:`LoopTrainer.batch_loss`, the loss of a batch. The steps around it may be overridden as
+well: :meth:`~LoopTrainer.fit` makes epochs, :meth:`~LoopTrainer.epoch` makes steps, and :meth:`~LoopTrainer.step` makes
+a step of the optimizer, in which BatchNorm normalises by what :meth:`~LoopTrainer.statistics` returns.
+
+The network stays in the mode it was in: every pass of a level-set loss runs in evaluation mode. There BatchNorm
+normalises by the statistics of the clean batch, as functions of the parameters, and the running statistics, by which
+the trained network normalises, follow them. Layers that the caller has frozen keep theirs: those in evaluation mode
+while other layers of the model are in training mode as `fit` begins, and those whose parameters have no gradient.
 
 All that is random in a step (augmentation, random starts) comes from one generator whose state is a function of the
 seed, the epoch and the step, and the order of the samples is one of the seed and the epoch: where training starts from
@@ -12,13 +17,11 @@ a given state, it goes on in the same way.
 
 from __future__ import annotations
 
-import abc
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,140 +29,54 @@ from typing import Any
 import numpy as np
 import torch
 from art.data_generators import DataGenerator
-from art.defences.trainer.trainer import Trainer
-from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from art_levelset.attacks.art_classifier import AttackedNetwork, check_classifier
 from art_levelset.attacks.protocol import Attack
-from art_levelset.checks import check_seed
-from art_levelset.core.statistics import Statistics, batch_statistics, normalising
-from art_levelset.trainers.arrays import check_inputs, integer_labels
-from art_levelset.trainers.averaging import ExponentialAverage, check_decay
+from art_levelset.core.statistics import frozen_layers, normalising
+from art_levelset.trainers.augmentation import Augmentation, augmented
+from art_levelset.trainers.averaging import ExponentialAverage
 from art_levelset.trainers.batches import ArrayBatches, Batch, Batches, GeneratedBatches
 from art_levelset.trainers.callbacks import Callback, StopTraining
 from art_levelset.trainers.checkpoints import Checkpoints
-from art_levelset.trainers.distributed import World, world
-from art_levelset.trainers.execution import Execution
-from art_levelset.trainers.means import Means, plain
-from art_levelset.trainers.options import Augmentation, Data, Options, augmented
-from art_levelset.trainers.state import Training
-from art_levelset.trainers.validation import validate
+from art_levelset.trainers.distributed import world
+from art_levelset.trainers.door import check_in_box, check_inputs, check_network, checked_labels
+from art_levelset.trainers.hooks import TrainerHooks
+from art_levelset.trainers.metrics import Means, plain, validate
+from art_levelset.trainers.runs import Data, Options, Run
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Progress:
-    """
-    Where training is.
-
-    :param epoch: Epochs completed in the trainer's life, >= 0.
-    :param epochs: The same with the part of the epoch that has passed.
-    :param fraction: The part of this `fit` that has passed, in [0, 1].
-    """
-
-    epoch: int = 0
-    epochs: float = 0.0
-    fraction: float = 0.0
+_FEW = 8
+"""Samples by which the network's outputs are checked."""
 
 
-class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
+class LoopTrainer(TrainerHooks):
     """
     Base of the trainers: trains an ART classifier's own model with its own optimizer.
 
-    :param classifier: An ART PyTorchClassifier with an optimizer.
-    :param seed: Seed of all that is random, >= 0; None to draw it from torch's global generator.
-    :param ema_decay: The decay of an exponential moving average of the weights, in [0, 1), such as 0.999; None for no
-           average. Validation looks at the average, and `fit` leaves it in the classifier: a further `fit` starts from
-           it, while one that goes on from a checkpoint has the weights themselves.
-    :param max_grad_norm: The largest L_2 norm of a step's gradient, > 0, to which a longer one is scaled; None for no
-           limit.
-    :param execution: How the passes of the search are executed.
-    :raises TypeError: If the classifier is no PyTorchClassifier.
-    :raises ValueError: If it has no optimizer, its preprocessing cannot be differentiated, or a number is out of range.
+    A subclass returns the loss of a batch from `batch_loss`; :class:`~art_levelset.trainers.hooks.TrainerHooks` has the
+    parameters of the constructor, and what else may be overridden.
+
+    >>> import numpy as np, torch
+    >>> from art.estimators.classification import PyTorchClassifier
+    >>> class PlainTrainer(LoopTrainer):
+    ...     def batch_loss(self, x, y, rows):
+    ...         logits = self.trained_network(x)
+    ...         accuracy = (logits.argmax(dim=1) == y).float().mean().item()
+    ...         return torch.nn.functional.cross_entropy(logits, y), {"accuracy": accuracy}
+    >>> model = torch.nn.Linear(2, 2)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> classifier = PyTorchClassifier(
+    ...     model, torch.nn.CrossEntropyLoss(), (2,), 2, optimizer=optimizer, device_type="cpu"
+    ... )
+    >>> trainer = PlainTrainer(classifier, seed=0)
+    >>> trainer.fit(np.eye(2), np.arange(2), nb_epochs=3, verbose=False)
+    >>> [int(metrics["epoch"]) for metrics in trainer.history]
+    [1, 2, 3]
     """
-
-    def __init__(
-        self,
-        classifier: PyTorchClassifier,
-        *,
-        seed: int | None = None,
-        ema_decay: float | None = None,
-        max_grad_norm: float | None = None,
-        execution: Execution = Execution(),
-    ) -> None:
-        check_classifier(classifier)
-        super().__init__(classifier)
-        if ema_decay is not None:
-            check_decay(ema_decay)
-        if max_grad_norm is not None and not max_grad_norm > 0:
-            raise ValueError(f"max_grad_norm must be positive, got {max_grad_norm}")
-        if seed is not None:
-            check_seed(seed)
-        self.seed = int(torch.randint(2**62, ())) if seed is None else seed
-        self._seed_given = seed is not None
-        self.ema_decay = ema_decay
-        self.max_grad_norm = max_grad_norm
-        self.execution = execution
-        self.history: list[dict[str, float]] = []
-        """The figures of each epoch trained so far."""
-        self.progress = Progress()
-        self._network = AttackedNetwork(classifier)
-        self._searched = execution.searched(self._network)
-        self._trained = execution.trained(self._network)
-        self._randomness = torch.Generator(classifier.device).manual_seed(self.seed)
-        self._average: ExponentialAverage | None = None
-        self._world = World()
-        self._union = 0
-        self._warned = False
-
-    @abc.abstractmethod
-    def _batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor | None, dict[str, float]]:
-        """
-        The loss of one batch, or of this process's share of it. Random numbers come from `self._randomness`, through
-        :meth:`_drawn`; searches use `self._searched` in place of `self._network`, and losses that need no exact level
-        `self._trained`.
-
-        :param x: Raw inputs, (batch, ...), float32, on the classifier's device.
-        :param y: Integer labels, (batch,).
-        :param rows: The samples' numbers in the data set, (batch,); None for generators.
-        :return: The loss, a mean over the samples, or None where no sample has a gradient, and figures of the batch,
-                 means over its samples, `accuracy` among them where there may be no gradient.
-        """
-
-    def _default_validation_attack(self) -> Attack | None:
-        """The attack on validation data where `fit` is given none."""
-        return None
-
-    def _begin(self, samples: int | None) -> None:
-        """
-        Before training, also before a checkpoint is read.
-
-        :param samples: Samples of the data set; None where batches come without their numbers.
-        """
-
-    def _end_epoch(self) -> None:
-        """After the batches of an epoch, in all processes."""
-
-    def _state_dict(self) -> dict[str, Any]:
-        """What else a checkpoint must keep of a trainer that remembers something between its batches."""
-        return {}
-
-    def _load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`_state_dict` returned."""
-
-    def _drawn(self, draw: Callable[[int], Tensor]) -> Tensor:
-        """
-        Random rows for the samples of :meth:`_batch_loss`, the same however many processes share the batch.
-
-        :param draw: Called with the size of the union batch, returns one row a sample of it.
-        :return: The rows of this process's samples.
-        """
-        return draw(self._union)[self._world.share(self._union)]
 
     def fit(
         self,
@@ -204,25 +121,23 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
                 settings; the message names the argument.
         """
         batches = ArrayBatches(*self._checked(x, y, "x", "y"), batch_size)
-        self._train(
+        self.fit_generator(
             batches,
-            Options(
-                nb_epochs,
-                scheduler,
-                validation_data,
-                augmentation,
-                validation_attack,
-                callbacks,
-                checkpoint_dir,
-                csv_file,
-                tensorboard_dir,
-                verbose,
-            ),
+            nb_epochs,
+            scheduler,
+            validation_data,
+            augmentation=augmentation,
+            validation_attack=validation_attack,
+            callbacks=callbacks,
+            checkpoint_dir=checkpoint_dir,
+            csv_file=csv_file,
+            tensorboard_dir=tensorboard_dir,
+            verbose=verbose,
         )
 
     def fit_generator(
         self,
-        generator: DataGenerator | DataLoader[Any],
+        generator: DataGenerator | DataLoader[Any] | Batches,
         nb_epochs: int = 20,
         scheduler: Any = None,
         validation_data: Data | None = None,
@@ -238,7 +153,8 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         """
         Train the classifier on batches from a generator. With several processes, the main one's batches are shared.
 
-        :param generator: An ART data generator whose `size` is known, or a PyTorch DataLoader of pairs (x, y).
+        :param generator: An ART data generator whose `size` is known, a PyTorch DataLoader of pairs (x, y), or
+               :class:`Batches`, which are not checked.
         :param nb_epochs: Passes over the generator, >= 1.
         :param scheduler: As for :meth:`fit`, and so are the other arguments.
         :param validation_data: (x, y).
@@ -253,22 +169,25 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         :raises TypeError: If an argument is of another type.
         :raises ValueError: If the generator's length is unknown, or its batches do not fit the classifier.
         """
-        batches = GeneratedBatches(generator, self.classifier.input_shape, self.classifier.nb_classes, world())
-        self._train(
-            batches,
-            Options(
-                nb_epochs,
-                scheduler,
-                validation_data,
-                augmentation,
-                validation_attack,
-                callbacks,
-                checkpoint_dir,
-                csv_file,
-                tensorboard_dir,
-                verbose,
-            ),
+        options = Options(
+            nb_epochs,
+            scheduler,
+            validation_data,
+            augmentation,
+            validation_attack,
+            callbacks,
+            checkpoint_dir,
+            csv_file,
+            tensorboard_dir,
+            verbose,
         )
+        batches: Batches
+        if isinstance(generator, Batches):
+            batches = generator
+        else:
+            check = partial(self._checked, x_name="generator: x", y_name="generator: y")
+            batches = GeneratedBatches(generator, check, world())
+        self._train(batches, options)
 
     def predict(self, x: NDArray[Any], batch_size: int = 128) -> NDArray[np.float32]:
         """
@@ -278,73 +197,35 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         :param batch_size: Samples a pass.
         :return: The classifier's outputs, (n, nb_classes).
         """
-        outputs: NDArray[np.float32] = self.classifier.predict(np.asarray(x, np.float32), batch_size=batch_size)
+        inputs = np.array(x, np.float32)  # a copy, as networks may write to their input
+        outputs: NDArray[np.float32] = self.classifier.predict(inputs, batch_size=batch_size)
         return outputs
 
-    def _train(self, batches: Batches, options: Options) -> None:
-        validation = options.validation_data and self._checked(
-            *options.validation_data, "validation_data: x", "validation_data: y"
-        )
-        attack = options.validation_attack or self._default_validation_attack()
-        self._world = world()
-        self._world.align(self._network)
-        self.seed = self._world.broadcast(self.seed)
-        self._average = None if self.ema_decay is None else ExponentialAverage(self._network, self.ema_decay)
-        callbacks = [*options.callbacks, *(options.logs() if self._world.main else ())]
-        self._begin(None if options.augmentation else batches.settings.get("samples"))
-        training = Training(self, batches, options.scheduler, options.callbacks, options.augmentation)
-        checkpoints = None if options.checkpoint_dir is None else Checkpoints(options.checkpoint_dir, self._world)
-        first, stopped = training.begin(checkpoints)
-        last = first + options.nb_epochs
-        done = len(self.history)
-        self.progress = Progress(done, done, min((done - first) / options.nb_epochs, 1.0))
-        for callback in callbacks:
-            callback.on_train_begin(self)
-        with self.execution.laid_out(self._network), self._bar(batches, options, done - first) as bar:
-            try:
-                while len(self.history) < last and not stopped:
-                    bar.set_description(f"{self._name} epoch {len(self.history) - first + 1}/{options.nb_epochs}")
-                    figures = self._epoch(batches, first, options, callbacks, bar)
-                    if options.scheduler is not None:
-                        options.scheduler.step()
-                    with self._deployed():
-                        if validation:
-                            device = self.classifier.device
-                            figures |= validate(self._network, *validation, attack, self._world, device)
-                        self.history.append(figures)
-                        calls = [partial(callback.on_epoch_end, self, figures) for callback in callbacks]
-                        stopped = self._world.any(_asked(calls))
-                        figures.update({name: plain(value) for name, value in figures.items()})
-                    if checkpoints is not None:
-                        checkpoints.write(training.state(first, stopped), len(self.history))
-                    logger.info("epoch %d: %s", len(self.history), figures)
-            except StopTraining:
-                logger.info("stopped in epoch %d", len(self.history) + 1)
-        if self._average is not None:
-            self._average.deploy()
-        for callback in callbacks:
-            callback.on_train_end(self)
+    def epoch(self, run: Run, callbacks: Sequence[Callback], bar: tqdm[Any]) -> dict[str, float]:
+        """
+        One pass over the data: a :meth:`step` for each batch.
 
-    def _epoch(
-        self, batches: Batches, first: int, options: Options, callbacks: Sequence[Callback], bar: tqdm[Any]
-    ) -> dict[str, float]:
-        epoch, nb_batches = len(self.history), batches.nb_batches
+        :param run: The run that the epoch belongs to.
+        :param callbacks: Called before each step.
+        :param bar: The progress bar.
+        :return: The epoch's metrics, of all processes.
+        :raises StopTraining: If a callback asks for it.
+        """
+        epoch, nb_batches = len(self.history), run.batches.nb_batches
         learning_rate = float(self.classifier.optimizer.param_groups[0]["lr"])
         started, without_gradient, means = time.perf_counter(), 0, Means()
-        for number, batch in enumerate(batches.epoch(self.seed, epoch)):
-            done = epoch + number / nb_batches
-            self.progress = Progress(epoch, done, (done - first) / options.nb_epochs)
+        for number, batch in enumerate(run.batches.epoch(self.seed, epoch)):
+            self.progress = run.progress(epoch + number / nb_batches)
             self._randomness.manual_seed(_step_seed(self.seed, epoch, number))
             if self._world.any(_asked([partial(callback.on_batch_begin, self) for callback in callbacks])):
                 raise StopTraining
-            x, y, rows = self._share(batch, options.augmentation)
-            stepped, figures = self._step(x, y, rows)
+            x, y, rows = self._share(batch, run.options.augmentation)
+            stepped, metrics = self.step(x, y, rows)
             without_gradient += not stepped
-            means.add({"loss": 0.0, **figures}, len(x))
+            means.add({"loss": 0.0, **metrics}, len(x))
             bar.set_postfix(self._postfix(means()), refresh=False)
             bar.update()
-        self._end_epoch()
-        self.progress = Progress(epoch + 1, epoch + 1, (epoch + 1 - first) / options.nb_epochs)
+        self.end_epoch()
         found = self._world.mean(means(), means.samples)
         if without_gradient == nb_batches and found["accuracy"] < 1.0 and not self._warned:
             self._warned = True
@@ -355,6 +236,91 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
                 100 * found["accuracy"],
             )
         return {"epoch": epoch + 1, "learning_rate": learning_rate, **found, "seconds": time.perf_counter() - started}
+
+    def step(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[bool, dict[str, float]]:
+        """
+        One step of the optimizer, with the gradient of :meth:`batch_loss` for the union batch.
+
+        :param x: This process's share of the batch, (batch, ...), on the device.
+        :param y: Its integer labels, (batch,).
+        :param rows: The samples' numbers in the data set, (batch,), or None.
+        :return: Whether the optimizer took a step, and the metrics of the share.
+        :raises FloatingPointError: If the loss or its gradient is not finite.
+        """
+        statistics = self.statistics(x)
+        with normalising(statistics):
+            loss, metrics = self.batch_loss(x, y, rows) if len(x) else (None, {})
+        if not self._world.any(loss is not None):
+            return False, metrics
+        optimizer = self.classifier.optimizer
+        optimizer.zero_grad()
+        value = 0.0 if loss is None else loss.item()
+        if loss is None and statistics:  # they are everyone's: each process takes part in their gradient
+            loss = 0.0 * torch.cat([torch.cat(moments) for moments in statistics.values()]).sum()
+        if loss is not None:
+            (loss * (len(x) / self._union)).backward()  # type: ignore[no-untyped-call]
+        parameters = list(self._network.parameters())
+        self._world.sum_gradients(parameters)
+        gradients = [part.grad for part in parameters if part.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in gradients])).item()
+        if self._world.any(not (math.isfinite(value) and math.isfinite(norm))):
+            raise FloatingPointError(
+                f"the loss ({value}) or its gradient ({norm}) is not finite after {len(self.history)} epochs; the "
+                "parameters are those of the step before. A lower learning rate may help"
+            )
+        if self.max_grad_norm is not None and norm > self.max_grad_norm:
+            for gradient in gradients:
+                gradient.mul_(self.max_grad_norm / norm)
+        optimizer.step()
+        if self._average is not None:
+            self._average.update()
+        return True, {"loss": value, **metrics, "gradient_norm": norm}
+
+    def _train(self, batches: Batches, options: Options) -> None:
+        validation = options.validation_data and self._checked(
+            *options.validation_data, "validation_data: x", "validation_data: y"
+        )
+        attack = options.validation_attack or self.default_validation_attack()
+        self._world = world()
+        self._world.align(self._network)
+        self.seed = self._world.broadcast(self.seed)
+        self._frozen = frozen_layers(self._network)
+        self._average = None if self.ema_decay is None else ExponentialAverage(self._network, self.ema_decay)
+        callbacks = [*options.callbacks, *(options.logs() if self._world.main else ())]
+        for callback in callbacks:
+            callback.reset()
+        self.begin_fit(None if options.augmentation else batches.settings.get("samples"))
+        checkpoints = None if options.checkpoint_dir is None else Checkpoints(options.checkpoint_dir, self._world)
+        run = Run(self, batches, options, checkpoints)
+        run.begin()
+        self.progress = run.progress(len(self.history))
+        for callback in callbacks:
+            callback.on_train_begin(self)
+        with self.execution.laid_out(self._network), self._bar(run) as bar:
+            try:
+                while run.left:
+                    number = len(self.history) - run.first + 1
+                    bar.set_description(f"{self._name} epoch {number}/{options.nb_epochs}")
+                    metrics = self.epoch(run, callbacks, bar)
+                    if options.scheduler is not None:
+                        options.scheduler.step()
+                    with self._deployed():
+                        if validation:
+                            device = self.classifier.device
+                            metrics |= validate(self._network, *validation, attack, self._world, device)
+                        self.history.append(metrics)
+                        self.progress = run.progress(len(self.history))
+                        calls = [partial(callback.on_epoch_end, self, metrics) for callback in callbacks]
+                        run.stopped = self._world.any(_asked(calls))
+                        metrics.update({name: plain(value) for name, value in metrics.items()})
+                    run.save()
+                    logger.info("epoch %d: %s", len(self.history), metrics)
+            except StopTraining:
+                logger.info("stopped in epoch %d", len(self.history) + 1)
+        if self._average is not None:
+            self._average.deploy()
+        for callback in callbacks:
+            callback.on_train_end(self)
 
     def _share(self, batch: Batch, augmentation: Augmentation | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """This process's part of a batch, on the device. The whole batch is augmented: so it does not depend on it."""
@@ -369,56 +335,17 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         y = torch.tensor(batch.y[share], device=device)
         return x, y, None if batch.rows is None else torch.tensor(batch.rows[share], device=device)
 
-    def _step(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[bool, dict[str, float]]:
-        """Whether the optimizer took a step, and the batch's figures."""
-        statistics = self._statistics(x)
-        with normalising(statistics):
-            loss, figures = self._batch_loss(x, y, rows) if len(x) else (None, {})
-        if not self._world.any(loss is not None):
-            return False, figures
-        optimizer = self.classifier.optimizer
-        optimizer.zero_grad()
-        value = 0.0 if loss is None else loss.item()
-        if loss is None and statistics:  # they are everyone's: each process takes part in their gradient
-            loss = 0.0 * torch.cat([torch.cat(moments) for moments in statistics.values()]).sum()
-        if loss is not None:
-            (loss * (len(x) / self._union)).backward()  # type: ignore[no-untyped-call]
-        parameters = list(self._network.parameters())
-        self._world.sum_gradients(parameters, 1.0)
-        gradients = [part.grad for part in parameters if part.grad is not None]
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in gradients])).item()
-        if self._world.any(not (math.isfinite(value) and math.isfinite(norm))):
-            raise FloatingPointError(
-                f"the loss ({value}) or its gradient ({norm}) is not finite after {len(self.history)} epochs; the "
-                "parameters are those of the step before. A lower learning rate may help"
-            )
-        if self.max_grad_norm is not None and norm > self.max_grad_norm:
-            for gradient in gradients:
-                gradient.mul_(self.max_grad_norm / norm)
-        optimizer.step()
-        if self._average is not None:
-            self._average.update()
-        return True, {"loss": value, **figures, "gradient_norm": norm}
-
-    def _statistics(self, x: Tensor) -> Statistics:
-        """
-        What BatchNorm layers normalise by while :meth:`_batch_loss` computes the loss, in passes in evaluation mode.
-
-        :param x: The batch, or this process's share of it.
-        :return: The statistics of the clean batch, differentiable in the parameters, which the running ones follow.
-        """
-        return batch_statistics(self._network, x, self._world.sum if self._world.size > 1 else None)
-
     def _deployed(self) -> AbstractContextManager[None]:
         """The classifier with the weights that `fit` would leave behind."""
         return nullcontext() if self._average is None else self._average.deployed()
 
-    def _bar(self, batches: Batches, options: Options, done: int) -> tqdm[Any]:
+    def _bar(self, run: Run) -> tqdm[Any]:
+        done, nb_epochs, nb_batches = len(self.history) - run.first, run.options.nb_epochs, run.batches.nb_batches
         return tqdm(
-            total=options.nb_epochs * batches.nb_batches,
-            initial=min(done, options.nb_epochs) * batches.nb_batches,
+            total=nb_epochs * nb_batches,
+            initial=min(done, nb_epochs) * nb_batches,
             unit="batch",
-            disable=not (options.verbose and self._world.main),
+            disable=not (run.options.verbose and self._world.main),
             desc=self._name,
         )
 
@@ -433,7 +360,13 @@ class LoopTrainer(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
 
     def _checked(self, x: Any, y: Any, x_name: str, y_name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
         inputs = check_inputs(x, self.classifier.input_shape, x_name)
-        return inputs, integer_labels(y, len(inputs), self.classifier.nb_classes, y_name)
+        targets = checked_labels(y, len(inputs), self.classifier.nb_classes, y_name)
+        check_in_box(inputs, self._box, x_name)
+        if not self._network_is_checked:
+            few = torch.tensor(inputs[:_FEW], dtype=torch.float32, device=self.classifier.device)
+            check_network(self._network, few, self.check_outputs)
+            self._network_is_checked = True
+        return inputs, targets
 
 
 def _asked(calls: Sequence[Callable[[], None]]) -> bool:

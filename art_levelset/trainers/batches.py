@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from art_levelset.checks import check_count
-from art_levelset.trainers.arrays import check_inputs, integer_labels
 from art_levelset.trainers.distributed import World
 
 
@@ -33,6 +32,7 @@ class Batch(NamedTuple):
     rows: NDArray[np.int64] | None = None
 
 
+@runtime_checkable
 class Batches(Protocol):
     """
     The batches of an epoch, the same in every process.
@@ -118,15 +118,17 @@ class GeneratedBatches:
     Batches from an ART data generator or a DataLoader; with several processes, the main one's.
 
     :param generator: The generator; the length of an epoch must be known.
-    :param input_shape: The shape of one input.
-    :param nb_classes: The number of classes.
+    :param check: Called with each batch's x and y; returns raw inputs, (batch, *input_shape), and integer labels.
     :param world: The processes that train together.
     :raises TypeError: If it is neither.
     :raises ValueError: If the length of an epoch is not known, or zero.
     """
 
     def __init__(
-        self, generator: DataGenerator | DataLoader[Any], input_shape: tuple[int, ...], nb_classes: int, world: World
+        self,
+        generator: DataGenerator | DataLoader[Any],
+        check: Callable[[Any, Any], tuple[NDArray[Any], NDArray[np.int64]]],
+        world: World,
     ) -> None:
         if isinstance(generator, DataGenerator):
             if generator.size is None:
@@ -142,7 +144,7 @@ class GeneratedBatches:
         if not self.nb_batches:
             raise ValueError("generator has no batches")
         self.settings = {"batches": self.nb_batches}
-        self._generator, self._shape, self._nb_classes, self._world = generator, input_shape, nb_classes, world
+        self._generator, self._check, self._world = generator, check, world
 
     def epoch(self, seed: int, number: int) -> Iterator[Batch]:
         """
@@ -161,8 +163,7 @@ class GeneratedBatches:
             if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
                 raise ValueError(f"generator must give pairs (x, y), got {type(batch).__name__}")
             x, y = (part.cpu().numpy() if isinstance(part, Tensor) else part for part in batch)
-            inputs = check_inputs(x, self._shape, "generator: x")
-            yield Batch(inputs, integer_labels(y, len(inputs), self._nb_classes, "generator: y"))
+            yield Batch(*self._check(x, y))
 
     def state_dict(self) -> dict[str, Any]:
         """

@@ -53,21 +53,20 @@ class World:
         """
         return slice(self.rank, count, self.size)
 
-    def sum_gradients(self, parameters: Iterable[Tensor], weight: float) -> None:
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """
-        Replace every `.grad` by the weighted sum over the processes, with one message for each type of parameter.
+        Replace every `.grad` by the sum over the processes, with one message for each type of parameter.
 
         A parameter without gradient counts as zero; it stays without where no process has one, as an optimizer skips
         it then.
 
         :param parameters: The parameters, the same in every process.
-        :param weight: The weight of this process's gradients: its part of the union batch, in [0, 1].
         """
         if self.size == 1:
             return
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         for _, group in groupby(sorted(trained, key=_kind), key=_kind):
-            _sum_gradients(list(group), weight)
+            _sum_gradients(list(group))
 
     def sum(self, values: Tensor) -> Tensor:
         """
@@ -81,18 +80,18 @@ class World:
         total: Tensor = _Sum.apply(values)
         return total
 
-    def mean(self, figures: Mapping[str, float], count: int) -> dict[str, float]:
+    def mean(self, metrics: Mapping[str, float], count: int) -> dict[str, float]:
         """
         The means of a union batch, from those of the shares.
 
-        :param figures: Means over this process's share; those of an empty share are left out.
+        :param metrics: Means over this process's share; those of an empty share are left out.
         :param count: Samples of the share.
-        :return: Means over the union; a figure that only some processes have, over their samples.
+        :return: Means over the union; a metric that only some processes have, over their samples.
         """
         if self.size == 1:
-            return dict(figures)
+            return dict(metrics)
         shares: list[Any] = [None] * self.size
-        distributed.all_gather_object(shares, (dict(figures), count))
+        distributed.all_gather_object(shares, (dict(metrics), count))
         filled = [(part, samples) for part, samples in shares if samples]
         means = {}
         for name in dict.fromkeys(chain.from_iterable(part for part, _ in filled)):
@@ -110,11 +109,6 @@ class World:
         if self.size == 1:
             return flag
         return bool(self.sum(torch.tensor(float(flag))) > 0)
-
-    def barrier(self) -> None:
-        """Wait until every process is here."""
-        if self.size > 1:
-            distributed.barrier()
 
     def broadcast(self, thing: T) -> T:
         """
@@ -203,9 +197,9 @@ def _kind(parameter: Tensor) -> str:
     return f"{parameter.dtype} {parameter.device}"
 
 
-def _sum_gradients(parameters: list[Tensor], weight: float) -> None:
+def _sum_gradients(parameters: list[Tensor]) -> None:
     """Of parameters of one type: the gradients one after the other, and behind them whether each is there."""
-    gradients = [torch.zeros_like(part) if part.grad is None else weight * part.grad for part in parameters]
+    gradients = [torch.zeros_like(part) if part.grad is None else part.grad for part in parameters]
     there = gradients[0].new_tensor([part.grad is not None for part in parameters])
     flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), there])
     distributed.all_reduce(flat)

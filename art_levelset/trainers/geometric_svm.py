@@ -15,11 +15,13 @@ training can come to rest in a constant classifier, from which no projection lea
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 
+from art_levelset.checks import check_count, check_not_negative
 from art_levelset.core.distances import lp_distance
 from art_levelset.core.fields import Field
 from art_levelset.core.losses import geometric_svm_loss
@@ -37,6 +39,22 @@ class GeometricSVMTrainer(LoopTrainer):
     F is the network's one logit, or the difference of its two, positive for class 1.
 
     | Paper link: https://arxiv.org/abs/1905.11911
+
+    >>> import numpy as np, torch
+    >>> from art.estimators.classification import PyTorchClassifier
+    >>> from art_levelset import GeometricSVMTrainer
+    >>> x = np.random.default_rng(0).uniform(size=(64, 2)).astype(np.float32)
+    >>> y = (x.sum(axis=1) > 1).astype(int)
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    >>> classifier = PyTorchClassifier(
+    ...     model, torch.nn.CrossEntropyLoss(), (2,), 2, optimizer=optimizer, clip_values=(0, 1), device_type="cpu"
+    ... )
+    >>> trainer = GeometricSVMTrainer(classifier, lam=0.001, seed=0)
+    >>> trainer.fit(x, y, batch_size=16, nb_epochs=10, verbose=False)
+    >>> bool((trainer.predict(x).argmax(axis=1) == y).mean() > 0.9)
+    True
     """
 
     def __init__(
@@ -70,26 +88,44 @@ class GeometricSVMTrainer(LoopTrainer):
         super().__init__(classifier, seed=seed, ema_decay=ema_decay, max_grad_norm=max_grad_norm, execution=execution)
         if classifier.nb_classes != 2:
             raise ValueError(f"classifier must have two classes, got {classifier.nb_classes}")
-        if not (lam >= 0 and math.isfinite(lam)):
-            raise ValueError(f"lam must be >= 0 and finite, got {lam}")
+        check_not_negative("lam", lam)
         if not (alpha < 0 and math.isfinite(alpha)):
             raise ValueError(f"alpha must be negative and finite, got {alpha}")
-        if max_iter < 1:
-            raise ValueError(f"max_iter must be >= 1, got {max_iter}")
+        check_count("max_iter", max_iter)
         self.lam = lam
         self.alpha = alpha
         self.max_iter = max_iter
-        self._field = Field(self._score, self._network)
+        self._field = Field(self._score, self.network)
+
+    def check_outputs(self, outputs: Any, count: int) -> None:
+        """
+        Check what the network returns, before it is trained: one logit, or two.
+
+        :param outputs: What it has returned for some samples.
+        :param count: Their number.
+        :raises TypeError: If it is no tensor of floating-point numbers.
+        :raises ValueError: If its shape is another, or it holds probabilities.
+        """
+        if not isinstance(outputs, Tensor) or outputs.shape not in ((count,), (count, 1)):
+            super().check_outputs(outputs, count)
 
     def _score(self, x: Tensor) -> Tensor:
-        outputs: Tensor = self._network(x)
+        outputs: Tensor = self.network(x)
         if outputs.dim() == 1 or outputs.shape[1] == 1:
             return outputs.reshape(-1)
         return outputs[:, 1] - outputs[:, 0]
 
-    def _batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+    def batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+        """
+        Eq. 11.
+
+        :param x: Raw inputs, (batch, ...).
+        :param y: Labels, 0 or 1, (batch,).
+        :param rows: Not used.
+        :return: The loss, and the metrics `accuracy`, `projected` and `margin`.
+        """
         signs = (2 * y - 1).to(x.dtype)
-        with torch.no_grad(), evaluating(self._network):
+        with torch.no_grad(), evaluating(self.network):
             values = self._field(x).squeeze(1)
         samples = project(self._field, x, max_iter=self.max_iter, backtracking=True)
         reached = torch.nonzero(samples.converged).squeeze(1)
@@ -98,7 +134,7 @@ class GeometricSVMTrainer(LoopTrainer):
         wide = torch.isfinite(margins.detach()) & (margins.detach() > 0)
         reached, moving, margins = reached[wide], moving[wide], margins[wide]
         left = torch.ones(len(x), dtype=torch.bool, device=x.device).index_fill(0, reached, False)
-        figures = {
+        metrics = {
             "accuracy": (signs * values > 0).float().mean().item(),
             "projected": 1.0 - left.float().mean().item(),
             "margin": margins.detach().mean().item() if len(reached) else 0.0,
@@ -106,11 +142,11 @@ class GeometricSVMTrainer(LoopTrainer):
         distances = lp_distance(x[reached], moving)
         loss = geometric_svm_loss(values[reached], signs[reached], distances, margins, self.lam, self.alpha, len(x))
         if bool(left.any()):
-            with evaluating(self._network):
+            with evaluating(self.network):
                 scores = self._field(x[left]).squeeze(1)
             ones = torch.ones_like(scores)
             loss = loss + geometric_svm_loss(scores, signs[left], scores.abs(), ones, 0.0, self.alpha, len(x))
-        return loss, figures
+        return loss, metrics
 
     def _distances(self, points: Tensor, level: float) -> Tensor:
         """From p(theta) to the sample of another level set that it is projected to; infinite where that fails."""

@@ -3,33 +3,16 @@ Robust training by control of the decision boundary (Section 3.2, eq. 12), and w
 
 F_j = f_{y_j} - max_{i != y_j} f_i is the margin of the label of a sample x_j ("hard"), or its smooth version with
 log-sum-exp for the maximum ("soft"). A step, for a batch, searches the eps_j-ball of each sample for the lowest F_j and
-then controls a level set of F_j near the sample, in one of two ways.
+then controls a level set of F_j near the sample, in one of two ways: :mod:`~art_levelset.trainers.levels`, the
+default, at the ends of the searches, or :mod:`~art_levelset.trainers.distances`, the paper's, at boundary points.
 
-**Distances** (`distance="rho"` or `"lp"`: the paper's).
-
-1. Where the search has found a sign change, :func:`false_position` (or :func:`project`) finds the boundary point p_j.
-2. It is made differentiable in the parameters, p_j(theta) (:func:`attach`, eq. 9), and the loss is
-   1/N sum_j lambda_j max(0, eps_j - sign(F_j) d(x_j, p_j(theta))).
-
-A correctly classified sample without a sign change is far enough from the boundary: its term is zero. A *wrongly*
-classified one without a sign change is the opposite, its term is the largest of all, but it has no boundary point to
-be pulled by. Left out, training from scratch dies: within a few steps the network predicts one class everywhere, no
-sample finds a sign change, and the loss is zero for ever. Here its distance is that to the linearised boundary, |F_j|
-/ |D_xF_j|_q (one generalized Newton step for L_2; the step of the dual norm for others): the same equation, with the
-distance to the nearest boundary point that is known. It needs no other loss to start from.
-
-**Levels** (`distance="logit"`, the default). p_j is where the search ends, on the level set {F_j = c_j} that passes
-there, and the loss is 1/N sum_j lambda_j log(1 + exp(-F_j(p_j))): :func:`logistic_margin_loss`. Its gradient moves that
-level set away from the sample, as eq. 12 moves the zero level set (eq. 8 does not ask for c = 0), with two
-differences: the weight |D_xF_j|_q of MMA in place of 1, and a smooth hinge, so every sample takes part in every step
-and the logits keep a scale. Search and loss share their passes, and searches are tracked (:class:`Offsets`): a search
-goes on where the sample's last one ended, and the backward pass of the loss gives it one more step for nothing.
+Searches with levels are tracked (:class:`Offsets`): a search goes on where the sample's last one ended.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -38,27 +21,19 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 from torch.nn import functional
 
-from art_levelset.attacks.art_classifier import clip_box
 from art_levelset.attacks.pgd import decaying_steps, pgd
 from art_levelset.attacks.protocol import Attack
 from art_levelset.checks import check_count
-from art_levelset.core.ascent import ascend, seek_crossing
-from art_levelset.core.balls import check_norm, column, random_in_ball, steepest
-from art_levelset.core.bracketing import false_position
-from art_levelset.core.distances import linearised_distance, lp_distance, rho
-from art_levelset.core.fields import Field, jacobians_of, margin_field, soft_margin_field
-from art_levelset.core.losses import logistic_margin_loss, margin_loss
+from art_levelset.core.balls import check_norm, column, random_in_ball
+from art_levelset.core.fields import margin_field, soft_margin_field
 from art_levelset.core.modes import evaluating
-from art_levelset.core.projection import project
-from art_levelset.core.sample_network import attach
-from art_levelset.core.samples import Status
 from art_levelset.trainers.base import LoopTrainer
+from art_levelset.trainers.distances import distance_loss
 from art_levelset.trainers.execution import Execution
+from art_levelset.trainers.levels import level_loss
 from art_levelset.trainers.schedules import Schedule, check_schedule, value_at
+from art_levelset.trainers.search import Loss, Search, values_of
 from art_levelset.trainers.tracking import Offsets
-
-_LEAST_SPEED = 1e-3
-"""The least |D_xF|_q of the linearised distance: the authors' bound on the gradient norm in their sample network."""
 
 TRACKED_STEPS = 3
 """Of a search that goes on where the last one ended. With one step more epochs fit into the same time, and PGD sees
@@ -76,10 +51,26 @@ class LevelSetMarginTrainer(LoopTrainer):
     Train a classifier so that its decision boundary keeps a distance from the samples (eq. 12).
 
     With the defaults, `fit` needs an optimizer with a learning rate for training from scratch, such as Adam with 1e-3
-    or more; :class:`Trapezoid` with a peak of 5e-3 makes the most of few epochs on MNIST. The paper's own runs are in
-    :mod:`art_levelset.trainers.presets`.
+    or more; :class:`art_levelset.trainers.schedules.Trapezoid` with a peak of 5e-3 makes the most of few epochs on
+    MNIST. The paper's own runs are in :mod:`art_levelset.trainers.presets`.
 
     | Paper link: https://arxiv.org/abs/1905.11911
+
+    >>> import numpy as np, torch
+    >>> from art.estimators.classification import PyTorchClassifier
+    >>> from art_levelset import LevelSetMarginTrainer
+    >>> x = np.random.default_rng(0).uniform(size=(64, 2)).astype(np.float32)
+    >>> y = (x.sum(axis=1) > 1).astype(int)
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    >>> classifier = PyTorchClassifier(
+    ...     model, torch.nn.CrossEntropyLoss(), (2,), 2, optimizer=optimizer, clip_values=(0, 1), device_type="cpu"
+    ... )
+    >>> trainer = LevelSetMarginTrainer(classifier, eps=0.05, seed=0)
+    >>> trainer.fit(x, y, batch_size=16, nb_epochs=10, verbose=False)
+    >>> bool((trainer.predict(x).argmax(axis=1) == y).mean() > 0.9)
+    True
     """
 
     def __init__(
@@ -108,7 +99,8 @@ class LevelSetMarginTrainer(LoopTrainer):
         """
         Create a trainer.
 
-        Radii, weights and steps are numbers, or functions of the epochs done (:class:`Linear`).
+        Radii, weights and steps are numbers, or functions of the epochs done
+        (:class:`art_levelset.trainers.schedules.Linear`).
 
         :param classifier: An ART PyTorchClassifier with an optimizer. Its `clip_values` bound the search.
         :param eps: eps_j of correctly classified samples, > 0, in units of the raw inputs: the distance to keep, and
@@ -156,8 +148,10 @@ class LevelSetMarginTrainer(LoopTrainer):
         self.warmup = warmup
         self.burn_in = burn_in
         self._check_params()
-        self._box = clip_box(classifier)
         self._field = _BOUNDARIES[self.boundary]
+        self._objective: Callable[[Search], Loss] = level_loss
+        if distance != "logit":
+            self._objective = partial(distance_loss, distance=distance, projection=projection)
         self._grown = 0.0
         self._offsets: Offsets | None = None
 
@@ -187,9 +181,13 @@ class LevelSetMarginTrainer(LoopTrainer):
         if self.classifier.nb_classes < 2:
             raise ValueError(f"classifier: the margin needs at least two classes, got {self.classifier.nb_classes}")
 
-    def _default_validation_attack(self) -> Attack:
+    def default_validation_attack(self) -> Attack:
+        """
+        PGD on the margin, with the trainer's norm and the radius that its schedule ends with.
+
+        :return: The attack.
+        """
         eps = value_at(self.eps, math.inf)
-        box = self.classifier.clip_values
         return partial(
             pgd,
             eps=eps,
@@ -197,44 +195,83 @@ class LevelSetMarginTrainer(LoopTrainer):
             max_iter=_VALIDATION_STEPS,
             loss="margin",
             norm=self.norm,
-            clip_values=None if box is None else tuple(box),
+            clip_values=self.box,
         )
 
-    def _begin(self, samples: int | None) -> None:
+    def begin_fit(self, samples: int | None) -> None:
+        """
+        Make room for the ends of searches, or go on from those of an earlier `fit` of as many samples.
+
+        :param samples: Samples of the data set; None where batches come without their numbers.
+        """
         shape = tuple(self.classifier.input_shape)
         if not self.tracked or samples is None:
             self._offsets = None
         elif self._offsets is None or not self._offsets.fits(samples, shape):
             self._offsets = Offsets(samples, shape)
 
-    def _end_epoch(self) -> None:
+    def end_epoch(self) -> None:
+        """Tell all processes where searches have ended."""
         if self._offsets is not None:
             self._offsets.merge(self._world)
 
-    def _state_dict(self) -> dict[str, Any]:
-        return {"grown": self._grown, "offsets": None if self._offsets is None else self._offsets.state_dict()}
+    def state_dict(self) -> dict[str, Any]:
+        """
+        The state between two epochs of a `fit`.
 
-    def _load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._grown = state["grown"]
+        :return: That of the loop, how far the radii have grown, and where searches have ended.
+        """
+        offsets = None if self._offsets is None else self._offsets.state_dict()
+        return {**super().state_dict(), "trainer": {"grown": self._grown, "offsets": offsets}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """
+        Go on from a state.
+
+        :param state: What :meth:`state_dict` returned.
+        :raises ValueError: If the network is another.
+        """
+        super().load_state_dict(state)
+        self._grown = state["trainer"]["grown"]
         if self._offsets is not None:
-            self._offsets.load_state_dict(state["offsets"])
+            self._offsets.load_state_dict(state["trainer"]["offsets"])
 
-    def _batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor | None, dict[str, float]]:
+    def batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> Loss:
+        """
+        The loss of levels or of distances; the cross-entropy while burning in.
+
+        :param x: Raw inputs, (batch, ...).
+        :param y: Integer labels, (batch,).
+        :param rows: The samples' numbers in the data set, (batch,); None for generators.
+        :return: The loss, and its metrics.
+        """
         growth = self._growth()
         if growth == 0:
-            return self._cross_entropy(x, y)
-        correct, values = None, None
-        if self.distance != "logit" or self._sides_differ():
-            with torch.no_grad(), evaluating(self._network):
-                values = self._field(self._network, y)(x).squeeze(1)
-            correct = values > 0
+            with evaluating(self.network):
+                logits = self.trained_network(x)
+            return functional.cross_entropy(logits, y), {}
+        return self._objective(self._search(x, y, rows, growth))
+
+    def _search(self, x: Tensor, y: Tensor, rows: Tensor | None, growth: float) -> Search:
+        field = self._field(self.network, y)
+        values = values_of(field, x) if self._sides_differ() else None
+        correct = None if values is None else values > 0
         eps = growth * self._each(x, correct, self.eps, self.eps_incorrect)
-        step = self._steps(x, correct, eps, growth)
-        weights = self._each(x, correct, self.lam, self.lam_incorrect)
-        start = self._start(x, rows, eps)
-        if values is None or correct is None or self.distance == "logit":
-            return self._level_loss(x, y, rows, eps, step, weights, start)
-        return self._distance_loss(x, y, rows, eps, step, weights, start, values, correct)
+        return Search(
+            x=x,
+            field=field,
+            searched=self._field(self.searched_network, y),
+            trained=self._field(self.trained_network, y),
+            start=self._start(x, rows, eps),
+            eps=eps,
+            step=self._steps(correct, eps, growth),
+            weights=self._each(x, correct, self.lam, self.lam_incorrect),
+            max_iter=self._max_iter,
+            norm=self.norm,
+            box=self.box,
+            values=values,
+            remember=None if rows is None else self._remembering(x, rows, eps),
+        )
 
     def _growth(self) -> float:
         """The radii as a part of their full size; 0 while burning in. What has grown in a `fit` stays for the next."""
@@ -244,11 +281,6 @@ class LevelSetMarginTrainer(LoopTrainer):
             grown = 1.0 if beyond >= self.warmup else max(beyond / self.warmup, 1e-2)
             self._grown = max(self._grown, grown)
         return self._grown
-
-    def _cross_entropy(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, float]]:
-        with evaluating(self._network):
-            logits = self._trained(x)
-        return functional.cross_entropy(logits, y), {}
 
     def _sides_differ(self) -> bool:
         """Whether correctly and wrongly classified samples have other numbers."""
@@ -261,7 +293,7 @@ class LevelSetMarginTrainer(LoopTrainer):
             return x.new_full((len(x),), value)
         return torch.where(correct, value, value_at(wrong, self.progress.epochs)).to(x.dtype)
 
-    def _steps(self, x: Tensor, correct: Tensor | None, eps: Tensor, growth: float) -> Tensor:
+    def _steps(self, correct: Tensor | None, eps: Tensor, growth: float) -> Tensor:
         """Lengths of a search step, (batch,)."""
         if self.eps_step is None:
             steps = eps * (1 / 3 if self._offsets is not None else 2.5 / self._max_iter)
@@ -279,109 +311,14 @@ class LevelSetMarginTrainer(LoopTrainer):
         return TRACKED_STEPS if self._offsets is not None else UNTRACKED_STEPS
 
     def _start(self, x: Tensor, rows: Tensor | None, eps: Tensor) -> Tensor:
-        offsets = self._drawn(lambda count: self._random_offsets(x, count))
+        offsets = self.draw(lambda count: self._random_offsets(x, count))
         start = x + column(eps, x) * offsets
         return start if self._offsets is None or rows is None else self._offsets.start(x, rows, eps, start)
 
     def _random_offsets(self, x: Tensor, count: int) -> Tensor:
         centres = x.new_zeros(count, *x.shape[1:])
-        return random_in_ball(centres, x.new_ones(count), self.norm, self._randomness)
+        return random_in_ball(centres, x.new_ones(count), self.norm, self.randomness)
 
-    def _remember(self, x: Tensor, rows: Tensor | None, ends: Tensor, eps: Tensor) -> None:
-        if self._offsets is not None and rows is not None:
-            self._offsets.store(x, rows, ends, eps)
-
-    def _level_loss(
-        self, x: Tensor, y: Tensor, rows: Tensor | None, eps: Tensor, step: Tensor, weights: Tensor, start: Tensor
-    ) -> tuple[Tensor, dict[str, float]]:
-        """The logistic loss at the ends of the searches, which its backward pass moves one step further."""
-        searched = self._field(self._searched, y)
-        with evaluating(self._network):
-            ends = ascend(
-                lambda points: -searched(points).squeeze(1),
-                x,
-                eps=eps,
-                step=step,
-                max_iter=self._max_iter,
-                norm=self.norm,
-                box=self._box,
-                start=start,
-            )
-            if self._offsets is not None:
-                ends.requires_grad_().register_hook(  # type: ignore[no-untyped-call]
-                    lambda gradients: self._remember(
-                        x, rows, ends.detach() + column(step, x) * steepest(gradients, self.norm), eps
-                    )
-                )
-            values = self._field(self._trained, y)(ends).squeeze(1)
-        stands = (values.detach() > 0).float().mean().item()
-        figures = {"robust_accuracy": stands, "crossed": 1.0 - stands, "margin": values.detach().mean().item()}
-        return logistic_margin_loss(values, weights), figures
-
-    def _distance_loss(
-        self,
-        x: Tensor,
-        y: Tensor,
-        rows: Tensor | None,
-        eps: Tensor,
-        step: Tensor,
-        weights: Tensor,
-        start: Tensor,
-        values: Tensor,
-        correct: Tensor,
-    ) -> tuple[Tensor | None, dict[str, float]]:
-        """Eq. 12, with distances to boundary points where there are some."""
-        field = self._field(self._network, y)
-        ends, crossed = seek_crossing(
-            self._field(self._searched, y),
-            x,
-            eps=eps,
-            step=step,
-            max_iter=self._max_iter,
-            norm=self.norm,
-            box=self._box,
-            start=start,
-        )
-        self._remember(x, rows, ends, eps)
-        margins = torch.where(correct, eps, 0.0)
-        losses = []
-        for measure, reached in (
-            (self._boundary_distances, crossed),
-            (self._linearised_distances, ~correct & ~crossed),
-        ):
-            found = torch.nonzero(reached).squeeze(1)
-            if len(found):
-                found, distances = measure(field, x, ends, found)
-            if len(found):
-                losses.append(margin_loss(values[found], distances, eps[found], weights[found], total=len(x)))
-                margins[found] = values[found].sign() * distances.detach()
-        figures = {
-            "accuracy": correct.float().mean().item(),
-            "crossed": crossed.float().mean().item(),
-            "margin": margins.mean().item(),
-        }
-        return (torch.stack(losses).sum() if losses else None), figures
-
-    def _boundary_distances(self, field: Field, x: Tensor, ends: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the samples that crossed, those whose boundary point was found, and d(x, p(theta)) of them."""
-        if self.projection == "newton":
-            samples = project(field.select(rows), ends[rows], box=self._box)
-            found, points = samples.converged, samples.points
-        else:
-            zeros = false_position(field.select(rows), x[rows], ends[rows])
-            # A stalled one is bracketed to neighbouring floating-point numbers: nearer to the boundary than rounding.
-            found, points = zeros.converged | (zeros.status == Status.STALLED), zeros.points
-        rows = rows[found]
-        moving, jacobians = attach(field.select(rows), points[found])
-        if self.distance == "rho":
-            return rows, rho(x[rows], moving, jacobians)
-        return rows, lp_distance(x[rows], moving, self.norm)
-
-    def _linearised_distances(self, field: Field, x: Tensor, ends: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the wrong samples that did not cross, those with a gradient, and their linearised distances."""
-        leaves = x[rows].requires_grad_()
-        with torch.enable_grad(), evaluating(field.module):
-            values = field.select(rows)(leaves)
-            jacobians = jacobians_of(values, leaves, retain_graph=True)
-        steep = (jacobians != 0).flatten(1).any(dim=1)
-        return rows[steep], linearised_distance(values[steep], jacobians[steep], self.norm, floor=_LEAST_SPEED)
+    def _remembering(self, x: Tensor, rows: Tensor, eps: Tensor) -> Callable[[Tensor], None] | None:
+        offsets = self._offsets
+        return None if offsets is None else lambda ends: offsets.store(x, rows, ends, eps)

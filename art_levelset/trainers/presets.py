@@ -2,13 +2,13 @@
 Presets: all settings of a training run by name, the paper's runs (Section 5.2) and the project's own.
 
 The paper's are eq. 12 with rho and hard boundaries, no warm-up, searches from random starts; where paper and released
-code differ they follow the code, which made the published figures.
+code differ they follow the code, which made the published numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from art.estimators.classification import PyTorchClassifier
@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
-from art_levelset.trainers.augmentation import crop_and_flip
+from art_levelset.checks import check_positive
+from art_levelset.trainers.augmentation import Augmentation, crop_and_flip
 from art_levelset.trainers.callbacks import Callback
 from art_levelset.trainers.margin import LevelSetMarginTrainer
-from art_levelset.trainers.options import Augmentation
 from art_levelset.trainers.schedules import Linear, Trapezoid
 
 
@@ -30,6 +30,7 @@ class Preset:
 
     :param data: The data set that it is for.
     :param architecture: The network's name in :data:`art_levelset.models.CLASSIFIERS`.
+    :param eps: Radius of the L_inf ball that the network shall withstand, > 0; training keeps larger distances.
     :param options: Of :class:`LevelSetMarginTrainer`, beside the classifier and the seed.
     :param learning_rate: Adam's, > 0; with `milestones` empty the peak of a :class:`Trapezoid`.
     :param nb_epochs: Passes over the data.
@@ -41,6 +42,7 @@ class Preset:
 
     data: str
     architecture: str
+    eps: float
     options: Mapping[str, Any]
     learning_rate: float
     nb_epochs: int
@@ -48,6 +50,19 @@ class Preset:
     milestones: tuple[int, ...] = ()
     batch_size: int = 128
     augmentation: Augmentation | None = None
+
+    def for_radius(self, eps: float) -> Preset:
+        """
+        The settings for another radius: radii and steps of the training grow with it, all else stays.
+
+        :param eps: Radius of the L_inf ball that the network shall withstand, > 0.
+        :return: The settings, the same for the same radius.
+        :raises ValueError: If the radius is out of range.
+        """
+        check_positive("eps", eps)
+        factor = eps / self.eps
+        radii = {name: _times(self.options[name], factor) for name in _RADII if name in self.options}
+        return replace(self, eps=eps, options={**self.options, **radii})
 
     def optimizer(self, parameters: Iterable[Tensor]) -> Optimizer:
         """
@@ -80,6 +95,16 @@ class Preset:
         return None, [Trapezoid(self.learning_rate)]
 
 
+_RADII = ("eps", "eps_incorrect", "eps_step", "eps_step_incorrect")
+"""Options of :class:`LevelSetMarginTrainer` in units of the inputs."""
+
+
+def _times(schedule: Any, factor: float) -> Any:
+    if isinstance(schedule, Linear):
+        return replace(schedule, start=schedule.start * factor, end=schedule.end * factor)
+    return schedule * factor
+
+
 EQ_12: Mapping[str, Any] = {
     "distance": "rho",
     "boundary": "hard",
@@ -103,6 +128,7 @@ PRESETS: Mapping[str, Preset] = {
     "paper-mnist": Preset(
         data="mnist",
         architecture="convnet4a",
+        eps=0.3,
         options={
             **EQ_12,
             "eps": 0.4,
@@ -118,6 +144,7 @@ PRESETS: Mapping[str, Preset] = {
     "paper-cifar10-convnet4b": Preset(
         data="cifar10",
         architecture="convnet4b",
+        eps=8 / 255,
         options={**_CIFAR10, "lam": 11.0},
         learning_rate=1e-3,
         nb_epochs=200,
@@ -127,6 +154,7 @@ PRESETS: Mapping[str, Preset] = {
     "paper-cifar10-resnet18": Preset(
         data="cifar10",
         architecture="resnet18",
+        eps=8 / 255,
         options={**_CIFAR10, "lam": 4.0},
         learning_rate=1e-4,
         nb_epochs=200,
@@ -134,13 +162,21 @@ PRESETS: Mapping[str, Preset] = {
         milestones=(40, 100, 140),
         augmentation=crop_and_flip,
     ),
-    "mnist": Preset(data="mnist", architecture="convnet4a", options={"eps": 0.4}, learning_rate=5e-3, nb_epochs=12),
+    "mnist": Preset(
+        data="mnist", architecture="convnet4a", eps=0.3, options={"eps": 0.4}, learning_rate=5e-3, nb_epochs=12
+    ),
     "fashion_mnist": Preset(
-        data="fashion_mnist", architecture="convnet4a", options={"eps": 4 / 30}, learning_rate=5e-3, nb_epochs=12
+        data="fashion_mnist",
+        architecture="convnet4a",
+        eps=0.1,
+        options={"eps": 4 / 30},
+        learning_rate=5e-3,
+        nb_epochs=12,
     ),
     "cifar10": Preset(
         data="cifar10",
         architecture="convnet4b",
+        eps=8 / 255,
         options={"eps": 1.15 * 8 / 255},
         learning_rate=2e-3,
         nb_epochs=30,

@@ -10,12 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from art_levelset.trainers.callbacks import Callback
-
-if TYPE_CHECKING:
-    from art_levelset.trainers.base import LoopTrainer
+from art_levelset.checks import check_positive
+from art_levelset.trainers.callbacks import Callback, TrainingView
 
 Schedule: TypeAlias = "float | Callable[[float], float]"
 """A number, or a function of the epochs done in the trainer's life, with the fraction of the present one."""
@@ -39,8 +37,7 @@ class Linear:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.start) and math.isfinite(self.end)):
             raise ValueError(f"start and end must be finite, got {self.start} and {self.end}")
-        if not (self.nb_epochs > 0 and math.isfinite(self.nb_epochs)):
-            raise ValueError(f"nb_epochs must be positive and finite, got {self.nb_epochs}")
+        check_positive("nb_epochs", self.nb_epochs)
 
     def __call__(self, epochs: float) -> float:
         """
@@ -63,19 +60,18 @@ def value_at(schedule: Schedule, epochs: float) -> float:
     return float(schedule(epochs)) if callable(schedule) else float(schedule)
 
 
-def check_schedule(name: str, schedule: Schedule, least: float = 0.0, strict: bool = True) -> None:
+def check_schedule(name: str, schedule: Schedule, strict: bool = True) -> None:
     """
     Check the value of a schedule at the start of training.
 
     :param name: What the caller calls it.
     :param schedule: The schedule.
-    :param least: What the value must exceed.
-    :param strict: Whether it must exceed it, rather than reach it.
+    :param strict: Whether it must exceed zero, rather than reach it.
     :raises ValueError: If it does not, or is not finite.
     """
     value = value_at(schedule, 0.0)
-    if not math.isfinite(value) or value < least or (strict and value == least):
-        raise ValueError(f"{name} must be {'>' if strict else '>='} {least:g} and finite, got {value}")
+    if not math.isfinite(value) or value < 0 or (strict and value == 0):
+        raise ValueError(f"{name} must be {'>' if strict else '>='} 0 and finite, got {value}")
 
 
 @dataclass
@@ -94,8 +90,7 @@ class Trapezoid(Callback):
     held: float = 0.5
 
     def __post_init__(self) -> None:
-        if not (self.peak > 0 and math.isfinite(self.peak)):
-            raise ValueError(f"peak must be positive and finite, got {self.peak}")
+        check_positive("peak", self.peak)
         if not 0 <= self.grown <= self.held <= 1:
             raise ValueError(f"grown and held must be in order in [0, 1], got {self.grown} and {self.held}")
 
@@ -110,7 +105,7 @@ class Trapezoid(Callback):
             return 0.1 + 0.9 * fraction / self.grown
         return 1.0 if fraction <= self.held else (1.0 - fraction) / (1.0 - self.held)
 
-    def on_batch_begin(self, trainer: LoopTrainer) -> None:
+    def on_batch_begin(self, trainer: TrainingView) -> None:
         """
         Set the learning rate of the step.
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from art_levelset.adapters.advertorch import advertorch_attacks, advertorch_pgd, from_advertorch
-from art_levelset.attacks.protocol import describe
+from art_levelset.identity import describe
 
 from ..attacks.tiny import accuracy, data, mlp, needs, seed_all
 

@@ -17,9 +17,9 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 from art_levelset.adapters.art import art_pgd, from_art
-from art_levelset.adapters.losses import MarginLoss, loss_named
-from art_levelset.attacks.protocol import describe
+from art_levelset.adapters.libraries import MarginLoss, loss_named
 from art_levelset.core.fields import label_margin
+from art_levelset.identity import describe
 
 from ..attacks.tiny import CLASSES, SHAPE, accuracy, data, distances, mlp, network, seed_all
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from art_levelset.adapters.autoattack import VERSIONS, AutoAttack
 from art_levelset.attacks.memo import Memo
-from art_levelset.attacks.protocol import reseeded
+from art_levelset.attacks.protocol import parameters_of, reseeded
+from art_levelset.evaluation import evaluate
 
 from ..attacks.tiny import accuracy, data, mlp, network
 
@@ -55,7 +56,10 @@ def test_equals_the_library_called_directly(version: str, norm: float, eps: floa
     x, y = data(model, 12)
     y[3] = (y[3] + 1) % 10
     attacked = AutoAttack(eps=eps, norm=norm, version=version, seed=5)(model, x, y)
-    expected = directly(model, x, y, norm=NAMES[norm], eps=eps, version=version, seed=5)
+    library: dict[str, Any] = {"version": version}
+    if version == "partial":
+        library = {"version": "custom", "attacks": list(VERSIONS[version])}
+    expected = directly(model, x, y, norm=NAMES[norm], eps=eps, seed=5, **library)
     torch.testing.assert_close(attacked, expected, rtol=0, atol=1e-5)
     assert 0 < accuracy(model, attacked, y) < 11 / 12
     assert torch.equal(attacked[3], x[3])
@@ -76,8 +80,8 @@ def test_the_breakdown_is_consistent(version: str) -> None:
     x, y = data(model, 30)
     y[::10] = (y[::10] + 1) % 10
     outcome = AutoAttack(eps=0.04, version=version, batch_size=20).outcome(model, x, y)
-    assert list(outcome.standing) == ["clean", *VERSIONS[version]]
-    counts = list(outcome.standing.values())
+    assert list(outcome.survivors) == ["clean", *VERSIONS[version]]
+    counts = list(outcome.survivors.values())
     assert counts[0] == 27
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] == round(30 * accuracy(model, outcome.examples, y))
@@ -108,7 +112,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     recalled = attack.outcome(again, x, y)
     assert torch.equal(recalled.examples, expected)
     assert again.passes == 3  # one clean pass a batch
-    assert recalled.standing == outcome.standing
+    assert recalled.survivors == outcome.survivors
     assert recalled.effort.forwards == outcome.effort.forwards
     assert recalled.effort.gradients == outcome.effort.gradients > 0
 
@@ -176,6 +180,51 @@ def test_few_classes(quick_autoattack: None, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("quick_autoattack")
+@pytest.mark.parametrize(("norm", "eps"), [(math.inf, 0.2), (2, 0.8), (1, 3.0)])
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("images", [True, False])
+def test_what_is_left_for_few_classes_and_vectors_says_so(images: bool, classes: int, norm: float, eps: float) -> None:
+    model = narrow(classes)
+    x, y = data(model, 12)
+    x = x if images else x.flatten(1)
+    attack = AutoAttack(eps=eps, norm=norm, version="partial")
+    outcome = attack.outcome(model, x, y)
+    members = ["clean", "apgd-ce", "fab", *(["square"] if images else [])]
+    assert list(outcome.survivors) == members
+    assert accuracy(model, outcome.examples, y) == outcome.survivors[members[-1]] / 12 < 1
+    assert parameters_of(attack)["name"] == "PartialAutoAttack"
+    assert parameters_of(AutoAttack(eps=eps))["name"] == "AutoAttack"
+    report = evaluate(model, x, y, {"autoattack-partial": attack}, verbose=False)
+    assert report.attacks[0].parameters["version"] == "partial"
+    about = {"name": "m", "dataset": "d", "architecture": "a", "eps": str(eps), "threat_model": NAMES[norm]}
+    assert report.record(**about).autoattack_acc == ""
+
+
+class Breaking(nn.Module):
+    """Logits that are not numbers where an attack, or a sample, has gone too far."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x)
+        return torch.where(x.flatten(1)[:, :1] > 0.5, torch.nan, 1.0) * logits
+
+
+@pytest.mark.usefixtures("quick_autoattack")
+def test_logits_that_are_not_numbers_are_noted(caplog: pytest.LogCaptureFixture) -> None:
+    model = Breaking(mlp())
+    x, y = data(mlp(), 12)
+    x[:, 0, 0, 0] = torch.where(torch.arange(12) % 3 == 0, 0.9, 0.1)
+    with torch.no_grad():
+        y = mlp()(x).argmax(dim=1)
+    y[::3] = 0  # the place of the largest of logits that are not numbers
+    assert AutoAttack(eps=0.01).outcome(model, x, y).survivors["clean"] == 8
+    assert "autoattack: the logits are not numbers for 4 of 12 samples" in caplog.messages
+
+
+@pytest.mark.usefixtures("quick_autoattack")
 def test_a_debugger_or_coverage_tool_goes_on_tracing() -> None:
     def trace(*_: Any) -> None:
         return None
@@ -192,7 +241,7 @@ def test_a_debugger_or_coverage_tool_goes_on_tracing() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ValueError, match="version must be one of standard, plus, rand, got 'custom'"):
+    with pytest.raises(ValueError, match="version must be one of standard, plus, rand, partial, got 'custom'"):
         AutoAttack(eps=0.1, version="custom")
     with pytest.raises(ValueError, match="eps must be a finite number >= 0, got -1"):
         AutoAttack(eps=-1)

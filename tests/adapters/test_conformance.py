@@ -19,8 +19,9 @@ from art_levelset.adapters.advertorch import advertorch_pgd, from_advertorch
 from art_levelset.adapters.art import art_pgd, from_art
 from art_levelset.adapters.autoattack import AutoAttack
 from art_levelset.adapters.torchattacks import from_torchattacks, torchattacks_pgd
-from art_levelset.attacks.protocol import Attack, reseeded
-from art_levelset.evaluation import pgd
+from art_levelset.attacks import pgd
+from art_levelset.attacks.memo import Memo
+from art_levelset.attacks.protocol import Attack, parameters_of, reseeded
 
 from ..attacks.tiny import (
     CLASSES,
@@ -109,6 +110,88 @@ def test_breaks_samples_inside_the_ball_and_the_box(row: Row, attack: Attack) ->
     assert accuracy(model, attacked, y) < 0.9
     assert torch.equal(x, given[0])
     assert torch.equal(y, given[1])
+
+
+class Standardising(nn.Module):
+    """A network that may write to its input."""
+
+    def __init__(self, model: nn.Module, *, writes: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.writes = writes
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.model(x.sub_(0.1).div_(0.9) if self.writes else (x - 0.1) / 0.9)
+        return outputs
+
+
+def test_a_network_that_writes_to_its_input_changes_nothing(row: Row, attack: Attack) -> None:
+    careful, writing = (Standardising(network(), writes=writes).eval() for writes in (False, True))
+    x, _ = data(network(), 8)
+    with torch.no_grad():
+        y = careful(x).argmax(dim=1)
+    before, expected = x.clone(), attack(careful, x, y)
+    assert torch.equal(attack(writing, x, y), expected)
+    assert torch.equal(x, before)
+
+
+def test_what_is_no_logits_is_refused_by_name(attack: Attack) -> None:
+    class Two(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x.flatten(1), x
+
+    x, y = data(network())
+    with pytest.raises(TypeError, match="model must return one tensor of logits, .* got tuple"):
+        attack(Two(), x, y)
+    with pytest.raises(ValueError, match="model must return logits, got probabilities"):
+        attack(nn.Sequential(network(), nn.Softmax(dim=1)), x, y)
+    with pytest.raises(ValueError, match=r"model must return \(\d, classes >= 2\).* got \(\d, 1\); one logit z"):
+        attack(nn.Sequential(network(), nn.Linear(CLASSES, 1)), x, y)
+
+
+def test_finished_work_is_found_by_what_the_attack_is(row: Row, attack: Attack) -> None:
+    memo = Memo()
+    key = memo.key(attack)
+    assert key is not None
+    assert memo.key(row.make(eps=row.eps, norm=row.norm)) == key
+    assert memo.key(row.make(eps=row.eps / 2, norm=row.norm)) not in (key, None)
+
+
+class Own(FastGradientMethod):  # type: ignore[misc]
+    """An attack of the caller's own: another one may have its name."""
+
+
+def test_an_attack_class_of_the_caller_is_not_known_by_value() -> None:
+    assert Memo().key(from_art(Own, eps=0.1)) is None
+
+
+BOXED = [each for each in ROWS if each.name.startswith(("native", "ART", "AdverTorch"))]
+
+
+@pytest.mark.parametrize("row", BOXED, ids=lambda row: row.name)
+@pytest.mark.parametrize("form", ["channels", "features", "flat"])
+def test_a_box_may_be_given_for_each_channel_or_feature(row: Row, form: str) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 5))
+    x = torch.rand(12, 3, 4, 4)
+    y = model(x).argmax(dim=1).detach()
+    low, high = np.array([-1.0, 0, 0], np.float32), np.array([1.0, 1, 3], np.float32)
+    features = tuple(np.ascontiguousarray(np.broadcast_to(wall[:, None, None], (3, 4, 4))) for wall in (low, high))
+    given = {"channels": (low, high), "features": features, "flat": tuple(wall.reshape(-1) for wall in features)}
+    try:
+        attack = row.make(eps=5 * row.eps, norm=row.norm, clip_values=given[form])
+    except ImportError as error:
+        pytest.skip(str(error))
+    if row.name in ("AdverTorch PGD L2", "AdverTorch FAB"):
+        with pytest.raises(ValueError, match="clip_values must be numbers for advertorch.*, which takes no arrays"):
+            attack(model, x, y)
+        return
+    attacked = attack(model, x, y)
+    assert (attacked >= torch.from_numpy(features[0])).all()
+    assert (attacked <= torch.from_numpy(features[1])).all()
+    assert distances(attacked, x, row.norm).max() <= 5 * row.eps
+    assert accuracy(model, attacked, y) < 1
+    assert attacked.min() < 0 or attacked.max() > 1
+    assert "clip_values" in parameters_of(attack)
 
 
 class Stop(Exception):

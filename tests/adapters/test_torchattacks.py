@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from art_levelset.adapters.libraries import REQUESTS, library
 from art_levelset.adapters.torchattacks import from_torchattacks, torchattacks_pgd
-from art_levelset.attacks.protocol import describe
+from art_levelset.attacks import pgd
 from art_levelset.core.fields import label_margin
-from art_levelset.evaluation import pgd
+from art_levelset.identity import describe
 
 from ..attacks.tiny import accuracy, data, mlp, needs, network, seed_all
 

@@ -9,7 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from art_levelset.attacks.balls import NORMS, Balls
+from art_levelset.attacks.balls import Balls
+from art_levelset.core.balls import NAMES
 
 CPU = torch.device("cpu")
 
@@ -23,7 +24,7 @@ def exact_distances(points: Tensor, x: Tensor, norm: float) -> np.ndarray:
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(
     eps=st.just(0.0) | st.floats(0.01, 5),
-    norm=st.sampled_from(NORMS),
+    norm=st.sampled_from(list(NAMES)),
     own=st.sampled_from([torch.float16, torch.float32, torch.float64]),
     computed=st.sampled_from([torch.float32, torch.float64]),
     high=st.floats(0.5, 300),
@@ -50,7 +51,7 @@ def test_points_are_inside_to_the_last_digit(
             assert rounded.max() <= high
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", NAMES)
 def test_steps_reach_the_surface_of_the_ball(norm: float) -> None:
     x = torch.rand(5, 30)
     balls = Balls.around(x, 0.4, norm, None, CPU, torch.float32)
@@ -58,7 +59,7 @@ def test_steps_reach_the_surface_of_the_ball(norm: float) -> None:
     np.testing.assert_allclose(exact_distances(far, x, norm), 0.4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", NAMES)
 def test_a_part_of_the_balls(norm: float) -> None:
     x, gradients = torch.rand(5, 4), torch.randn(5, 4)
     balls = Balls.around(x, 0.3, norm, (0.0, 1.0), CPU, torch.float32)

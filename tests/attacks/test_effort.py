@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from art_levelset.attacks import outcome_of, pgd
 from art_levelset.attacks.effort import Effort, measured
 
 from .tiny import network
@@ -52,3 +55,12 @@ def test_costs_add_up_and_are_numbers() -> None:
     assert total == Effort(2.0, 22, 33)
     assert Effort.of(total.array()) == total
     np.testing.assert_array_equal(total.array(), [2.0, 22.0, 33.0])
+
+
+def test_outputs_that_are_no_logits_are_left_to_whoever_asked_for_them() -> None:
+    class Two(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x, x
+
+    with pytest.raises(TypeError, match="model must return one tensor of logits, .* got tuple"):
+        outcome_of(partial(pgd, eps=0.1), Two(), torch.rand(3, 2), torch.tensor([0, 1, 0]))

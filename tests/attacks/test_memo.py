@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from art_levelset.attacks.memo import Memo
-from art_levelset.identity import digest
+from art_levelset.attacks.pgd import pgd
+from art_levelset.attacks.protocol import Attack, LibraryAttack
+from art_levelset.evaluation import evaluate
 
-from .tiny import network
+from .tiny import data, network
 
 ARRAYS = {"examples": np.linspace(0, 1, 300, dtype=np.float32).reshape(3, 100), "names": np.array(["a", "bc"])}
 
@@ -61,39 +65,60 @@ def test_a_damaged_file_counts_as_missing(place: float, change: int, cut: bool, 
     assert memo.recall("0" * 64) is None
 
 
-def test_a_digest_depends_on_everything() -> None:
-    zeros = np.zeros((2, 3), np.float32)
-    digests = [
-        digest(),
-        digest(zeros),
-        digest(zeros, zeros),
-        digest(zeros.T),
-        digest(zeros.astype(np.float64)),
-        digest(zeros + 1),
-        digest(0),
-        digest("0"),
-        digest([1, 2], 3),
-        digest([1], [2, 3]),
-        digest(nn.Linear(2, 3)),
-        digest(nn.BatchNorm1d(2)),
-        digest(nn.BatchNorm1d(2, eps=1e-3)),
+def test_keys_depend_on_parts_versions_and_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memo = Memo(tmp_path)
+    parts = ("attacked", network(), torch.ones(2), partial(pgd, eps=0.1), math.inf, 0)
+    key = memo.key(*parts)
+    assert key is not None
+    assert len(key) == 64
+    assert Memo().key(*parts) == key
+    for other in [
+        ("attacked", network(), torch.ones(2), partial(pgd, eps=0.2), math.inf, 0),
+        ("attacked", network(), torch.ones(2), partial(pgd, eps=0.1), math.inf, 1),
+        ("attacked", network(), torch.zeros(2), partial(pgd, eps=0.1), math.inf, 0),
+        ("attacked", nn.Linear(2, 2), torch.ones(2), partial(pgd, eps=0.1), math.inf, 0),
+    ]:
+        assert memo.key(*other) not in (key, None)
+    monkeypatch.setattr("art_levelset.attacks.memo.computing", lambda: ["another version or code"])
+    assert memo.key(*parts) not in (key, None)
+
+
+def test_what_is_known_by_its_name_alone_is_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def closure(eps: float) -> Attack:
+        return lambda model, x, y: pgd(model, x, y, eps=eps)
+
+    def run(network: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
+        return x
+
+    class Loss(nn.Module):
+        """Another one may have its name and structure."""
+
+    memo = Memo(tmp_path)
+    unknown = [
+        closure(0.1),
+        closure(0.5),
+        LibraryAttack("a", run, {}, 0.1),
+        partial(pgd, eps=0.1, loss=Loss()),
     ]
-    assert len(set(digests)) == len(digests)
-    assert all(len(each) == 64 for each in digests)
+    for attack in unknown:
+        key = memo.key(attack)
+        assert key is None
+        memo.store(key, **ARRAYS)
+        assert memo.recall(key) is None
+    assert list(tmp_path.iterdir()) == []
+    assert len(caplog.messages) == len(unknown) - 1, "each once, and two of a name as one"
+    assert all("finished work is not kept in" in message for message in caplog.messages)
+    caplog.clear()
+    assert Memo().key(closure(0.1)) is None
+    assert caplog.messages == []
 
 
-def test_a_digest_depends_on_nothing_else() -> None:
-    values = torch.arange(6.0).reshape(2, 3)
-    assert digest(values) == digest(values.numpy()) == digest(values.clone().requires_grad_())
-    assert digest(values.T.contiguous().T) == digest(values)
-    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-    assert digest(network()) == digest(network().train())
-
-
-def test_a_digest_sees_every_parameter_and_buffer() -> None:
-    known = digest(network())
-    for name in network().state_dict():
-        model = network()
-        with torch.no_grad():
-            model.state_dict()[name].view(-1)[0] += 1
-        assert digest(model) != known, name
+def test_a_closure_is_not_taken_for_another(tmp_path: Path) -> None:
+    model = network()
+    x, y = data(model, 20)
+    for eps in (0.01, 0.5):
+        attacks = {"pgd": lambda model, x, y, eps=eps: pgd(model, x, y, eps=eps)}
+        fresh = evaluate(model, x, y, attacks, verbose=False)
+        kept = evaluate(model, x, y, attacks, memo=Memo(tmp_path), verbose=False)
+        assert kept.attacks[0].accuracy == fresh.attacks[0].accuracy
+    assert kept.attacks[0].accuracy < 0.2

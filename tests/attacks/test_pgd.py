@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from art_levelset.attacks import pgd
 from art_levelset.attacks.losses import RANKS
 from art_levelset.attacks.pgd import decaying_steps
-from art_levelset.evaluation import accuracy, classified_right, pgd, robust_accuracy
+from art_levelset.evaluation import accuracy, classified_right, robust_accuracy
 from art_levelset.models import convnet_2a, load_released_weights
 
 

@@ -38,7 +38,7 @@ def test_a_small_sphere(benchmark, files, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(table2, "RESOLUTION", 24)
     monkeypatch.setattr(table2, "PAPER_RESOLUTION", 8)
     monkeypatch.setattr(benchmark, "compare", partial(benchmark.compare, samples=1000))
-    monkeypatch.setattr("art_levelset.recon.fitting.paper.fc_2", partial(fc_2, width=16))
+    monkeypatch.setattr("art_levelset.recon.paper.fc_2", partial(fc_2, width=16))
     options = [*files, "--picture", str(tmp_path / "seconds.png"), "--paper-budgets", "1"]
     benchmark.main([*options, "--budgets", "1e-6", "3"])
     printed = capsys.readouterr().out

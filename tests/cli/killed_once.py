@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 from art_levelset.cli.main import main
-from art_levelset.trainers.base import LoopTrainer
+from art_levelset.trainers.callbacks import TrainingView
 from art_levelset.trainers.schedules import Trapezoid
 
 AFTER = int(os.environ["KILLED_AFTER"])
 KILLED = Path("killed")
 
 
-def killed_once(self: Trapezoid, trainer: LoopTrainer, act: object = Trapezoid.on_batch_begin) -> None:
+def killed_once(self: Trapezoid, trainer: TrainingView, act: object = Trapezoid.on_batch_begin) -> None:
     act(self, trainer)  # type: ignore[operator]
     if os.environ["RANK"] == "1" and trainer.progress.epochs > AFTER + 0.5 and not KILLED.exists():
         KILLED.touch()

@@ -80,6 +80,20 @@ def test_it_goes_on_from_finished_work(weights: Path, tmp_path: Path, capsys: py
     assert again == first, "the same seconds too: nothing was computed again"
 
 
+def test_the_record_of_the_attacks_is_written_when_the_checks_fail(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("too large")
+
+    monkeypatch.setattr("art_levelset.evaluation.assessment.diagnosis_of", fail)
+    assert run(weights, tmp_path, "--nb-examples", "20", "--masking") == 1
+    printed = capsys.readouterr()
+    assert "art-levelset evaluate: error: the record has no masking: too large" in printed.err
+    assert read_record(tmp_path / "record.json").masking is None
+    assert "worst case" in printed.out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -96,6 +110,10 @@ def test_it_goes_on_from_finished_work(weights: Path, tmp_path: Path, capsys: py
         (["--nb-examples", "0"], "--nb-examples must be in [1, 500]"),
         (["--max-iter", "0"], "max_iter must be an integer >= 1"),
         (["--repeats", "0"], "repeats must be an integer >= 1"),
+        (["--threat-model", "L1", "--margins"], "norm must be inf or 2, got 1"),
+        (["--masking", "--max-iter", "1"], "max_iter must be at least 2"),
+        (["--masking", "--eps-step", "0.0001"], "eps_step must be at least eps / max_iter"),
+        (["--device", "tpu"], "--device must be cpu, cuda or cuda:N"),
         (["--output", "missing/record.json"], "the folder missing does not exist"),
     ],
 )

@@ -14,6 +14,7 @@ import torch
 
 from art_levelset.cli.main import main
 from art_levelset.evaluation.record import read_record
+from art_levelset.trainers import PRESETS, LevelSetMarginTrainer, crop
 
 RUN = ["train", "--data", "digits", "--arch", "convnet2a", "--eps", "0.15", "--batch-size", "64"]
 
@@ -110,11 +111,66 @@ def test_bad_input_is_one_line_and_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
+    """The trainers of `train` and what their `fit` is given, in the place of training."""
+    seen: list[tuple[Any, dict[str, Any]]] = []
+
+    def fit(self: LevelSetMarginTrainer, x: Any, y: Any, **options: Any) -> None:
+        seen.append((self, options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LevelSetMarginTrainer, "fit", fit)
+    return seen
+
+
+@pytest.mark.parametrize("name", ["mnist", "paper-mnist", "cifar10"])
+def test_a_preset_has_what_the_options_do_not_change(trained: list[tuple[Any, dict[str, Any]]], name: str) -> None:
+    preset = PRESETS[name]
+    assert main(["train", "--preset", name, "--data", "digits", "--arch", "convnet2a"]) == 130
+    ((trainer, options),) = trained
+    assert trainer.eps == preset.options["eps"]
+    assert (options["nb_epochs"], options["batch_size"]) == (preset.nb_epochs, preset.batch_size)
+    assert options["augmentation"] is preset.augmentation
+    assert options["validation_attack"].keywords["eps"] == preset.eps
+    assert trainer.classifier.optimizer.param_groups[0]["lr"] == preset.learning_rate
+
+
+def test_options_win_over_the_preset(trained: list[tuple[Any, dict[str, Any]]]) -> None:
+    given = ["--eps", "0.05", "--lr", "0.002", "--nb-epochs", "3", "--batch-size", "17", "--augment", "crop"]
+    assert main(["train", "--preset", "paper-mnist", "--data", "digits", "--arch", "convnet2a", *given]) == 130
+    ((trainer, options),) = trained
+    preset = PRESETS["paper-mnist"].options
+    assert trainer.eps == pytest.approx(preset["eps"] / 6)
+    assert trainer.eps_incorrect == pytest.approx(preset["eps_incorrect"] / 6)
+    assert trainer.eps_step == pytest.approx(preset["eps_step"] / 6)
+    assert trainer.eps_step_incorrect == pytest.approx(preset["eps_step_incorrect"] / 6)
+    assert (options["nb_epochs"], options["batch_size"]) == (3, 17)
+    assert options["augmentation"] is crop
+    assert options["validation_attack"].keywords["eps"] == 0.05
+    assert trainer.classifier.optimizer.param_groups[0]["lr"] == 0.002
+    assert main(["train", "--preset", "cifar10", "--data", "digits", "--arch", "convnet2a", "--augment", "none"]) == 130
+    assert trained[-1][1]["augmentation"] is None
+
+
+@pytest.mark.parametrize("preset", ["mnist", "cifar10"])
+def test_a_presets_radius_is_in_the_command_that_evaluates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], preset: str
+) -> None:
+    output = str(tmp_path / "w.pth")
+    settings = ["--data", "digits", "--arch", "convnet2a", "--nb-epochs", "1", "--nb-validation", "1200", "-o", output]
+    assert main(["train", "--preset", preset, *settings]) == 0
+    evaluation = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert evaluation[evaluation.index("--eps") + 1] == {"mnist": "0.3", "cifar10": "8/255"}[preset]
+
+
 def test_a_preset_names_data_and_network(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--eps", "0.3", "--preset", "mnist"]) == 2
     assert "to load 'mnist'" in capsys.readouterr().err
     assert main(["train", "--eps", "0.3", "--arch", "convnet2a"]) == 2
     assert "--data must be given where there is no --preset" in capsys.readouterr().err
+    assert main(["train", "--data", "digits", "--arch", "convnet2a"]) == 2
+    assert "--eps must be given where there is no --preset" in capsys.readouterr().err
 
 
 def test_an_interrupt_names_the_checkpoints(tmp_path: Path) -> None:

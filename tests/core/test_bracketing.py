@@ -334,9 +334,9 @@ def test_inference_mode_and_determinism() -> None:
         ({"field": 1}, TypeError, "field must be a Field"),
         ({"field": lambda x: (x[:, 0] > 0).long()}, TypeError, "field: the function must return a floating-point"),
         ({"level": torch.ones(2)}, ValueError, "level must be a number or have the shape"),
-        ({"max_iter": -1}, ValueError, "max_iter must be >= 0"),
-        ({"tol": -1.0}, ValueError, "tol must be >= 0"),
-        ({"tol": math.nan}, ValueError, "tol must be >= 0"),
+        ({"max_iter": -1}, ValueError, "max_iter must be an integer >= 0, got -1"),
+        ({"tol": -1.0}, ValueError, "tol must be a finite number >= 0, got"),
+        ({"tol": math.nan}, ValueError, "tol must be a finite number >= 0, got"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

@@ -181,7 +181,7 @@ def test_empty_batch() -> None:
         ({"eps": torch.ones(3, 1)}, ValueError, r"eps must be a number or have the shape \(3,\)"),
         ({"step": 0.0}, ValueError, "step must be positive"),
         ({"step": torch.ones(4)}, ValueError, r"step must be a number or have the shape \(3,\)"),
-        ({"max_iter": -1}, ValueError, "max_iter must be >= 0"),
+        ({"max_iter": -1}, ValueError, "max_iter must be an integer >= 0, got -1"),
         ({"norm": 1}, ValueError, "norm must be inf or 2"),
         ({"box": (1.0, 0.0)}, ValueError, "box: low must not exceed high"),
     ],

@@ -464,9 +464,9 @@ def test_the_samples_own_their_memory(box: tuple[float, float] | None) -> None:
         ({"level": torch.ones(2)}, ValueError, "level must be a number or have the shape"),
         ({"level": torch.ones(3, 2)}, ValueError, "level must be a number or have the shape"),
         ({"level": torch.ones(3, 1, 1)}, ValueError, "level must be a number or have the shape"),
-        ({"max_iter": -1}, ValueError, "max_iter must be >= 0"),
-        ({"tol": -1e-9}, ValueError, "tol must be >= 0"),
-        ({"tol": math.nan}, ValueError, "tol must be >= 0"),
+        ({"max_iter": -1}, ValueError, "max_iter must be an integer >= 0, got -1"),
+        ({"tol": -1e-9}, ValueError, "tol must be a finite number >= 0, got"),
+        ({"tol": math.nan}, ValueError, "tol must be a finite number >= 0, got"),
         ({"box": (1.0, 0.0)}, ValueError, "box: low must not exceed high"),
         ({"box": (math.nan, 0.0)}, ValueError, "box: low must not exceed high"),
         ({"box": (torch.zeros(3), 1.0)}, ValueError, "box must broadcast to the shape"),
@@ -483,5 +483,5 @@ def test_bad_input_is_named(search: Search, arguments: dict[str, object], error:
 
 @pytest.mark.parametrize("step", [0.0, -1.0, math.nan])
 def test_descent_needs_a_positive_step(step: float) -> None:
-    with pytest.raises(ValueError, match="step must be positive"):
+    with pytest.raises(ValueError, match="step must be a finite number > 0"):
         descend(length, torch.ones(1, 2), step=step)

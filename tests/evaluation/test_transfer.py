@@ -100,6 +100,7 @@ def test_neither_order_nor_company_matters(models: dict[str, nn.Module]) -> None
     np.testing.assert_array_equal(rows.right[0], found.right[1])
 
 
+@pytest.mark.usefixtures("as_if_installed")
 def test_a_killed_computation_goes_on(models: dict[str, nn.Module], tmp_path: Path) -> None:
     x, y = labelled(50)
     whole = Counted()

@@ -93,7 +93,7 @@ def test_all_rows_and_their_picture(run: Run, tmp_path: Path, monkeypatch: pytes
         return reconstruct(points, steps=20, **others)  # for in a second nothing is set up
 
     monkeypatch.setattr(table2, "reconstruct", in_few_steps)
-    monkeypatch.setattr("art_levelset.recon.fitting.paper.fc_2", partial(fc_2, width=16))
+    monkeypatch.setattr("art_levelset.recon.paper.fc_2", partial(fc_2, width=16))
     monkeypatch.setattr(table2, "RESOLUTION", 24)
     monkeypatch.setattr(table2, "PAPER_RESOLUTION", 8)
     monkeypatch.setattr(table2, "PAPER_BATCH", 20)

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from art_levelset.recon import GridNetwork, Reconstruction, reconstruct
+from art_levelset.recon import GridNetwork, Reconstruction, pipeline, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.cloud.planes import Planes
-from art_levelset.recon.fitting import fit
 
 
 def sphere_cloud(count: int) -> Points:
@@ -24,8 +23,8 @@ def sphere_cloud(count: int) -> Points:
 @pytest.fixture(autouse=True)
 def _prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The planes of a cloud and their indicator function, which take seconds, are computed once for all tests."""
-    for name in ("fit_planes", "orient", "agreed", "refined", "indicator_of"):
-        monkeypatch.setattr(fit, name, remembered(getattr(fit, name)))
+    for name in ("fit_planes", "orient", "turn_outvoted", "refit_planes", "indicator_of"):
+        monkeypatch.setattr(pipeline, name, remembered(getattr(pipeline, name)))
 
 
 _PREPARED: dict[tuple[str | bytes, ...], Any] = {}

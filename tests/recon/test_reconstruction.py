@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from art_levelset.recon import Reconstruction
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
-from art_levelset.recon.meshing.components import connected_parts, largest_parts, without_short_edges
-from art_levelset.recon.meshing.refine import polished, simplified
+from art_levelset.recon.meshing.refine import polish_vertices, simplify_mesh
+from art_levelset.recon.meshing.topology import label_components, largest_components, without_short_edges
 
 OFFSET, SCALE = np.array([1e6, -2e6, 3e6]), 4.0
 
@@ -100,7 +100,7 @@ def test_neighbours_stay_apart() -> None:
             return torch.linalg.vector_norm(points, dim=1, keepdim=True) - self.radius
 
     above = np.array([[0.0, 0.0, 0.52], [0.0, 0.0, 0.48], [0.1, 0.0, 0.49]])  # the first two project to one point
-    moved = polished(Sphere(), above, np.array([[0, 1, 2]]), 0.1)
+    moved = polish_vertices(Sphere(), above, np.array([[0, 1, 2]]), 0.1)
     np.testing.assert_array_equal(moved[:2], above[:2])
     assert np.linalg.norm(moved[2]) == pytest.approx(0.5, abs=1e-5)
 
@@ -132,7 +132,7 @@ def test_trimming_opens_the_mesh_where_there_are_no_data() -> None:
     whole, mesh = half.mesh(32), half.mesh(32, trim=0.5)
     assert half.mesh(32, trim=100.0).is_watertight == whole.is_watertight
     assert not mesh.is_watertight
-    assert connected_parts(mesh.faces)[0] == 1
+    assert label_components(mesh.faces)[0] == 1
     heights = (mesh.vertices[:, 2] - OFFSET[2]) / SCALE
     assert -0.5 / SCALE - 0.04 < heights.min() < -0.5 / SCALE + 0.1
     assert len(np.unique(mesh.faces)) == len(mesh.vertices)
@@ -152,7 +152,7 @@ def test_only_the_largest_parts() -> None:
 def test_the_largest_part_has_the_largest_area_not_the_most_triangles() -> None:
     vertices = np.array([[0, 0, 0], [9, 0, 0], [0, 9, 0], [0, 0, 5], [1, 0, 5], [0, 1, 5], [1, 1, 5]], dtype=float)
     faces = np.array([[3, 4, 5], [4, 6, 5], [0, 1, 2]])
-    assert largest_parts(vertices, faces, 1).tolist() == [False, False, True]
+    assert largest_components(vertices, faces, 1).tolist() == [False, False, True]
 
 
 def test_fewer_faces() -> None:
@@ -177,7 +177,7 @@ def test_flaps_of_the_simplification_are_left_out(monkeypatch: pytest.MonkeyPatc
         return np.concatenate([mesh.vertices, mesh.vertices[:1] * 2]), np.concatenate([mesh.faces, flap])
 
     monkeypatch.setattr(simplification, "simplify", simplify)
-    vertices, faces = simplified(np.asarray(mesh.vertices), np.asarray(mesh.faces), 10)
+    vertices, faces = simplify_mesh(np.asarray(mesh.vertices), np.asarray(mesh.faces), 10)
     np.testing.assert_array_equal(vertices, mesh.vertices)
     np.testing.assert_array_equal(faces, mesh.faces)
 
@@ -189,15 +189,15 @@ def test_fewer_faces_need_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bad_numbers() -> None:
-    with pytest.raises(ValueError, match="parts must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="parts must be an integer >= 1, got 0"):
         BALL.mesh(16, parts=0)
-    with pytest.raises(ValueError, match="faces must be at least 4, got 3"):
+    with pytest.raises(ValueError, match="faces must be an integer >= 4, got 3"):
         BALL.mesh(16, faces=3)
     for trim in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match=f"trim must be positive, got {trim}"):
+        with pytest.raises(ValueError, match=f"trim must be a finite number > 0, got {trim}"):
             BALL.mesh(16, trim=trim)
     far = replace(BALL, planes=Planes(BALL.planes.centres[:1] * 1.1, BALL.planes.normals[:1], 0.01))
-    with pytest.raises(ValueError, match="trim: no part of the surface is within"):
+    with pytest.raises(ValueError, match="trim: nothing of the surface is within"):
         replace(far, planes=replace(far.planes, reach=1e-6)).mesh(16, trim=1e-5)
 
 
@@ -285,12 +285,13 @@ def test_files_that_are_no_reconstructions(tmp_path: Path) -> None:
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.pt"
     path.write_bytes(b"old")
+    write = Path.write_bytes
 
-    def fail(contents: object, target: Path) -> None:
-        Path(target).write_bytes(b"half")
+    def fail(target: Path, content: bytes) -> None:
+        write(target, content[: len(content) // 2])
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(torch, "save", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OSError, match="No space left"):
         BALL.save(path)
     assert path.read_bytes() == b"old"

@@ -17,11 +17,11 @@ class NoisyTrainer(LoopTrainer):
         self.noise = noise
         self._seen = []
 
-    def _batch_loss(self, x, y, rows):
-        noise = self._drawn(lambda count: torch.randn(count, *x.shape[1:], generator=self._randomness))
+    def batch_loss(self, x, y, rows):
+        noise = self.draw(lambda count: torch.randn(count, *x.shape[1:], generator=self.randomness))
         self._seen.append((x, y, rows, noise, self.progress))
-        with evaluating(self._network):
-            logits = self._network(x + self.noise * noise)
+        with evaluating(self.network):
+            logits = self.network(x + self.noise * noise)
         accuracy = (logits.argmax(dim=1) == y).float().mean().item()
         return nn.functional.cross_entropy(logits, y), {"accuracy": accuracy}
 

@@ -28,7 +28,7 @@ def affine(weight: torch.Tensor, bias: float = 0.0) -> nn.Sequential:
 def batch(trainer, x, y):
     """A batch's loss as the loop asks for it."""
     trainer._union = len(x)
-    return trainer._batch_loss(torch.as_tensor(x), torch.as_tensor(y), None)
+    return trainer.batch_loss(torch.as_tensor(x), torch.as_tensor(y), None)
 
 
 class Watched(nn.Sequential):
@@ -121,7 +121,7 @@ def test_the_search_is_in_evaluation_mode_and_the_loss_in_training_mode(classifi
     module = Watched(nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10))
     x, y = (torch.as_tensor(part[:16]) for part in digits)
     trainer = trainer_class(classifier(module), 0.2, max_iter=5)
-    trainer._randomness.manual_seed(0)
+    trainer.randomness.manual_seed(0)
     batch(trainer, x, y)
     passes = 1 if trainer_class is MadryTrainer else 2
     assert [mode for _, mode in module.seen[-passes:]] == [True] * passes
@@ -135,8 +135,8 @@ def test_what_is_found_for_a_sample_does_not_depend_on_the_others(classifier, di
     trainer = MadryTrainer(classifier(module), 0.2)
     found = []
     for rows in (slice(0, 16), slice(3, 4)):
-        trainer._randomness.manual_seed(0)
-        trainer._drawn = lambda draw, rows=rows: draw(16)[rows]
+        trainer.randomness.manual_seed(0)
+        trainer.draw = lambda draw, rows=rows: draw(16)[rows]
         labels = y[rows]
         found.append(
             trainer._search(
@@ -154,7 +154,7 @@ def test_more_restarts_are_no_weaker(classifier, digits, trainer_class):
     losses = []
     for num_random_init in (1, 10):
         trainer = trainer_class(built, 0.15, max_iter=2, num_random_init=num_random_init)
-        trainer._randomness.manual_seed(0)
+        trainer.randomness.manual_seed(0)
         losses.append(batch(trainer, x, y)[0].item())
     assert losses[1] > losses[0] * 1.001
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from art.data_generators import NumpyDataGenerator, PyTorchDataGenerator
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from art_levelset.trainers.callbacks import Callback, StopTraining
+from art_levelset.trainers import Batch, Callback, StopTraining
 
 from .noisy import NoisyTrainer, random_data, small_classifier, weights
 
@@ -44,7 +46,7 @@ class TestRandomness:
     def test_a_generator_drawn_from_by_a_callback_does_not_move_the_next_step(self):
         class Drawing(Callback):
             def on_epoch_end(self, trainer, figures):
-                torch.rand(7, generator=trainer._randomness)
+                torch.rand(7, generator=trainer.randomness)
 
         assert torch.equal(weights(trained()), weights(trained(callbacks=[Drawing()])))
 
@@ -258,7 +260,7 @@ class TestValidation:
 
     def test_the_trainers_own_attack(self):
         class Attacking(NoisyTrainer):
-            def _default_validation_attack(self):
+            def default_validation_attack(self):
                 return lambda network, x, y: x
 
         trainer = Attacking(small_classifier(), seed=0)
@@ -287,6 +289,32 @@ class TestHistory:
         with pytest.raises(ValueError, match="scheduler"):
             NoisyTrainer(classifier).fit(*random_data(), scheduler=scheduler, verbose=False)
 
+    @pytest.mark.parametrize("total", [2, 3, 4])
+    def test_a_scheduler_that_is_too_short_is_found_before_the_first_pass(self, total):
+        classifier = small_classifier()
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(classifier.optimizer, max_lr=0.1, total_steps=total)
+        trainer = NoisyTrainer(classifier, seed=0)
+        if total >= 3:
+            trainer.fit(*random_data(), nb_epochs=3, scheduler=scheduler, verbose=False)
+            assert len(trainer.history) == 3
+            trainer.seen.clear()
+        with pytest.raises(ValueError, match=f"^scheduler: the OneCycleLR has {total % 3 if total > 2 else 2} of its"):
+            trainer.fit(*random_data(), nb_epochs=3, scheduler=scheduler, verbose=False)
+        assert trainer.seen == []
+
+    def test_what_is_left_of_a_scheduler_counts_from_the_checkpoint(self, tmp_path):
+        for nb_epochs in (2, 3, 4):
+            classifier = small_classifier()
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(classifier.optimizer, max_lr=0.1, total_steps=3)
+            trainer = NoisyTrainer(classifier, seed=0)
+            options = {"nb_epochs": nb_epochs, "scheduler": scheduler, "checkpoint_dir": tmp_path, "verbose": False}
+            if nb_epochs <= 3:
+                trainer.fit(*random_data(), **options)
+                assert len(trainer.history) == nb_epochs
+            else:
+                with pytest.raises(ValueError, match="^scheduler: the OneCycleLR has 0 of its 3 steps left"):
+                    trainer.fit(*random_data(), **options)
+
     def test_the_bar_names_clean_and_robust_accuracy(self, capfd):
         x, y = random_data()
         trainer = NoisyTrainer(small_classifier(), seed=0)
@@ -295,3 +323,70 @@ class TestHistory:
         assert "Noisy epoch 2/2" in shown
         assert "val_accuracy=" in shown
         assert "val_robust_accuracy=" in shown
+
+
+class TestSubclasses:
+    """What whoever writes a trainer may override, and hand over."""
+
+    def test_epochs_and_steps_may_be_overridden(self):
+        calls = []
+
+        class Counting(NoisyTrainer):
+            def epoch(self, run, callbacks, bar):
+                calls.append("epoch")
+                return {**super().epoch(run, callbacks, bar), "own": 1.0}
+
+            def step(self, x, y, rows):
+                calls.append(len(x))
+                return super().step(x, y, rows)
+
+        trainer = Counting(small_classifier(), seed=5)
+        trainer.fit(*random_data(), nb_epochs=2, batch_size=40, verbose=False)
+        assert calls == ["epoch", 40, 40, 16] * 2
+        assert [row["own"] for row in trainer.history] == [1.0, 1.0]
+        assert torch.equal(weights(trainer), weights(trained(2, batch_size=40)))
+
+    def test_batches_of_ones_own(self):
+        x, y = random_data()
+
+        class Halves:
+            nb_batches = 2
+            settings = {"halves": 2}  # noqa: RUF012
+
+            def epoch(self, seed, number):
+                yield Batch(x[:48], y[:48])
+                yield Batch(x[48:], y[48:])
+
+            def state_dict(self):
+                return {}
+
+            def load_state_dict(self, state):
+                pass
+
+        trainer = NoisyTrainer(small_classifier(), seed=0)
+        trainer.fit_generator(Halves(), nb_epochs=2, verbose=False)
+        assert [len(inputs) for inputs, *_ in trainer.seen] == [48] * 4
+        assert trainer.seen[0][2] is None
+
+    def test_a_state_goes_on_in_another_trainer(self):
+        first = trained(1)
+        second = NoisyTrainer(small_classifier(seed=9), seed=3)
+        second.load_state_dict(copy.deepcopy(first.state_dict()))
+        for trainer in (first, second):
+            trainer.fit(*random_data(), nb_epochs=1, batch_size=32, verbose=False)
+        assert torch.equal(weights(first), weights(second))
+        assert [row["loss"] for row in first.history] == [row["loss"] for row in second.history]
+
+    def test_settings_are_the_public_attributes(self):
+        settings = NoisyTrainer(small_classifier(), seed=0, noise=0.2).settings()
+        assert settings["trainer"] == "NoisyTrainer"
+        assert settings["noise"] == 0.2
+        assert set(settings) == {"trainer", "ema_decay", "max_grad_norm", "execution", "noise"}
+
+    def test_a_callback_may_put_another_progress_in_its_place(self):
+        class Clock(Callback):
+            def on_batch_begin(self, trainer):
+                trainer.progress = replace(trainer.progress, fraction=0.25)
+
+        trainer = trained(1, callbacks=[Clock()])
+        assert {part.fraction for *_, part in trainer.seen} == {0.25}

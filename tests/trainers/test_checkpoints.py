@@ -13,10 +13,12 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from art_levelset import LevelSetMarginTrainer
+from art_levelset.trainers.augmentation import crop
 from art_levelset.trainers.callbacks import Callback, EarlyStopping
 from art_levelset.trainers.checkpoints import Checkpoints, unpack
 from art_levelset.trainers.execution import Execution
-from art_levelset.trainers.state import described, random_states, set_random_states
+from art_levelset.trainers.runs import random_states, set_random_states
+from art_levelset.trainers.schedules import Linear
 
 from .noisy import NoisyTrainer, random_data, small_classifier, weights
 
@@ -198,11 +200,23 @@ class TestSettings:
         with pytest.raises(ValueError, match="model is not the one"):
             fit(small_classifier(nb_classes=11))
 
-    def test_descriptions_are_the_same_in_every_process(self):
-        assert described(partial(max, 1, key=len)) == "partial(builtins.max, 1, key=builtins.len)"
-        assert described(Execution()) == "Execution(bf16=False, channels_last=False, compile=False)"
-        assert described([0.1, None, "a"]) == "0.1, None, a"
-        assert described(object()) == "object"
+    def test_settings_are_numbers_and_texts_that_are_the_same_in_every_process(self, tmp_path):
+        class Scheduled(NoisyTrainer):
+            def __init__(self, classifier, **options):
+                super().__init__(classifier, **options)
+                self.radius = Linear(0.1, 0.2, 3)
+                self.way = crop
+                self.bounded = partial(max, 1, key=len)
+
+        run(tmp_path, nb_epochs=1, trainer_type=Scheduled)
+        settings = newest(tmp_path)["settings"]
+        assert settings["radius"] == "Linear(start=0.1, end=0.2, nb_epochs=3)"
+        assert settings["execution"] == "Execution(bf16=False, channels_last=False, compile=False)"
+        assert settings["callbacks"] == "EarlyStopping, KillIn"
+        assert settings["optimizer"].startswith("Adam(lr=0.01, betas=0.9, 0.999, eps=1e-08")
+        assert settings["max_grad_norm"] == 1.0
+        assert settings["way"] == "art_levelset.trainers.augmentation.crop"
+        assert settings["bounded"] == "max(args=1, key=len)"
 
 
 class TestDamage:

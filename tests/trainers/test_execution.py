@@ -73,7 +73,7 @@ class TestBfloat16:
 
     @pytest.mark.parametrize("distance", ["rho", "lp"])
     def test_training_with_distances_finds_exact_boundary_points(self, classifier, digits, monkeypatch, distance):
-        from art_levelset.trainers import margin as module
+        from art_levelset.trainers import distances as module
 
         found = []
 

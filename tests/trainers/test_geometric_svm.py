@@ -31,7 +31,7 @@ def test_loss_of_an_affine_network_is_the_svm_objective(blobs):
     module = nn.Linear(2, 1)
     x, y = map(torch.as_tensor, blobs)
     trainer = GeometricSVMTrainer(plane_classifier(module), lam=0.1, seed=0)
-    loss, figures = trainer._batch_loss(x, y, None)
+    loss, figures = trainer.batch_loss(x, y, None)
     loss.backward()
     found = [parameter.grad.clone() for parameter in module.parameters()]
     module.zero_grad()
@@ -91,7 +91,7 @@ def test_a_sample_without_projection_has_the_hinge_loss(blobs):
     torch.manual_seed(0)
     module = Bounded(2, 1)
     x, y = map(torch.as_tensor, blobs)
-    loss, figures = GeometricSVMTrainer(plane_classifier(module), lam=0.1, seed=0)._batch_loss(x, y, None)
+    loss, figures = GeometricSVMTrainer(plane_classifier(module), lam=0.1, seed=0).batch_loss(x, y, None)
     expected = torch.relu(1 - (2 * y - 1) * module(x).squeeze(1)).mean()
     assert figures["projected"] == 0.0
     torch.testing.assert_close(loss, expected)

@@ -15,6 +15,7 @@ from torch import nn
 
 from art_levelset import LevelSetMarginTrainer
 from art_levelset.core.fields import soft_margin_field
+from art_levelset.trainers import distances
 from art_levelset.trainers.augmentation import crop
 from art_levelset.trainers.schedules import Linear
 
@@ -44,7 +45,7 @@ class TestEquation12:
             classifier(module, 2, clip_values=None), seed=0, max_iter=40, **{**EQ_12, **options}
         )
         trainer._union = len(x)
-        loss, figures = trainer._batch_loss(torch.as_tensor(x), torch.as_tensor(y), None)
+        loss, figures = trainer.batch_loss(torch.as_tensor(x), torch.as_tensor(y), None)
         return trainer, loss, figures
 
     @pytest.mark.parametrize("norm", [math.inf, 2])
@@ -120,7 +121,7 @@ class TestLevels:
         trainer = LevelSetMarginTrainer(built, 0.1, warmup=0.0, burn_in=0.0, seed=0, max_iter=10)
         x, y = torch.as_tensor(digits[0][:16]), torch.as_tensor(digits[1][:16] % 2)
         trainer._union = 16
-        loss, figures = trainer._batch_loss(x, y, None)
+        loss, figures = trainer.batch_loss(x, y, None)
         scores = (x.flatten(1) @ (2 * direction) - 24) * (2 * y - 1)
         lowest = scores - 0.1 * 2 * direction.sum()
         assert loss.item() == pytest.approx(nn.functional.softplus(-lowest).mean().item(), rel=1e-4)
@@ -137,15 +138,15 @@ class TestLevels:
         start = trainer._start
         ends = []
         trainer._start = lambda *given: ends.append(start(*given)) or ends[0]
-        loss, _ = trainer._batch_loss(x, y, None)
+        loss, _ = trainer.batch_loss(x, y, None)
         assert loss.item() == pytest.approx(nn.functional.cross_entropy(module(ends[0]), y).item(), abs=1e-4)
 
     def test_a_search_goes_on_where_the_last_one_ended_and_one_step_further(self, classifier, digits):
         module = convnet()
         trainer = self.trainer(classifier, module, eps=0.2, max_iter=1, eps_step=0.05)
         x, y, rows = torch.as_tensor(digits[0][:16]), torch.as_tensor(digits[1][:16]), torch.arange(16) + 5
-        trainer._begin(60)
-        loss, _ = trainer._batch_loss(x, y, rows)
+        trainer.begin_fit(60)
+        loss, _ = trainer.batch_loss(x, y, rows)
         loss.backward()
         trainer.classifier.optimizer.zero_grad()
         eps, nowhere = torch.full((16,), 0.2), torch.full_like(x, 9.0)
@@ -154,7 +155,7 @@ class TestLevels:
         field = soft_margin_field(module, y)
         assert (field(tracked) < field(x)).all()
         assert torch.equal(trainer._offsets.start(x, rows + 20, eps, nowhere), nowhere), "others have no offset yet"
-        further, _ = trainer._batch_loss(x, y, rows)
+        further, _ = trainer.batch_loss(x, y, rows)
         assert further.item() > loss.item()
 
     def test_memory_makes_one_step_as_good_as_many(self, classifier, digits):
@@ -204,7 +205,7 @@ class TestLevels:
         }.items():
             torch.manual_seed(0)
             trainer = self.trainer(classifier, convnet(), **{"eps": 0.1, **options})
-            losses[name] = trainer._batch_loss(x, y, None)[0].item()
+            losses[name] = trainer.batch_loss(x, y, None)[0].item()
         assert losses["right"] + losses["wrong"] == pytest.approx(losses["all"], rel=1e-5)
         assert losses["small"] < losses["all"]
 
@@ -245,9 +246,7 @@ def test_training_from_a_random_start_does_not_die(classifier, digits, seed):
 
 def test_without_the_linearised_distance_it_does_die(classifier, digits, monkeypatch):
     """The failure that the linearised distance cures is real: the test above could fail."""
-    monkeypatch.setattr(
-        LevelSetMarginTrainer, "_linearised_distances", lambda self, field, x, ends, rows: (rows[:0], x.new_zeros(0))
-    )
+    monkeypatch.setattr(distances, "linearised_distances", lambda search, rows: (rows[:0], search.x.new_zeros(0)))
     assert max(accuracy_after_training_from_scratch(classifier, digits, seed) for seed in range(2)) < 0.5
 
 
@@ -424,9 +423,9 @@ class TestBadInput:
             (lambda x, y: (x[:0], y[:0]), ValueError, "x must have the shape"),
             (lambda x, y: (np.where(x > 0.5, np.nan, x), y), ValueError, "not finite"),
             (lambda x, y: (x.astype(str), y), TypeError, "real numbers"),
-            (lambda x, y: (x, y[:-1]), ValueError, "one label an input"),
+            (lambda x, y: (x, y[:-1]), ValueError, "one label a sample"),
             (lambda x, y: (x, y + 1), ValueError, r"in \[0, 10\)"),
-            (lambda x, y: (x, y - 1), ValueError, r"in \[0, 10\)"),
+            (lambda x, y: (x, y - 1), ValueError, "y must not be negative"),
             (lambda x, y: (x, y + 0.5), ValueError, "whole numbers"),
             (lambda x, y: (x, np.eye(9)[y % 9]), ValueError, "y must have the shape"),
             (lambda x, y: (x, np.full((len(y), 10), 0.1)), ValueError, "one-hot"),
@@ -451,7 +450,7 @@ class TestBadInput:
         trainer = LevelSetMarginTrainer(classifier(), eps=0.1, seed=0)
         before = copy.deepcopy(trainer.classifier.model.state_dict())
         total = trainer.classifier.model[1].weight.sum()
-        trainer._batch_loss = lambda x, y, rows: (loss(total), {"accuracy": 0.0})
+        trainer.batch_loss = lambda x, y, rows: (loss(total), {"accuracy": 0.0})
         with pytest.raises(FloatingPointError, match="not finite"):
             trainer.fit(digits[0][:50], digits[1][:50], verbose=False)
         assert all(torch.equal(before[key], value) for key, value in trainer.classifier.model.state_dict().items())

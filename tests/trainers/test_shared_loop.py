@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from art_levelset.trainers.callbacks import Callback, StopTraining
@@ -32,6 +32,11 @@ def trainer(**options):
     return NoisyTrainer(built, seed=1 if world().main else 2, ema_decay=0.9, max_grad_norm=0.5, **options)
 
 
+def barrier():
+    if world().size > 1:
+        distributed.barrier()
+
+
 def flipped(x, generator):
     return torch.where(torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5, x.flip(3), x)
 
@@ -54,10 +59,10 @@ def job():
                 csv_file=folder / "curves.csv",
                 verbose=False,
             )
-        here.barrier()
+        barrier()
         found["arrays"] = weights_and_history(trained)
         found["files"] = sorted(path.name[:12] for path in folder.rglob("*.*"))
-        here.barrier()
+        barrier()
     trained = trainer()
     data = TensorDataset(*map(torch.as_tensor, random_data(40, seed=0 if here.main else 9)))
     trained.fit_generator(DataLoader(data, batch_size=16, shuffle=True), nb_epochs=2, verbose=False)

@@ -72,14 +72,14 @@ def steps() -> dict[str, Any]:
     for name, trainer in trainers().items():
         trainer.classifier.model.double()
         trainer._world = here
-        here.align(trainer._network)
+        here.align(trainer.network)
         x, y = (torch.from_numpy(part) for part in samples(16, trainer.classifier.nb_classes))
         found[name] = []
         for batch in (range(7), range(7, 8), range(8, 16)):
             trainer._union = len(batch)
-            trainer._randomness.manual_seed(len(batch))
+            trainer.randomness.manual_seed(len(batch))
             rows = torch.tensor(batch)[here.share(len(batch))]
-            trainer._step(x[rows], y[rows], rows)
+            trainer.step(x[rows], y[rows], rows)
             gradients = [parameter.grad.clone() for parameter in trainer.classifier.model.parameters()]
             found[name].append((gradients, state(trainer)))
     return found

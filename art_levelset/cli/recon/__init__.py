@@ -123,7 +123,7 @@ def _add_surface_options(parser: Parser) -> None:
         "--trim", type=float, metavar="DISTANCE", help="cut away what is further from the data, in the scan's units"
     )
     parser.add_argument("--faces", type=int, help="simplify to about so many triangles")
-    parser.add_argument("--parts", type=int, help="keep so many connected parts, the largest (default: all supported)")
+    parser.add_argument("--parts", type=int, help="keep so many connected components, the largest ones (default: all)")
     parser.add_argument(
         "--resolution", type=int, default=RESOLUTION, help="grid cells along the longest side (default: %(default)s)"
     )

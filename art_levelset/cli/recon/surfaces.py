@@ -15,18 +15,16 @@ from art_levelset.checks import check_count, check_positive
 from art_levelset.cli.recon import files
 from art_levelset.cli.recon.batch import Result, Seconds, document
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.fitting.fit import reconstruct
 from art_levelset.recon.fitting.judgement import Judgement
-from art_levelset.recon.fitting.paper import reconstruct_as_paper
-from art_levelset.recon.inspect.colours import coloured
-from art_levelset.recon.inspect.heat_map import heat_map
+from art_levelset.recon.inspect.colours import heat_map, transfer_colours
 from art_levelset.recon.inspect.metrics import CloudDistances, SurfaceDistances, compare, compare_with_cloud
 from art_levelset.recon.inspect.preview import draw
 from art_levelset.recon.inspect.viewer import write_page
-from art_levelset.recon.io.meshes import read_mesh
+from art_levelset.recon.io.meshes import read_mesh, write_mesh
 from art_levelset.recon.io.reading import read_cloud
-from art_levelset.recon.io.writing import write_mesh
 from art_levelset.recon.meshing.topology import Topology, topology
+from art_levelset.recon.paper import reconstruct_as_paper
+from art_levelset.recon.pipeline import reconstruct
 from art_levelset.recon.reconstruction import Reconstruction
 
 PRESETS: dict[str, Callable[..., Reconstruction]] = {"default": reconstruct, "paper": reconstruct_as_paper}
@@ -90,7 +88,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             verbose=not arguments.quiet,
         )
         if cloud.colours is not None:
-            mesh = coloured(mesh, cloud.points, cloud.colours)
+            mesh = transfer_colours(mesh, cloud.points, cloud.colours)
     with seconds.of("compare"):
         report = SurfaceReport.of(mesh, cloud.points, reference)
     shown, title = mesh, f"{arguments.scan.name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"

@@ -1,4 +1,4 @@
-"""Point clouds: checking them, leaving out stray points, and the unit frame in which they are fitted."""
+"""Point clouds: checking them, leaving out outliers, and the unit frame in which they are fitted."""
 
 from __future__ import annotations
 
@@ -19,46 +19,11 @@ Points = NDArray[np.float64]
 FEWEST_POINTS = 10
 """The smallest number of distinct points that can be reconstructed."""
 
-PIECE = 1 << 17
+BATCH = 1 << 17
 """So many points of a file are read at once."""
 
-STRAY_NEIGHBOURS = 8
-STRAY_FACTOR = 10.0
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """
-    The affine map between a scan's own coordinates and the unit frame, where the cloud just fits into [-1, 1]^3.
-
-    The map is computed in float64, so a large offset of the scan costs nothing but what its file has lost.
-
-    :param centre: Centre of the cloud's bounding box, (3,), in the scan's coordinates.
-    :param scale: Half of the longest side of the bounding box, > 0, in the scan's units.
-    """
-
-    centre: Points
-    scale: float
-
-    def to_unit(self, points: Points) -> Points:
-        """
-        Map from the scan's coordinates.
-
-        :param points: (n, 3).
-        :return: (n, 3) in the unit frame.
-        """
-        return (points - self.centre) / self.scale
-
-    def from_unit(self, points: NDArray[Any]) -> Points:
-        """
-        Map back to the scan's coordinates.
-
-        :param points: (n, 3) in the unit frame.
-        :return: (n, 3), float64.
-        """
-        places = np.asarray(points, dtype=np.float64) * self.scale
-        places += self.centre
-        return places
+OUTLIER_NEIGHBOURS = 8
+OUTLIER_FACTOR = 10.0
 
 
 def check_cloud(points: object) -> Points:
@@ -88,18 +53,42 @@ def check_cloud(points: object) -> Points:
     return distinct
 
 
-def without_strays(points: Points) -> Points:
+def check_normals(normals: object, count: int) -> Points:
     """
-    Leave out isolated points: those whose eighth neighbour is ten times as far away as usual.
+    Check that an array has one normal for each point.
+
+    :param normals: The normals, (count, 3), an array or a tensor of numbers.
+    :param count: Number of points.
+    :return: Unit vectors in float64, (count, 3); zero for those that are zero, NaN or infinite.
+    :raises ValueError: If the shape is wrong, or none can be used.
+    """
+    try:
+        vectors = np.asarray(normals, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"normals must be an array of numbers, (n, 3): {error}") from error
+    if vectors.shape != (count, 3):
+        raise ValueError(f"normals must have the shape of the points, ({count}, 3), got {vectors.shape}")
+    vectors = np.where(np.isfinite(vectors).all(axis=1, keepdims=True), vectors, 0.0)
+    vectors = vectors / np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-300)  # squares do not overflow
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not lengths.any():
+        raise ValueError("normals: all are zero, NaN or infinite")
+    units: Points = vectors / np.maximum(lengths, 0.5)  # the length is 0 or at least 1
+    return units
+
+
+def without_outliers(points: Points) -> Points:
+    """
+    Leave out outliers: the points whose eighth neighbour is ten times as far away as usual.
 
     :param points: (n, 3).
     :return: The other points, (m, 3); all of them if fewer than :data:`FEWEST_POINTS` would be left.
     """
-    reach = neighbours(cKDTree(points), points, min(STRAY_NEIGHBOURS, len(points) - 1) + 1)[0][:, -1]
-    inliers = reach <= STRAY_FACTOR * np.median(reach)
+    reach = neighbours(cKDTree(points), points, min(OUTLIER_NEIGHBOURS, len(points) - 1) + 1)[0][:, -1]
+    inliers = reach <= OUTLIER_FACTOR * np.median(reach)
     if np.count_nonzero(inliers) < FEWEST_POINTS:
         return points
-    logger.info("left out %d stray points of %d", len(points) - np.count_nonzero(inliers), len(points))
+    logger.info("left out %d outliers of %d", len(points) - np.count_nonzero(inliers), len(points))
     return points[inliers]
 
 
@@ -148,3 +137,38 @@ def demo_scan_path() -> Path:
     :return: Its file, a binary PLY.
     """
     return Path(str(files("art_levelset") / "data" / "dog_raw.ply"))
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """
+    The affine map between a scan's own coordinates and the unit frame, where the cloud just fits into [-1, 1]^3.
+
+    The map is computed in float64, so a large offset of the scan costs nothing but what its file has lost.
+
+    :param centre: Centre of the cloud's bounding box, (3,), in the scan's coordinates.
+    :param scale: Half of the longest side of the bounding box, > 0, in the scan's units.
+    """
+
+    centre: Points
+    scale: float
+
+    def to_unit(self, points: Points) -> Points:
+        """
+        Map from the scan's coordinates.
+
+        :param points: (n, 3).
+        :return: (n, 3) in the unit frame.
+        """
+        return (points - self.centre) / self.scale
+
+    def from_unit(self, points: NDArray[Any]) -> Points:
+        """
+        Map back to the scan's coordinates.
+
+        :param points: (n, 3) in the unit frame.
+        :return: (n, 3), float64.
+        """
+        moved = np.asarray(points, dtype=np.float64) * self.scale
+        moved += self.centre
+        return moved

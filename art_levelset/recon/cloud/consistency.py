@@ -3,12 +3,12 @@ What neighbouring planes say about each other once their normals have been turne
 
 Two planes that pass by each other's centres belong to one sheet, on which normals point to one side. So where the
 indicator function was too coarse to orient a part of a sheet, between fingers for instance, the rest of the sheet
-outvotes it (:func:`agreed`).
+outvotes it (:func:`turn_outvoted`).
 
 Where two sheets are nearer to each other than the points to their neighbours, and along sharp edges, neighbourhoods in
 space mix points of both sides. With outward normals, the two sheets of a wall are far from each other in
 (x, w n), the position beside the normal times a length w, and so are the two faces of an edge: neighbourhoods in that
-space have points of one side only, and the planes are fitted again to these (:func:`refined`).
+space have points of one side only, and the planes are fitted again to these (:func:`refit_planes`).
 
 Planes that their neighbours contradict are left out: fitted to points of both sheets they lie between them, and fitted
 to a few points they may have any direction.
@@ -60,7 +60,7 @@ TRUSTED = 2 / 3
 all its neighbours: then noise hides which planes are of one sheet."""
 
 
-def agreed(planes: Planes) -> Planes:
+def turn_outvoted(planes: Planes) -> Planes:
     """
     Turn round the planes that are outvoted by the rest of their sheet.
 
@@ -93,19 +93,19 @@ def agreed(planes: Planes) -> Planes:
     return planes.flipped(votes < 0)
 
 
-def refined(cloud: Points, planes: Planes) -> Planes:
+def refit_planes(cloud: Points, planes: Planes) -> Planes:
     """
     Fit planes again to the points of their own side, and leave out those that their neighbours contradict.
 
     :param cloud: The cloud that they were fitted to, (n, 3).
     :param planes: The planes, with outward normals.
-    :return: Planes with outward normals at the places of these, but for some that are left out.
+    :return: Planes with outward normals where these are, but for some that are left out.
     :raises ValueError: If none is left: the points are of no surface.
     """
-    return supported(_fitted_again(cloud, supported(planes)))
+    return drop_contradicted(_refitted(cloud, drop_contradicted(planes)))
 
 
-def supported(planes: Planes) -> Planes:
+def drop_contradicted(planes: Planes) -> Planes:
     """
     Leave out the planes that their neighbours contradict.
 
@@ -159,8 +159,8 @@ def _most_missed(planes: Planes, distances: Floats) -> Floats:
     return BEND * distances + 3 * planes.error
 
 
-def _fitted_again(cloud: Points, planes: Planes) -> Planes:
-    """Planes at the same places, fitted to points of the same side."""
+def _refitted(cloud: Points, planes: Planes) -> Planes:
+    """Planes near the same points, fitted to points of the same side."""
     distances, found = neighbours(cKDTree(planes.centres), cloud, min(VOTERS, len(planes)))
     weights = np.exp(-2 * (distances / (distances[:, :1] + planes.reach / 2)) ** 2)
     normals = np.einsum("nk,nki->ni", weights, planes.normals[found])

@@ -18,6 +18,9 @@ gradient steps towards chi = 1/2 on all planes. Where the surface was seen it do
 the first chi is too large in pockets, for the walls that they lack would say that they are outside, and too small in
 thin parts; and the steps make too much of a bare underside or a shallow pit: an open sheet has less than 1/2 on it, so
 its areas grow until it bulges. So chi is the mean of both where that is above 1/2, and the smaller of both elsewhere.
+
+Where the points have normals, they decide instead (:func:`votes_of_normals`), and the indicator of the planes with a
+clear vote turns the others.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from scipy.fft import next_fast_len
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from art_levelset.recon.cloud.clouds import neighbours, thin
+from art_levelset.recon.cloud.clouds import Points, neighbours, thin
 from art_levelset.recon.cloud.planes import COARSEST_SPACING, Planes
 
 logger = logging.getLogger(__name__)
@@ -54,34 +57,16 @@ VOTERS = 3
 CLEAR = 0.5
 """A vote of at least this size decides on the side of a plane."""
 
+CLEAR_PART = 0.25
+"""Given normals must make at least this part of the votes clear."""
+
+NORMAL_VOTERS = 32
+"""Number of points whose given normals vote on the side of a plane."""
+
 INWARDS = 0.1
 
 AREA_NEIGHBOURS = 8
 AREA_ITERATIONS = 5
-
-
-@dataclass(frozen=True, eq=False)
-class Indicator:
-    """
-    The indicator function of the solid that a cloud encloses: about 1 inside, 0 outside, 1/2 on its surface.
-
-    :param nodes: Its values on the grid, (n, n, n).
-    """
-
-    nodes: Tensor
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """
-        Interpolate between the nodes.
-
-        :param points: (n, 3) in the unit frame.
-        :return: (n,).
-        """
-        count = len(self.nodes)
-        places = (points + REACH) * (count / REACH / (count - 1)) - 1
-        volume = self.nodes[None, None]
-        places = places.flip(1)[None, None, None]
-        return functional.grid_sample(volume, places, align_corners=True, padding_mode="border")[0, 0, 0, 0]
 
 
 def orient(planes: Planes, device: torch.device, votes: NDArray[np.float64] | None = None) -> Planes:
@@ -95,7 +80,32 @@ def orient(planes: Planes, device: torch.device, votes: NDArray[np.float64] | No
     :return: The planes with outward normals.
     """
     nodes = _grid_size(planes, *COARSE)
-    return _guessed(planes, nodes, device) if votes is None else _agreeing(planes, votes, nodes, device)
+    return _turn_by_guess(planes, nodes, device) if votes is None else _turn_by_votes(planes, votes, nodes, device)
+
+
+def votes_of_normals(planes: Planes, points: Points, normals: Points) -> NDArray[np.float64]:
+    """
+    How clearly the normals of the points near each plane agree with its own, or with the opposite.
+
+    :param planes: The planes.
+    :param points: (n, 3) in their frame.
+    :param normals: Their unit normals, some of them wrong; zero vectors are left out.
+    :return: (m,) in [-1, 1]; zero where there are none.
+    :raises ValueError: If they are so often contradictory or missing that they do not tell the sides.
+    """
+    usable = normals.any(axis=1)
+    points, normals = points[usable], normals[usable]
+    reach, found = neighbours(cKDTree(points), planes.centres, min(NORMAL_VOTERS, len(points)))
+    weights = np.exp(-2 * (reach / np.maximum(reach[:, -1:], 1e-300)) ** 2) * (reach <= planes.reach)
+    agreement = np.einsum("mki,mi->mk", normals[found], planes.normals)
+    votes: NDArray[np.float64] = (weights * agreement).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-300)
+    clear = float((np.abs(votes) >= CLEAR).mean())
+    if clear < CLEAR_PART:
+        raise ValueError(
+            f"normals: neighbouring ones agree with each other and with the points on {clear:.0%} of the surface only; "
+            "without them the sides are found from the points"
+        )
+    return votes
 
 
 def indicator_of(planes: Planes, device: torch.device) -> Indicator:
@@ -131,9 +141,9 @@ def _grid_size(planes: Planes, rate: float, most: int) -> int:
     return min(next_fast_len(math.ceil(2 * REACH / planes.reach * rate)), most)
 
 
-def _guessed(planes: Planes, nodes: int, device: torch.device) -> Planes:
+def _turn_by_guess(planes: Planes, nodes: int, device: torch.device) -> Planes:
     """The planes turned outwards, by the alternation that this module describes."""
-    # Some planes of evenly spread places stand for all: surface elements of about equal area.
+    # Some planes of evenly spread points stand for all: surface elements of about equal area.
     chosen = np.unique(neighbours(cKDTree(planes.centres), thin(planes.centres, COARSEST_SPACING), 1)[1])
     centres = torch.as_tensor(planes.centres[chosen], dtype=torch.float32, device=device)
     normals = torch.as_tensor(planes.normals[chosen], dtype=torch.float32, device=device)
@@ -144,7 +154,7 @@ def _guessed(planes: Planes, nodes: int, device: torch.device) -> Planes:
     return planes.flipped(votes < 0)
 
 
-def _agreeing(planes: Planes, votes: NDArray[np.float64], nodes: int, device: torch.device) -> Planes:
+def _turn_by_votes(planes: Planes, votes: NDArray[np.float64], nodes: int, device: torch.device) -> Planes:
     """The planes turned outwards: those with a clear vote by it, the others by the indicator function of those."""
     planes = planes.flipped(votes < 0)
     clear = np.abs(votes) >= CLEAR
@@ -196,6 +206,30 @@ def _elements(planes: Planes, device: torch.device) -> tuple[Tensor, Tensor, Ten
     return centres, normals, areas
 
 
+@dataclass(frozen=True, eq=False)
+class Indicator:
+    """
+    The indicator function of the solid that a cloud encloses: about 1 inside, 0 outside, 1/2 on its surface.
+
+    :param nodes: Its values on the grid, (n, n, n).
+    """
+
+    nodes: Tensor
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """
+        Interpolate between the nodes.
+
+        :param points: (n, 3) in the unit frame.
+        :return: (n,).
+        """
+        count = len(self.nodes)
+        scaled = (points + REACH) * (count / REACH / (count - 1)) - 1
+        volume = self.nodes[None, None]
+        scaled = scaled.flip(1)[None, None, None]
+        return functional.grid_sample(volume, scaled, align_corners=True, padding_mode="border")[0, 0, 0, 0]
+
+
 class _PeriodicGrid:
     """
     Linear maps between values at fixed points and functions on the grid: trilinear weights, central differences between
@@ -208,10 +242,10 @@ class _PeriodicGrid:
     def __init__(self, points: Tensor, nodes: int) -> None:
         self.shape = (nodes, nodes, nodes)
         self.cell = 2 * REACH / nodes
-        places = (points + REACH) / self.cell
+        scaled = (points + REACH) / self.cell
         corners = (torch.arange(8, device=points.device)[:, None] >> torch.arange(3, device=points.device)) & 1
-        lowest = places.floor()
-        inner = (places - lowest)[:, None]
+        lowest = scaled.floor()
+        inner = (scaled - lowest)[:, None]
         near = lowest.long()[:, None] + corners
         weights = torch.where(corners == 1, inner, 1 - inner).prod(dim=2)
         self.stencil = _Stencil(_flat(near, nodes), weights)

@@ -21,7 +21,7 @@ CURVATURE = 6.0
 """The standard error of planes allows for a spacing l with curvature l^2 = error: nearer ones only repeat its noise."""
 
 TRIED = 1000
-"""At so many places planes are fitted first, to know their error."""
+"""At so many points planes are fitted first, to know their error."""
 
 ENOUGH = 192
 """Larger neighbourhoods take half of the time, and are not needed to find out where the sides of planes are; then all
@@ -41,7 +41,7 @@ class Planes:
     :param centres: A point on each plane, (n, 3).
     :param normals: Unit normals, (n, 3), of arbitrary sign unless oriented.
     :param reach: The radius within which a plane stands for the surface.
-    :param error: The usual standard error of the planes' places.
+    :param error: The usual standard error of the planes' centres.
     """
 
     centres: Points

@@ -1,19 +1,19 @@
 """
 Points and normals of the surface behind a noisy cloud: local quadrics over neighbourhoods as large as the data allow.
 
-Around a place, the neighbours' heights over their principal plane are fitted by a quadratic polynomial h(u, v), by
-weighted least squares and then, so that points of another sheet or strays do not count, by two more rounds with the
-weights divided by 1 + (residual / sigma)^2. h at the place is a point of the surface, with a standard error s that
-falls with the number of neighbours, and a bias b that grows with it.
+Around a query point, the neighbours' heights over their principal plane are fitted by a quadratic polynomial h(u, v),
+by weighted least squares and then, so that points of another sheet or outliers do not count, by two more rounds with
+the weights divided by 1 + (residual / sigma)^2. h at the query point is a point of the surface, with a standard error s
+that falls with the number of neighbours, and a bias b that grows with it.
 
-How many neighbours, of a few numbers that double, is decided place by place by an estimate of the risk 2 b^2 + s^2, in
+How many neighbours, of a few numbers that double, is decided point by point by an estimate of the risk 2 b^2 + s^2, in
 the manner of Mallows' C_p; b^2 counts twice, for F averages the errors of planes further, but not the bias that they
 share. With the next smaller number, marked ', the height differs by
 
     E(h - h')^2 = (b - b')^2 + s'^2 - s^2,        b' = b / 4,
 
 for the bias of a quadric grows with the fourth power of its radius. A single difference is mostly noise, so their
-squares are averaged over the places nearby:
+squares are averaged over the query points nearby:
 
     risk = 2 (4/3)^2 (mean (h - h')^2 - mean (s'^2 - s^2))_+ + mean s^2.
 
@@ -50,7 +50,7 @@ FEW = 10_000
 """Only in clouds of fewer points is the first of them tried: it is noisy, but 24 would be too much of a thin limb."""
 
 NEARBY = 32
-"""Risks are averaged over so many places."""
+"""Risks are averaged over so many query points."""
 
 GROWTH = 4.0
 """b / b'."""
@@ -64,15 +64,15 @@ CAUTION = 2.0
 REWEIGHTINGS = 2
 RIDGE = 1e-6
 CHUNK = 1 << 8
-"""So many places at once: their neighbourhoods fit into a processor's cache."""
+"""So many query points at once: their neighbourhoods fit into a processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class LocalFits:
     """
-    Quadrics fitted around places.
+    Quadrics fitted around query points.
 
-    :param centres: The quadric's point above each place, (n, 3).
+    :param centres: The quadric's point above each query point, (n, 3).
     :param normals: Its unit normal there, of arbitrary sign, (n, 3).
     :param errors: Standard error of the centres along the normals, (n,).
     :param residuals: Standard deviation of the neighbours from the quadric, (n,).
@@ -85,27 +85,27 @@ class LocalFits:
 
 
 def fit_surface(
-    cloud: Points, places: Points, keys: tuple[Floats, Floats] | None = None, most: int = COUNTS[-1]
+    cloud: Points, queries: Points, keys: tuple[Floats, Floats] | None = None, most: int = COUNTS[-1]
 ) -> LocalFits:
     """
-    Fit a quadric around each place, to the number of neighbours of the least risk.
+    Fit a quadric around each query point, to the number of neighbours of the least risk.
 
     :param cloud: (n, 3), n >= 7.
-    :param places: (m, 3), near the cloud.
-    :param keys: By what neighbours are found, of the cloud, (n, d), and of the places, (m, d). None for where they are,
-           and then each place is first moved to the mean of its nearest neighbours.
+    :param queries: (m, 3), near the cloud.
+    :param keys: By what neighbours are found, of the cloud, (n, d), and of the query points, (m, d). None for
+           where they are, and then each one is first moved to the mean of its nearest neighbours.
     :param most: No neighbourhoods larger than this are tried.
     :return: The fits, m of them.
     """
-    keys_of_cloud, keys_of_places = (cloud, places) if keys is None else keys
+    keys_of_cloud, keys_of_queries = (cloud, queries) if keys is None else keys
     coordinates = np.ascontiguousarray(cloud.T)
     tree = cKDTree(keys_of_cloud)
     most = min(most, len(cloud))
     counts = [count for count in COUNTS if smallest_count(cloud) <= count <= most] or [most]
 
     def fit(rows: NDArray[np.int64]) -> list[LocalFits]:
-        middles = places[rows]
-        reach, found = neighbours(tree, keys_of_places[rows], counts[-1])
+        middles = queries[rows]
+        reach, found = neighbours(tree, keys_of_queries[rows], counts[-1])
         members = np.moveaxis(coordinates[:, found], 0, 2)
         if keys is None:
             middles = _middles(members[:, : counts[0]], _nearness(reach[:, : counts[0]]))
@@ -114,9 +114,9 @@ def fit_surface(
         return [fit_quadrics(middles, members[:, :count], reach[:, :count]) for count in counts]
 
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # numpy computes without the interpreter's lock
-        parts = list(threads.map(fit, np.array_split(np.arange(len(places)), len(places) // CHUNK + 1)))
+        parts = list(threads.map(fit, np.array_split(np.arange(len(queries)), len(queries) // CHUNK + 1)))
     fits = [_joined(sizes) for sizes in zip(*parts, strict=True)]
-    nearby = neighbours(cKDTree(keys_of_places), keys_of_places, min(NEARBY, len(places)))[1]
+    nearby = neighbours(cKDTree(keys_of_queries), keys_of_queries, min(NEARBY, len(queries)))[1]
     return _of_least_risk(fits, nearby)
 
 
@@ -130,11 +130,11 @@ def smallest_count(cloud: Points) -> int:
     return min(COUNTS[0] if len(cloud) < FEW else COUNTS[1], len(cloud))
 
 
-def fit_quadrics(places: Points, members: Points, reach: Floats) -> LocalFits:
+def fit_quadrics(queries: Points, members: Points, reach: Floats) -> LocalFits:
     """
-    Fit one quadric to the neighbours of each place.
+    Fit one quadric to the neighbours of each query point.
 
-    :param places: (m, 3).
+    :param queries: (m, 3).
     :param members: The neighbours of each, (m, k, 3), k >= 7; soonest if each coordinate lies together in memory.
     :param reach: Their distances, (m, k).
     :return: The fits.
@@ -153,7 +153,7 @@ def fit_quadrics(places: Points, members: Points, reach: Floats) -> LocalFits:
     _complete(design)
     solution, normal_matrix, weighted, sigma = _robust_least_squares(near, design)
     at = np.empty((len(near), 7, 1))
-    at[:, :3] = np.matmul(axes.transpose(0, 2, 1), ((places - middles) / radius)[:, :, None])
+    at[:, :3] = np.matmul(axes.transpose(0, 2, 1), ((queries - middles) / radius)[:, :, None])
     _complete(at)
     spread = np.matmul(np.linalg.solve(normal_matrix, at[:, 1:]).transpose(0, 2, 1).astype(np.float32), weighted)[:, 0]
     deviations = sigma * radius[:, 0]
@@ -223,7 +223,7 @@ def _middles(members: Points, weights: Floats) -> Points:
 
 
 def _of_least_risk(fits: list[LocalFits], nearby: NDArray[np.int64]) -> LocalFits:
-    """Of fits to neighbourhoods of growing size, at each place that of the least risk; places nearby, (m, k)."""
+    """Of fits to neighbourhoods of growing size, at each query point that of the least risk; those nearby, (m, k)."""
     risks = [_mean(fits[0].errors ** 2, nearby)]
     left = np.zeros(len(nearby))
     for smaller, larger in pairwise(fits):

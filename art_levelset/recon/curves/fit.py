@@ -9,7 +9,7 @@ inverse of D_xF D_xF^T).
 A network that does not wind once around the curve cannot vanish on all of it, and eq. 13 does not teach it to. So the
 cloud is ordered first, and the network learns the field that winds around the ordered curve by its solid angle
 (:mod:`art_levelset.recon.curves.samples`); eq. 13 goes on from there. Away from the curve it stays with that field,
-so no further parts of the zero set appear.
+so no further components of the zero set appear.
 
 The distance to the nearest point follows the noise. d(x, X) is measured to averaged targets instead: to the tangent of
 the cloud's principal curve at its nearest point (:mod:`art_levelset.recon.curves.spline`).
@@ -24,18 +24,19 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from art_levelset.checks import check_count, check_positive, check_seed
 from art_levelset.core.fields import as_field
 from art_levelset.core.losses import reconstruction_loss
 from art_levelset.core.modes import evaluating
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import sample_network
-from art_levelset.recon.cloud.clouds import FEWEST_POINTS, Points, check_cloud, unit_frame, without_strays
-from art_levelset.recon.curves.loops import WALL, close, holds, trim
-from art_levelset.recon.curves.ordering import agreed_order, linear_radius
+from art_levelset.recon.cloud.clouds import FEWEST_POINTS, Points, check_cloud, unit_frame, without_outliers
+from art_levelset.recon.curves.loops import WALL, close_pieces, match_loops, trim_to_data
+from art_levelset.recon.curves.ordering import linear_radius, order_points
 from art_levelset.recon.curves.polylines import Polyline
 from art_levelset.recon.curves.result import CurveNetwork, CurveReconstruction
 from art_levelset.recon.curves.samples import Samples
-from art_levelset.recon.curves.spline import Smoothed, principal_curve
+from art_levelset.recon.curves.spline import PrincipalCurve, principal_curve
 from art_levelset.recon.curves.trace import trace
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ WIDTHS = (96, 128)
 """Of the networks that are tried, one after the other until the zero set is that of the ordered cloud."""
 
 SEEDS = 500
-"""Number of points of space from which further parts of the zero set are looked for."""
+"""Number of points of space from which further components of the zero set are looked for."""
 
 
 def reconstruct_curve(
@@ -75,7 +76,7 @@ def reconstruct_curve(
 
     | Paper link: https://arxiv.org/abs/1905.11911
 
-    :param points: The cloud, (n, 3), unordered, in any units, n >= 10; noise and gaps are expected, stray points are
+    :param points: The cloud, (n, 3), unordered, in any units, n >= 10; noise and gaps are expected, outliers are
            left out.
     :param network: The network to fit in place, (batch, 3) -> (batch, 2), in the unit frame [-1, 1]^3. None for a
            :class:`CurveNetwork`, a larger one where the first does not hold the curve; FC-1 of the paper is
@@ -89,42 +90,47 @@ def reconstruct_curve(
     :param verbose: Whether to show a progress bar.
     :return: The reconstruction, whose lines are in the coordinates of the points.
     :raises ValueError: If the points cannot be a curve (see :func:`check_cloud`) or a number is out of range.
+
+    >>> import numpy as np
+    >>> from art_levelset import reconstruct_curve
+    >>> angles = np.random.default_rng(0).uniform(0, 2 * np.pi, 200)
+    >>> circle = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)
+    >>> curves = reconstruct_curve(circle, steps=100, verbose=False)
+    >>> [(piece.closed, round(piece.length)) for piece in curves.pieces]
+    [(True, 6)]
     """
-    if steps < FEWEST_STEPS:
-        raise ValueError(f"steps must be at least {FEWEST_STEPS}, got {steps}")
-    if not (np.isfinite(learning_rate) and learning_rate > 0):
-        raise ValueError(f"learning_rate must be positive, got {learning_rate}")
-    if seed < 0:
-        raise ValueError(f"seed must be >= 0, got {seed}")
+    check_count("steps", steps, FEWEST_STEPS)
+    check_positive("learning_rate", learning_rate)
+    check_seed(seed)
     if closed not in (True, False, None):
         raise ValueError(f"closed must be True, False or None, got {closed!r}")
     if network is not None:
         _check_network(network)
-    cloud = without_strays(check_cloud(points))
+    cloud = without_outliers(check_cloud(points))
     frame = unit_frame(cloud)
     cloud = frame.to_unit(cloud)
     generator = np.random.default_rng(seed)
-    lines, radius = agreed_order(cloud, linear_radius(cloud, generator), closed, generator)
+    lines, radius = order_points(cloud, linear_radius(cloud, generator), closed, generator)
     cloud, curves = _principal_curves(cloud, lines, radius)
-    loops = close([curve.line for curve in curves], radius)
+    loops = close_pieces([curve.line for curve in curves], radius)
     noise = max(curve.noise for curve in curves)
     tries = [network] if network is not None else [CurveNetwork(width, generator=_torch(seed)) for width in WIDTHS]
     for attempt, candidate in enumerate(tries):
-        place = next(candidate.parameters()).device if device is None else torch.device(device)
-        candidate = candidate.to(place)
-        samples = Samples(cloud, loops, 4 * noise, _torch(seed), place)
+        target = next(candidate.parameters()).device if device is None else torch.device(device)
+        candidate = candidate.to(target)
+        samples = Samples(cloud, loops, 4 * noise, _torch(seed), target)
         _fit(candidate, samples, (1 + attempt) * steps, learning_rate, verbose)
         seeds = np.concatenate([*(loop.line.resampled(SPACING).points for loop in loops), samples.anywhere(SEEDS)])
-        traced = trace(candidate, torch.as_tensor(seeds, dtype=torch.float32, device=place), step=SPACING, wall=WALL)
-        pieces, spare = trim(traced.lines, loops, cloud, radius)
-        if found := holds(pieces, loops, radius):
+        traced = trace(candidate, torch.as_tensor(seeds, dtype=torch.float32, device=target), step=SPACING, wall=WALL)
+        pieces, spurious = trim_to_data(traced.lines, loops, cloud, radius)
+        if found := match_loops(pieces, loops, radius):
             break
         logger.info("%d pieces were expected, the zero level set has %d", len(loops), len(pieces))
     if not found:
         logger.warning("the zero level set is not that of the ordered cloud: try more steps or another network")
     found_pieces = [Polyline(frame.from_unit(piece.points), piece.closed) for piece in pieces]
     junctions = frame.from_unit(traced.junctions)
-    return CurveReconstruction(candidate, frame, found_pieces, junctions, spare, float(noise * frame.scale))
+    return CurveReconstruction(candidate, frame, found_pieces, junctions, spurious, float(noise * frame.scale))
 
 
 def _check_network(network: nn.Module) -> None:
@@ -144,7 +150,7 @@ def _torch(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _principal_curves(cloud: Points, lines: list[Polyline], radius: float) -> tuple[Points, list[Smoothed]]:
+def _principal_curves(cloud: Points, lines: list[Polyline], radius: float) -> tuple[Points, list[PrincipalCurve]]:
     """The points that belong to a piece, and the principal curve of each."""
     distances = np.stack([line.project(cloud)[1] for line in lines])
     owner = np.where(distances.min(axis=0) <= BELONGS * radius, distances.argmin(axis=0), -1)
@@ -183,8 +189,8 @@ def _fit(network: nn.Module, samples: Samples, steps: int, learning_rate: float,
 
 def _imitation(network: nn.Module, samples: Samples) -> Tensor:
     """How far F is from the winding field, relative to the distance to the curves."""
-    places, values, weights = samples.winding(BATCH, far=False)
-    errors: Tensor = (network(places) - values).abs() * weights
+    queries, values, weights = samples.winding(BATCH, far=False)
+    errors: Tensor = (network(queries) - values).abs() * weights
     return errors.mean()
 
 
@@ -193,8 +199,8 @@ def _reconstruction(network: nn.Module, samples: Samples) -> Tensor:
     half = BATCH // 2
     found = project(as_field(network), samples.around_curve(half), max_iter=2, box=(-WALL, WALL))
     positions = sample_network(network, found.points, found.jacobians)
-    places, wanted, weights = samples.winding(half, far=True)
-    values = network(torch.cat([samples.of_cloud(half), places]))
+    queries, wanted, weights = samples.winding(half, far=True)
+    values = network(torch.cat([samples.of_cloud(half), queries]))
     errors: Tensor = (values[half:] - wanted).abs() * weights
     eq13 = reconstruction_loss([samples.distances(positions)], [0.0], values[:half], LAMBDA)
     return eq13 + SPACE_WEIGHT * errors.mean()

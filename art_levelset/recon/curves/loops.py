@@ -50,7 +50,7 @@ class Loop:
     cut: Points | None
 
 
-def close(pieces: Sequence[Polyline], radius: float) -> list[Loop]:
+def close_pieces(pieces: Sequence[Polyline], radius: float) -> list[Loop]:
     """
     Make a loop of each piece.
 
@@ -71,7 +71,9 @@ def close(pieces: Sequence[Polyline], radius: float) -> list[Loop]:
     return loops
 
 
-def trim(lines: Sequence[Polyline], loops: Sequence[Loop], cloud: Points, reach: float) -> tuple[list[Polyline], int]:
+def trim_to_data(
+    lines: Sequence[Polyline], loops: Sequence[Loop], cloud: Points, reach: float
+) -> tuple[list[Polyline], int]:
     """
     Leave out lines that no wanted curve is near to; cut the others where their loop is cut, back to the last data.
 
@@ -102,11 +104,11 @@ def trim(lines: Sequence[Polyline], loops: Sequence[Loop], cloud: Points, reach:
     return pieces, spurious
 
 
-def holds(pieces: Sequence[Polyline], loops: Sequence[Loop], reach: float) -> bool:
+def match_loops(pieces: Sequence[Polyline], loops: Sequence[Loop], reach: float) -> bool:
     """
     Whether the pieces are those that were wanted.
 
-    :param pieces: What :func:`trim` returned.
+    :param pieces: What :func:`trim_to_data` returned.
     :param loops: The loops.
     :param reach: Within this distance of the pieces should be the loops' own.
     :return: Whether there are as many open and closed ones as loops, and they cover the loops' pieces.

@@ -83,30 +83,30 @@ class Lines:
         return np.asarray(self.spectra[:, 2] / np.maximum(self.spectra.sum(axis=1), 1e-300))
 
 
-def fit_lines(places: Points, cloud: Points, radius: float) -> Lines:
+def fit_lines(queries: Points, cloud: Points, radius: float) -> Lines:
     """
-    Fit a line to the points around each place, with the weights (1 - (distance / radius)^2)^2.
+    Fit a line to the points around each query point, with the weights (1 - (distance / radius)^2)^2.
 
-    :param places: (n, 3).
+    :param queries: (n, 3).
     :param cloud: (m, 3).
     :param radius: Radius of the neighbourhoods, > 0.
-    :return: The lines; a place without neighbours is its own centre, with a spectrum of zeros.
+    :return: The lines; a query point without neighbours is its own centre, with a spectrum of zeros.
     """
-    pairs = cKDTree(places).sparse_distance_matrix(cKDTree(cloud), radius, output_type="ndarray")
+    pairs = cKDTree(queries).sparse_distance_matrix(cKDTree(cloud), radius, output_type="ndarray")
     row, column = pairs["i"], pairs["j"]
     weights = (1 - (pairs["v"] / radius) ** 2) ** 2
-    total = np.maximum(_sums(row, weights, len(places)), 1e-300)
-    offsets = cloud[column] - places[row]
-    shift = np.stack([_sums(row, weights * part, len(places)) for part in offsets.T], axis=1) / total[:, None]
+    total = np.maximum(_sums(row, weights, len(queries)), 1e-300)
+    offsets = cloud[column] - queries[row]
+    shift = np.stack([_sums(row, weights * part, len(queries)) for part in offsets.T], axis=1) / total[:, None]
     offsets -= shift[row]
-    covariances = np.empty((len(places), 3, 3))
+    covariances = np.empty((len(queries), 3, 3))
     for a in range(3):
         for b in range(a, 3):
-            covariances[:, a, b] = _sums(row, weights * offsets[:, a] * offsets[:, b], len(places)) / total
+            covariances[:, a, b] = _sums(row, weights * offsets[:, a] * offsets[:, b], len(queries)) / total
             covariances[:, b, a] = covariances[:, a, b]
     spectra, axes = np.linalg.eigh(covariances)
-    counts = np.bincount(row, minlength=len(places))
-    return Lines(places + shift, axes[:, :, 2], np.maximum(spectra, 0.0), counts)
+    counts = np.bincount(row, minlength=len(queries))
+    return Lines(queries + shift, axes[:, :, 2], np.maximum(spectra, 0.0), counts)
 
 
 def onto_lines(points: Points, cloud: Points, radius: float, repeats: int) -> tuple[Points, Lines]:
@@ -135,14 +135,14 @@ def linear_radius(cloud: Points, generator: np.random.Generator) -> float:
     :return: The radius.
     """
     cloud = cloud[generator.permutation(len(cloud))[:MOST_POINTS]]
-    places = cloud[:QUERIES]
+    queries = cloud[:QUERIES]
     tree = cKDTree(cloud)
-    reach = np.asarray(tree.query(places, k=[min(FEWEST, len(cloud))])[0])
+    reach = np.asarray(tree.query(queries, k=[min(FEWEST, len(cloud))])[0])
     smallest = max(float(np.quantile(reach, 0.9)), 1e-6)
     radii = smallest * GROWTH ** np.arange(max(np.ceil(np.log(1.0 / smallest) / np.log(GROWTH)), 1))
     scores = np.zeros(len(radii))
     for index, radius in enumerate(radii):
-        lines = fit_lines(places, cloud, float(radius))
+        lines = fit_lines(queries, cloud, float(radius))
         scores[index] = float(np.median(np.where(lines.counts >= FEWEST, lines.linearity, 0.0)))
         if scores[index] < 0.85 * scores.max():
             break  # far beyond the bends
@@ -153,7 +153,9 @@ def _sums(row: NDArray[np.int64], values: NDArray[np.float64], size: int) -> NDA
     return np.bincount(row, weights=values, minlength=size).astype(np.float64)
 
 
-def order(cloud: Points, radius: float, closed: bool | None, generator: np.random.Generator) -> list[Polyline]:
+def order_at_radius(
+    cloud: Points, radius: float, closed: bool | None, generator: np.random.Generator
+) -> list[Polyline]:
     """
     Order a cloud.
 
@@ -174,10 +176,10 @@ def order(cloud: Points, radius: float, closed: bool | None, generator: np.rando
     if not pieces:
         raise ValueError("points: no curve can be seen in them, there are too few or they have no direction")
     logger.info("neighbourhoods of radius %.4f, %d nodes in %d pieces", radius, len(nodes), len(pieces))
-    return join(pieces, radius, closed)
+    return join_ends(pieces, radius, closed)
 
 
-def agreed_order(
+def order_points(
     cloud: Points, radius: float, closed: bool | None, generator: np.random.Generator
 ) -> tuple[list[Polyline], float]:
     """
@@ -187,7 +189,7 @@ def agreed_order(
     but in much noise the curve falls to pieces there, or its ends miss each other: of all results those with the fewest
     pieces vote which are closed, and the smallest radius at which most agree is taken.
 
-    :param cloud: As for :func:`order`, which has the other parameters, too.
+    :param cloud: As for :func:`order_at_radius`, which has the other parameters, too.
     :param radius: The largest radius.
     :param closed: See there.
     :param generator: See there.
@@ -197,7 +199,7 @@ def agreed_order(
     results: list[tuple[list[Polyline], float]] = []
     for part in RADII:
         try:
-            results += [(order(cloud, part * radius, closed, generator), part * radius) for _ in range(VOTES)]
+            results += [(order_at_radius(cloud, part * radius, closed, generator), part * radius) for _ in range(VOTES)]
         except ValueError:
             if part == RADII[-1] and not results:
                 raise
@@ -260,13 +262,13 @@ def _longest_path(forest: csr_matrix) -> tuple[list[int], float]:
     return best
 
 
-def join(pieces: list[Points], radius: float, closed: bool | None) -> list[Polyline]:
+def join_ends(pieces: list[Points], radius: float, closed: bool | None) -> list[Polyline]:
     """
     Join the ends of pieces over gaps, the nearest and straightest first.
 
     :param pieces: Ordered points, (m_i, 3) each.
     :param radius: The radius of the neighbourhoods; gaps of a few radii are no gaps.
-    :param closed: As for :func:`order`.
+    :param closed: As for :func:`order_at_radius`.
     :return: The longer pieces.
     """
     ends = _Ends(pieces, radius)
@@ -292,9 +294,9 @@ class _Ends:
         lines = [Polyline(piece, False) for piece in pieces]
         self._lengths = np.array([line.length for line in lines])
         back = np.minimum(2 * radius, self._lengths / 2)
-        self._places = np.array([piece[end] for piece in pieces for end in (0, -1)])
+        self._points = np.array([piece[end] for piece in pieces for end in (0, -1)])
         inner = [line.at(np.array([d, line.length - d])) for line, d in zip(lines, back, strict=True)]
-        outward = self._places - np.concatenate(inner)
+        outward = self._points - np.concatenate(inner)
         self._outward = outward / np.linalg.norm(outward, axis=1, keepdims=True)
 
     def by_cost(self) -> list[tuple[int, int]]:
@@ -351,7 +353,7 @@ class _Ends:
 
     def _gap(self, first: int, second: int) -> tuple[float, float, float]:
         """The distance of two ends, and how much the line turns at each of them."""
-        across = self._places[second] - self._places[first]
+        across = self._points[second] - self._points[first]
         gap = float(np.linalg.norm(across))
         direction = across / max(gap, 1e-300)
         cosines = direction @ self._outward[first], -direction @ self._outward[second]

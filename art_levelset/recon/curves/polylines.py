@@ -14,7 +14,7 @@ from art_levelset.files import write_bytes
 from art_levelset.recon.cloud.clouds import Points, neighbours
 
 CANDIDATES = 2
-FEWEST_PLACES = 1000
+FEWEST_SAMPLES = 1000
 
 SUFFIXES = (".ply", ".obj", ".csv")
 
@@ -78,8 +78,8 @@ class Polyline:
         :return: The line; the ends of an open one are kept.
         """
         count = max(int(np.ceil(self.length / spacing)), 3)
-        places = np.linspace(0, self.length, count + 1)
-        return Polyline(self.at(places[:-1] if self.closed else places), self.closed)
+        even = np.linspace(0, self.length, count + 1)
+        return Polyline(self.at(even[:-1] if self.closed else even), self.closed)
 
     def part(self, start: float, end: float) -> Polyline:
         """
@@ -101,16 +101,16 @@ class Polyline:
         The nearest points of the line.
 
         :param points: (n, 3).
-        :return: Their parameters, (n,), and their distances d, (n,). Only the segments at the nearest of places on the
+        :return: Their parameters, (n,), and their distances d, (n,). Only the segments at the nearest of samples of the
                  line are tried, its vertices and others s apart, s at most a thousandth of its length: where two
                  strands are nearly equally near, d^2 can be too large by s^2 / 4.
         """
         chain, known = self.chain, self.parameters
-        count = max(2 * len(self), FEWEST_PLACES)
-        places = np.union1d(known, known[-1] / count * (np.arange(count) + 0.5))
-        owners = np.searchsorted(known, places[:-1], side="right") - 1
-        owners = np.append(owners, len(chain) - 2)  # the last place is the last vertex
-        nearest = neighbours(cKDTree(self.at(places)), points, CANDIDATES)[1]
+        count = max(2 * len(self), FEWEST_SAMPLES)
+        samples = np.union1d(known, known[-1] / count * (np.arange(count) + 0.5))
+        owners = np.searchsorted(known, samples[:-1], side="right") - 1
+        owners = np.append(owners, len(chain) - 2)  # the last sample is the last vertex
+        nearest = neighbours(cKDTree(self.at(samples)), points, CANDIDATES)[1]
         best, found = np.full(len(points), np.inf), np.zeros(len(points))
         for column in nearest.T:
             for shift in (-1, 0, 1):
@@ -145,15 +145,15 @@ def spread(points: Points, distance: float) -> NDArray[np.int64]:
     return np.array(chosen, dtype=np.int64)
 
 
-def distance_to(places: Points, curves: Sequence[Polyline]) -> NDArray[np.float64]:
+def distance_to(points: Points, curves: Sequence[Polyline]) -> NDArray[np.float64]:
     """
     The distance to the nearest of several polylines.
 
-    :param places: (n, 3).
+    :param points: (n, 3).
     :param curves: The polylines.
     :return: (n,).
     """
-    return np.asarray(np.min([curve.project(places)[1] for curve in curves], axis=0))
+    return np.asarray(np.min([curve.project(points)[1] for curve in curves], axis=0))
 
 
 def write_polylines(lines: Sequence[Polyline], path: str | Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from art_levelset.core.modes import evaluating
+from art_levelset.files import replacing
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves.result import CurveReconstruction
 from art_levelset.recon.inspect.preview import mesh_picture, pixels
@@ -76,7 +77,8 @@ def draw_curve(path: str | Path, reconstruction: CurveReconstruction, cloud: Poi
         axes.set_axis_off()
     left.set_title("the two surfaces and their intersection")
     right.set_title("the curve and its cloud")
-    figure.savefig(path, format="png")
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, format="png")
 
 
 def _view(points: Points) -> Points:

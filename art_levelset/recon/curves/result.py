@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import math
+import io
 import pickle
 from dataclasses import dataclass
 from itertools import pairwise
+from math import sqrt
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from art_levelset.checks import check_count, check_positive
+from art_levelset.files import write_bytes
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.curves.polylines import Polyline, write_polylines
 
@@ -38,16 +41,15 @@ class CurveNetwork(nn.Module):
         self, width: int = 96, depth: int = 3, frequency: float = 8.0, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        if width < 1 or depth < 1:
-            raise ValueError(f"width and depth must be at least 1, got {width} and {depth}")
-        if not (math.isfinite(frequency) and frequency > 0):
-            raise ValueError(f"frequency must be positive, got {frequency}")
+        check_count("width", width)
+        check_count("depth", depth)
+        check_positive("frequency", frequency)
         self.width, self.depth, self.frequency = width, depth, frequency
         sizes = [3, *[width] * depth, 2]
         layers = [nn.Linear(before, after) for before, after in pairwise(sizes)]
         for index, layer in enumerate(layers):
-            bound = 1 / 3 if index == 0 else math.sqrt(6 / width) / frequency
-            shift = (1 if index == 0 else 1 / frequency) / math.sqrt(layer.in_features)
+            bound = 1 / 3 if index == 0 else sqrt(6 / width) / frequency
+            shift = (1 if index == 0 else 1 / frequency) / sqrt(layer.in_features)
             nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
             nn.init.uniform_(layer.bias, -shift, shift, generator=generator)
         self.layers = nn.ModuleList(layers)
@@ -75,7 +77,7 @@ class CurveReconstruction:
     :param frame: The map between the cloud's coordinates and the unit frame.
     :param pieces: The ordered curves, in the cloud's coordinates.
     :param junctions: Where the gradients of F are parallel on the zero set, so that it can branch, (k, 3).
-    :param spurious: Number of parts of the zero set that no data support; they are not among the pieces.
+    :param spurious: Number of components of the zero set that no data support; they are not among the pieces.
     :param noise: The standard deviation of the cloud around the curves, in each direction across, in its units.
     """
 
@@ -103,7 +105,7 @@ class CurveReconstruction:
 
     def save(self, path: str | Path) -> None:
         """
-        Save the reconstruction, to be loaded again by :func:`load_curve`.
+        Save the reconstruction, to be loaded again by :func:`load_curve`; the file is there completely or not at all.
 
         :param path: The file, usually .pt.
         :raises OSError: If the file cannot be written.
@@ -122,8 +124,9 @@ class CurveReconstruction:
             "spurious": int(self.spurious),
             "noise": float(self.noise),
         }
-        with Path(path).open("wb") as file:
-            torch.save(contents, file)
+        packed = io.BytesIO()
+        torch.save(contents, packed)
+        write_bytes(packed.getvalue(), path)
 
 
 def load_curve(path: str | Path, network: nn.Module | None = None) -> CurveReconstruction:

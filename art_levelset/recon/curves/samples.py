@@ -78,10 +78,10 @@ class Samples:
         directions = torch.randn(STOCK, 3, generator=generator).double().numpy()
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         radii = np.exp(self._uniform(STOCK, np.log(NEAREST), np.log(FARTHEST)))
-        places = np.concatenate([near + radii[:, None] * directions, self.anywhere(STOCK // 2)])
-        distances = distance_to(places, lines)
-        values = winding_field(places, [line.resampled(EDGE) for line in lines], SATURATION)
-        self._places, self._values = self._tensor(places), self._tensor(values)
+        queries = np.concatenate([near + radii[:, None] * directions, self.anywhere(STOCK // 2)])
+        distances = distance_to(queries, lines)
+        values = winding_field(queries, [line.resampled(EDGE) for line in lines], SATURATION)
+        self._queries, self._values = self._tensor(queries), self._tensor(values)
         self._weights = self._tensor(1 / (distances + FLOOR))
         self._far = torch.as_tensor(np.flatnonzero(distances > max(reach, EDGE)))
 
@@ -97,9 +97,9 @@ class Samples:
         :param far: Whether to leave out the neighbourhood of the curves.
         :return: The points, (n, 3), the field there, (n, 2), and the weights of its errors, (n, 1).
         """
-        rows = self._far[self._rows(len(self._far), count)] if far else self._rows(len(self._places), count)
+        rows = self._far[self._rows(len(self._far), count)] if far else self._rows(len(self._queries), count)
         rows = rows.to(self._device)
-        return self._places[rows], self._values[rows], self._weights[rows].unsqueeze(1)
+        return self._queries[rows], self._values[rows], self._weights[rows].unsqueeze(1)
 
     def around_curve(self, count: int) -> Tensor:
         """Where the projection to the zero set starts, (count, 3)."""
@@ -129,41 +129,41 @@ class Samples:
         return torch.as_tensor(array, dtype=torch.float32, device=self._device)
 
 
-def half_solid_angle(places: Points, curves: Sequence[Polyline]) -> NDArray[np.float64]:
+def half_solid_angle(queries: Points, curves: Sequence[Polyline]) -> NDArray[np.float64]:
     """
     Half of the solid angle of closed polygons, summed over them.
 
-    :param places: x, (n, 3), not on a curve.
+    :param queries: x, (n, 3), not on a curve.
     :param curves: The polygons; their orientation gives the sign.
     :return: omega / 2, (n,), right modulo 2 pi.
     """
-    total = np.zeros(len(places))
+    total = np.zeros(len(queries))
     for curve in curves:
         per_chunk = max(CHUNK // len(curve), 1)
-        for start in range(0, len(places), per_chunk):
+        for start in range(0, len(queries), per_chunk):
             part = slice(start, start + per_chunk)
-            total[part] += _half_of_polygon(places[part], curve.points)
+            total[part] += _half_of_polygon(queries[part], curve.points)
     return total
 
 
-def winding_field(places: Points, curves: Sequence[Polyline], saturation: float) -> Points:
+def winding_field(queries: Points, curves: Sequence[Polyline], saturation: float) -> Points:
     """
     The field of this module, with R(r) = saturation * tanh(r / saturation).
 
-    :param places: x, (n, 3).
+    :param queries: x, (n, 3).
     :param curves: Closed polygons.
     :param saturation: |F| far from the curves, > 0.
     :return: F, (n, 2).
     """
-    omega = half_solid_angle(places, curves)
-    size = saturation * np.tanh(distance_to(places, curves) / saturation)
+    omega = half_solid_angle(queries, curves)
+    size = saturation * np.tanh(distance_to(queries, curves) / saturation)
     return np.stack([size * np.cos(omega), size * np.sin(omega)], axis=1)
 
 
-def _half_of_polygon(places: Points, polygon: Points) -> NDArray[np.float64]:
+def _half_of_polygon(queries: Points, polygon: Points) -> NDArray[np.float64]:
     """The fan's apex is beside the centre, which may be special: on an edge of the fan the formula is 0 / 0."""
-    centre = polygon.mean(axis=0) + polygon.std() * ASIDE - places  # (n, 3)
-    corners = polygon[None] - places[:, None]  # (n, m, 3)
+    centre = polygon.mean(axis=0) + polygon.std() * ASIDE - queries  # (n, 3)
+    corners = polygon[None] - queries[:, None]  # (n, m, 3)
     lengths = np.linalg.norm(corners, axis=2)
     apex = np.linalg.norm(centre, axis=1)
     next_corners, next_lengths = np.roll(corners, -1, axis=1), np.roll(lengths, -1, axis=1)

@@ -44,7 +44,7 @@ SAMPLES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Smoothed:
+class PrincipalCurve:
     """
     A principal curve.
 
@@ -56,7 +56,7 @@ class Smoothed:
     noise: float
 
 
-def principal_curve(cloud: Points, line: Polyline, radius: float) -> Smoothed:
+def principal_curve(cloud: Points, line: Polyline, radius: float) -> PrincipalCurve:
     """
     Refine a rough curve until it is the average of the cloud.
 
@@ -77,12 +77,12 @@ def principal_curve(cloud: Points, line: Polyline, radius: float) -> Smoothed:
         count = int(np.clip(np.ceil((high - low) / (KNOT_SPACING * radius)), 8, MOST_KNOTS))
         basis = _Basis(low, high, count, known.closed)
         coefficients, noise = _fit(basis, parameters, cloud)
-        places = np.linspace(low, high, SAMPLES * count + 1)
-        refined = Polyline(basis.at(places[:-1] if known.closed else places) @ coefficients, known.closed)
-        if refined.length > longest:
+        even = np.linspace(low, high, SAMPLES * count + 1)
+        next_line = Polyline(basis.at(even[:-1] if known.closed else even) @ coefficients, known.closed)
+        if next_line.length > longest:
             break
-        line = refined
-    return Smoothed(line, noise)
+        line = next_line
+    return PrincipalCurve(line, noise)
 
 
 class _Basis:
@@ -95,12 +95,14 @@ class _Basis:
         self._periodic = periodic
         self.size = count if periodic else count + DEGREE
 
-    def at(self, places: NDArray[np.float64]) -> csr_matrix:
+    def at(self, parameters: NDArray[np.float64]) -> csr_matrix:
         """The values of the basis functions, (n, size)."""
         # Rounding may put the ends of the interval outside of the knots.
-        matrix = BSpline.design_matrix(np.clip(places, self._low, self._high), self._knots, DEGREE, extrapolate=True)
+        matrix = BSpline.design_matrix(
+            np.clip(parameters, self._low, self._high), self._knots, DEGREE, extrapolate=True
+        )
         columns = matrix.indices % self.size if self._periodic else matrix.indices
-        return csr_matrix((matrix.data, columns, matrix.indptr), shape=(len(places), self.size))
+        return csr_matrix((matrix.data, columns, matrix.indptr), shape=(len(parameters), self.size))
 
     def penalty(self) -> NDArray[np.float64]:
         """The quadratic form of the squared differences of the coefficients."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from art_levelset.checks import check_positive
 from art_levelset.core.fields import Field, FieldLike, as_field
 from art_levelset.core.projection import project
 from art_levelset.core.samples import LevelSetSamples
@@ -45,7 +46,7 @@ class Traced:
     """
     The zero set as far as the seeds lead.
 
-    :param lines: Its connected parts, all vertices on the zero set; the open ones end at the wall or at a junction.
+    :param lines: Its connected components, all vertices on the zero set; open ones end at the wall or at a junction.
     :param junctions: Where the gradients are parallel, so that branches can meet, (k, 3).
     """
 
@@ -64,8 +65,8 @@ def trace(field: FieldLike, seeds: Tensor, *, step: float, wall: float) -> Trace
     :return: The lines and the junctions.
     :raises ValueError: If a number is not positive or F does not have two values.
     """
-    if not (step > 0 and wall > 0):
-        raise ValueError(f"step and wall must be positive, got {step} and {wall}")
+    check_positive("step", step)
+    check_positive("wall", wall)
     field = as_field(field)
     on_curve = _project(field, seeds, wall, 30)
     if on_curve.values.shape[1] != 2:
@@ -149,20 +150,20 @@ class _Meeting:
     """Which seed a step meets first, the one apart that it starts from."""
 
     def __init__(self, seeds: LevelSetSamples, sign: float) -> None:
-        self._places = _numpy(seeds.points)
+        self._points = _numpy(seeds.points)
         self._directions = sign * _tangents(seeds)
-        self._tree = cKDTree(self._places)
+        self._tree = cKDTree(self._points)
 
     def __call__(self, start: Points, end: Points, tangent: Points) -> NDArray[np.int64]:
         """The index of the seed, or -1, (n,)."""
         found = np.asarray(self._tree.query((start + end) / 2, k=np.arange(1, CANDIDATES + 1))[1])
-        there = np.minimum(found, len(self._places) - 1)
+        there = np.minimum(found, len(self._points) - 1)
         step = (end - start)[:, None]
         length = np.maximum((step**2).sum(axis=2), 1e-300)
-        offset = self._places[there] - start[:, None]
+        offset = self._points[there] - start[:, None]
         part = (offset * step).sum(axis=2) / length
         beside = np.linalg.norm(offset - part[:, :, None] * step, axis=2)
-        meets = (part > -BEHIND) & (part <= 1) & (beside <= BESIDE * np.sqrt(length)) & (found < len(self._places))
+        meets = (part > -BEHIND) & (part <= 1) & (beside <= BESIDE * np.sqrt(length)) & (found < len(self._points))
         meets &= offset.any(axis=2)
         meets &= (self._directions[there] * tangent[:, None]).sum(axis=2) > 0.5
         choice = np.argmin(np.where(meets, part, np.inf), axis=1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
-import re
 import time
 import zipfile
 from collections.abc import Mapping
@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from art_levelset.files import replacing
+from art_levelset.files import write_bytes
+from art_levelset.identity import structure
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,25 @@ FORMAT = "art-levelset fit 3"
 
 INTERVAL = 10.0
 """Seconds between two checkpoints."""
+
+
+def describe_input(value: NDArray[np.float64] | nn.Module) -> str:
+    """
+    A short text that is the same for equal arrays, and for networks of equal structure.
+
+    It is a text of its own, not :func:`art_levelset.identity.digest`: it stands in checkpoints, and those of earlier
+    fits go on only if it stays what it is.
+
+    :param value: The array or network.
+    :return: Its size or class, and a digest.
+    """
+    if isinstance(value, nn.Module):
+        return f"{type(value).__name__} {_digest(structure(value).encode())}"
+    return f"{len(value)} points {_digest(np.ascontiguousarray(value).tobytes())}"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 class Checkpoint:
@@ -59,8 +79,9 @@ class Checkpoint:
         :param state: Tensors, numbers, texts, and dictionaries, lists and tuples of them.
         :raises OSError: If it cannot be written.
         """
-        with replacing(self.path) as unfinished:
-            torch.save({"format": FORMAT, "fit": self._fit, "state": dict(state)}, unfinished)
+        packed = io.BytesIO()  # given a file, torch.save does not say by an OSError that it is full
+        torch.save({"format": FORMAT, "fit": self._fit, "state": dict(state)}, packed)
+        write_bytes(packed.getvalue(), self.path)
         self._written = time.perf_counter()
 
     def read(self) -> dict[str, Any] | None:
@@ -96,21 +117,3 @@ class Checkpoint:
         state: dict[str, Any] = contents["state"]
         logger.info("going on from %s", self.path)
         return state
-
-
-def described(value: NDArray[np.float64] | nn.Module) -> str:
-    """
-    A short text that is the same for equal arrays, and for networks of equal structure.
-
-    :param value: The array or network.
-    :return: Its size or class, and a digest.
-    """
-    if isinstance(value, nn.Module):
-        shapes = [(name, tuple(tensor.shape)) for name, tensor in value.state_dict().items()]
-        text = re.sub(r" at 0x[0-9a-f]+", "", str(value))  # an address is another one in each process
-        return f"{type(value).__name__} {_digest(repr((text, shapes)).encode())}"
-    return f"{len(value)} points {_digest(np.ascontiguousarray(value).tobytes())}"
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]

@@ -18,10 +18,12 @@ What the planes and the indicator function have wrong themselves is not seen her
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from art_levelset.core.fields import as_field, values_and_jacobians
 from art_levelset.core.modes import evaluating
@@ -33,7 +35,43 @@ MOST_MISSED = 0.05
 """A fit has failed that misses a larger part of the planes."""
 
 MOST_ASTRAY = 0.01
-"""A fit has failed that has the wrong sign at a larger part of the places beyond doubt: no noise reaches them."""
+"""A fit has failed that has the wrong sign at a larger part of the query points beyond doubt: no noise reaches them."""
+
+
+def judge(network: nn.Module, samples: Samples) -> Judgement:
+    """
+    Judge a fit.
+
+    :param network: F, as the fit has left it.
+    :param samples: Of its cloud.
+    :return: The judgement. A network with a weight that is not finite misses all planes.
+    """
+    planes = samples.distance
+    if not all(bool(torch.isfinite(weights).all()) for weights in network.parameters()):
+        return Judgement(1.0, 1.0)
+    values, jacobians = values_and_jacobians(as_field(network), planes.centres)
+    gradients = jacobians.squeeze(1)
+    near = max(STANDARD_ERRORS * samples.error, planes.reach / 2)
+    met = values.squeeze(1).abs() <= near * torch.linalg.vector_norm(gradients, dim=1)
+    met &= (gradients * planes.normals).sum(dim=1) > 0
+    queries = samples.far[torch.nonzero(samples.certain(samples.far)).squeeze(1)]
+    with torch.no_grad(), evaluating(network):
+        right = network(queries.points).squeeze(1) * queries.inside < 0
+    return Judgement(_part(~met), _part(~right))
+
+
+def copy_weights(network: nn.Module) -> dict[str, Tensor]:
+    """
+    The weights of a network as they are now.
+
+    :param network: The network.
+    :return: Its state, which does not change with the network.
+    """
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def _part(mask: Tensor) -> float:
+    return float(mask.double().mean()) if len(mask) else 0.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +80,7 @@ class Judgement:
     How a fit agrees with its cloud.
 
     :param missed: The part of the planes that the zero level set misses, in [0, 1].
-    :param astray: The part of the places beyond doubt where F has the wrong sign, in [0, 1].
+    :param astray: The part of the query points beyond doubt where F has the wrong sign, in [0, 1].
     """
 
     missed: float
@@ -62,7 +100,7 @@ class Judgement:
         """
         Whether the fit has failed.
 
-        :return: Whether too many planes or places disagree.
+        :return: Whether too many planes or query points disagree.
         """
         return self.rank > 1
 
@@ -70,31 +108,50 @@ class Judgement:
         """For a message."""
         return (
             f"it misses {self.missed:.1%} of the planes (at most {MOST_MISSED:.0%} may be) and has the wrong sign at "
-            f"{self.astray:.1%} of the places beyond doubt (at most {MOST_ASTRAY:.0%})"
+            f"{self.astray:.1%} of the query points beyond doubt (at most {MOST_ASTRAY:.0%})"
         )
 
 
-def judge(network: nn.Module, samples: Samples) -> Judgement:
+class Attempts:
     """
-    Judge a fit.
+    The attempts that have come to an end.
 
-    :param network: F, as the fit has left it.
-    :param samples: Of its cloud.
-    :return: The judgement. A network with a weight that is not finite misses all planes.
+    :param network: The network that every attempt fits in place.
     """
-    planes = samples.distance
-    if not all(bool(torch.isfinite(weights).all()) for weights in network.parameters()):
-        return Judgement(1.0, 1.0)
-    values, jacobians = values_and_jacobians(as_field(network), planes.centres)
-    gradients = jacobians.squeeze(1)
-    near = max(STANDARD_ERRORS * samples.error, planes.reach / 2)
-    met = values.squeeze(1).abs() <= near * torch.linalg.vector_norm(gradients, dim=1)
-    met &= (gradients * planes.normals).sum(dim=1) > 0
-    places = samples.far[torch.nonzero(samples.certain(samples.far)).squeeze(1)]
-    with torch.no_grad(), evaluating(network):
-        right = network(places.points).squeeze(1) * places.inside < 0
-    return Judgement(_part(~met), _part(~right))
 
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._best: dict[str, Tensor] = {}
+        self.judgements: tuple[Judgement, ...] = ()
 
-def _part(mask: torch.Tensor) -> float:
-    return float(mask.double().mean()) if len(mask) else 0.0
+    def add(self, judgement: Judgement) -> None:
+        """
+        Another one has come to an end.
+
+        :param judgement: How it was judged.
+        """
+        if all(judgement.rank < other.rank for other in self.judgements):
+            self._best = copy_weights(self._network)
+        self.judgements += (judgement,)
+
+    def restore_best(self) -> None:
+        """Give the network the weights of the best attempt; of equally good ones, the first."""
+        if self.judgements:
+            self._network.load_state_dict(self._best)
+
+    def state_dict(self) -> dict[str, Any]:
+        """
+        For a checkpoint.
+
+        :return: Numbers and tensors.
+        """
+        return {"judgements": [asdict(judgement) for judgement in self.judgements], "best": self._best}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """
+        Go on from a checkpoint.
+
+        :param state: From :meth:`state_dict`.
+        """
+        self.judgements = tuple(Judgement(**judgement) for judgement in state["judgements"])
+        self._best = state["best"]

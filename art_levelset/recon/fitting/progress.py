@@ -154,16 +154,16 @@ class Budget:
         self.step, self._part, self._earlier = int(state["step"]), float(state["part"]), float(state["seconds"])
 
 
-class Gauge:
+class FitMonitor:
     """
     Measures how far the zero level set and the cloud are from each other, on samples chosen once.
 
-    The cloud's distance is that of one Newton step, |F| / |D_xF|. The surface's samples are projections of places
+    The cloud's distance is that of one Newton step, |F| / |D_xF|. The surface's samples are projections of points
     around the cloud, and their distances are those to the local planes.
 
     :param field: F.
     :param cloud: Points of the cloud, (n, 3), in the unit frame.
-    :param around: Places around it, (m, 3).
+    :param around: Query points around it, (m, 3).
     :param distance: The distance to the local planes.
     :param box: Where the surface is.
     """
@@ -176,7 +176,7 @@ class Gauge:
             for points in (cloud, around)
         )
 
-    def __call__(self) -> tuple[float, float]:
+    def measure(self) -> tuple[float, float]:
         """
         Measure.
 

@@ -11,7 +11,7 @@ from art_levelset.core.fields import Field
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.cloud.orientation import Indicator
 from art_levelset.recon.cloud.planes import PlaneDistance, Planes
-from art_levelset.recon.fitting.progress import Gauge
+from art_levelset.recon.fitting.progress import FitMonitor
 
 WALL = 1.1
 """Samples are drawn from [-WALL, WALL]^3 of the unit frame and kept in it."""
@@ -21,8 +21,8 @@ FAR = 0.1
 that of the near ones."""
 
 INSIDE, OUTSIDE = 0.65, 0.4
-"""A place's side is beyond doubt where chi is above the first or below the second, and the data are further away than
-half of what planes reach. In between F closes holes, and bends to where the planes beside them point."""
+"""The side of a point is beyond doubt where chi is above the first or below the second, and the data are further away
+than half of what planes reach. In between F closes holes, and bends to where the planes beside them point."""
 
 STOCK = 1 << 16
 """Number of points near the surface, and of points anywhere, that are drawn once for all steps."""
@@ -31,7 +31,7 @@ STOCK = 1 << 16
 @dataclass(frozen=True, eq=False)
 class Space:
     """
-    Places in space, and what belongs to them.
+    Points of space, and what belongs to them.
 
     :param points: (n, 3), in the unit frame.
     :param reach: The distances to the centres of their nearest planes, (n, k), ascending.
@@ -89,15 +89,15 @@ class Samples:
         What belongs to some points.
 
         :param points: (n, 3).
-        :return: The same places.
+        :return: They and that.
         """
         return Space(points, *self.distance.neighbours(points), self.indicator(points) - 0.5)
 
     def certain(self, space: Space) -> Tensor:
         """
-        Where the indicator function says beyond doubt whether a place is inside.
+        Where the indicator function says beyond doubt whether a point is inside.
 
-        :param space: The places.
+        :param space: The points.
         :return: (n,), bool.
         """
         sure = (space.inside > INSIDE - 0.5) | (space.inside < OUTSIDE - 0.5)
@@ -113,7 +113,7 @@ class Samples:
 
     def around_surface(self) -> Tensor:
         """
-        Draw places where the projection to the zero level set starts.
+        Draw points where the projection to the zero level set starts.
 
         :return: (n, 3).
         """
@@ -121,21 +121,21 @@ class Samples:
 
     def elsewhere(self) -> Space:
         """
-        Draw places on the other level sets.
+        Draw points on the other level sets.
 
         :return: n near the surface and n anywhere.
         """
         parts = [stock[self._rows(stock.points)] for stock in (self._near, self.far)]
-        return joined(*parts)
+        return join(*parts)
 
-    def gauge(self, field: Field) -> Gauge:
+    def monitor(self, field: Field) -> FitMonitor:
         """
-        What measures the distance between F's zero level set and the cloud: places far and near are projected.
+        What measures the distance between F's zero level set and the cloud: points far and near are projected.
 
         :param field: F.
-        :return: The gauge.
+        :return: The monitor.
         """
-        return Gauge(field, self._cloud, self.far.points, self.distance, (-WALL, WALL))
+        return FitMonitor(field, self._cloud, self.far.points, self.distance, (-WALL, WALL))
 
     def _rows(self, points: Tensor) -> Tensor:
         return torch.randint(len(points), (self.quarter,), generator=self.generator).to(points.device)
@@ -147,9 +147,9 @@ class Samples:
         return centres[rows.to(centres.device)] + jitter.to(centres.device)
 
 
-def joined(one: Space, other: Space) -> Space:
+def join(one: Space, other: Space) -> Space:
     """
-    Two sets of places as one.
+    Two sets of points as one.
 
     :param one: The first ones.
     :param other: The others.

@@ -1,1 +1,6 @@
-"""What a reconstruction is like: distances to a reference, colours, pictures, pages."""
+"""
+What a reconstruction is like.
+
+`metrics` measures distances to a reference and to the cloud; `colours` paints a mesh with them or with those of the
+scan; `preview` draws pictures and `viewer` writes a page to turn it in a browser.
+"""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.io.writing import vertex_colours
+from art_levelset.recon.io.meshes import vertex_colours
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -78,8 +78,8 @@ def draw_beside(path: str | Path, rows: Sequence[Mapping[str, Trimesh | Points]]
     FigureCanvasAgg(figure)
     for row, shown in enumerate(rows):
         last = list(shown.values())[-1]
-        places = last if isinstance(last, np.ndarray) else np.asarray(last.vertices)
-        low, high = places.min(axis=0), places.max(axis=0)
+        extent = last if isinstance(last, np.ndarray) else np.asarray(last.vertices)
+        low, high = extent.min(axis=0), extent.max(axis=0)
         centre, turn = (low + high) / 2, view(*VIEWS[1], high - low)
         scale = float(np.linalg.norm(high - low)) / 2
         pictures = []
@@ -148,15 +148,15 @@ def mesh_picture(vertices: Points, faces: NDArray[np.int64], base: Points | None
     colours = (np.where(normals[:, 2:] >= 0, SURFACE, BACK) if base is None else base) * shade[:, None]
     longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
     divisions = np.clip(np.ceil(longest * PIXELS / 2).astype(int), 1, PIXELS)
-    places, owners = [], []
+    covering, owners = [], []
     for count in np.unique(divisions):
         some = np.flatnonzero(divisions == count)
         i, j = np.indices((count + 1, count + 1)).reshape(2, -1)
         inner = i + j <= count
         weights = np.stack([i, j, count - i - j], axis=1)[inner] / count
-        places.append(np.einsum("wc,fci->fwi", weights, corners[some]).reshape(-1, 3))
+        covering.append(np.einsum("wc,fci->fwi", weights, corners[some]).reshape(-1, 3))
         owners.append(np.repeat(some, len(weights)))
-    return _splat(np.concatenate(places), colours[np.concatenate(owners)])
+    return _splat(np.concatenate(covering), colours[np.concatenate(owners)])
 
 
 def pixels(points: Points) -> Points:
@@ -176,9 +176,9 @@ def _points_picture(points: Points) -> NDArray[np.float64]:
 
 def _splat(points: Points, colours: Points) -> NDArray[np.float64]:
     """Points into pixels; of those in one pixel the nearest to the viewer."""
-    places = np.round(pixels(points)).astype(int)
-    inside = ((places >= 0) & (places < PIXELS)).all(axis=1)
+    where = np.round(pixels(points)).astype(int)
+    inside = ((where >= 0) & (where < PIXELS)).all(axis=1)
     order = np.flatnonzero(inside)[np.argsort(points[inside, 2], kind="stable")]
     picture = np.ones((PIXELS, PIXELS, 3))
-    picture[places[order, 1], places[order, 0]] = np.clip(colours[order], 0, 1)
+    picture[where[order, 1], where[order, 0]] = np.clip(colours[order], 0, 1)
     return picture

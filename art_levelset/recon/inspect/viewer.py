@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from art_levelset.files import write_text
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.inspect.heat_map import colours
+from art_levelset.recon.inspect.colours import colours_of_distances
 from art_levelset.recon.inspect.preview import view
-from art_levelset.recon.io.writing import vertex_colours
+from art_levelset.recon.io.meshes import vertex_colours
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -55,7 +55,7 @@ def write_page(
     }
     tints = vertex_colours(mesh)
     if largest_error is not None and tints is not None:
-        levels = colours(np.linspace(0, 1, 9), 1.0)
+        levels = colours_of_distances(np.linspace(0, 1, 9), 1.0)
         data["colours"] = _text(tints[:, :3], np.uint8)
         data["largest"] = f"{largest_error:.3g} and more"
         data["scale"] = ["#" + "".join(f"{round(255 * part):02x}" for part in level) for level in levels]

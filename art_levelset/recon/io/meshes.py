@@ -1,11 +1,29 @@
-"""Meshes from files."""
+"""
+Meshes from and to files, without losing detail.
+
+Far from the origin float32 coordinates are too coarse for a small scan, and trimesh writes no others to PLY files. So
+those of double precision are written here, by hand.
+"""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import trimesh
-from trimesh import Trimesh
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from trimesh import Trimesh
+
+logger = logging.getLogger(__name__)
+
+FINEST = 1e-6
+"""Coordinates may be rounded by this part of the mesh's diagonal."""
+
+_SINGLE_PRECISION = {".stl", ".glb"}
+_PLY_TYPES = {"<f8": "double", "<f4": "float", "u1": "uchar"}
 
 
 def read_mesh(path: Path, name: str) -> Trimesh:
@@ -18,6 +36,9 @@ def read_mesh(path: Path, name: str) -> Trimesh:
     :raises ValueError: If it cannot be read or has no triangles.
     :raises OSError: If there is no such file.
     """
+    import trimesh
+    from trimesh import Trimesh
+
     with path.open("rb"):
         pass  # says so when there is no such file
     try:
@@ -27,3 +48,61 @@ def read_mesh(path: Path, name: str) -> Trimesh:
     if not isinstance(mesh, Trimesh) or not len(mesh.faces):
         raise ValueError(f"{name}: {path} has no triangles")
     return mesh
+
+
+def write_mesh(mesh: Trimesh, path: str | Path) -> None:
+    """
+    Write a mesh in the format that the file's suffix names, in its own coordinates.
+
+    A PLY file has float32 coordinates where these keep the detail and float64 ones where they do not (georeferenced
+    scans, say); trimesh, which writes all else, knows the first only. Formats that are always float32 are written with
+    a warning then.
+
+    :param mesh: The mesh.
+    :param path: The file; its directory exists.
+    :raises ValueError: If the format is unknown.
+    :raises OSError: If the file cannot be written.
+    """
+    path = Path(path)
+    rounding = np.abs(mesh.vertices - mesh.vertices.astype(np.float32)).max(initial=0.0)
+    exact = rounding <= FINEST * np.linalg.norm(np.ptp(mesh.vertices, axis=0))
+    if not exact and path.suffix.lower() == ".ply":
+        path.write_bytes(_double_precision_ply(mesh))
+        return
+    if not exact and path.suffix.lower() in _SINGLE_PRECISION:
+        logger.warning("%s files round these coordinates by up to %.3g: use .ply or .obj", path.suffix, rounding)
+    mesh.export(str(path))
+
+
+def vertex_colours(mesh: Trimesh) -> NDArray[np.uint8] | None:
+    """
+    The colours that the vertices of a mesh were given.
+
+    :param mesh: The mesh.
+    :return: Red, green, blue, alpha, (n, 4); None if they were given none.
+    """
+    from trimesh.visual import ColorVisuals
+
+    if not isinstance(mesh.visual, ColorVisuals) or mesh.visual.kind != "vertex":
+        return None
+    return np.asarray(mesh.visual.vertex_colors, dtype=np.uint8)
+
+
+def _double_precision_ply(mesh: Trimesh) -> bytes:
+    columns: list[tuple[str, str, NDArray[Any]]] = [(axis, "<f8", mesh.vertices[:, i]) for i, axis in enumerate("xyz")]
+    if "vertex_normals" in mesh._cache:  # given to the mesh, not computed from its faces: trimesh's own rule
+        columns += [(f"n{axis}", "<f4", mesh.vertex_normals[:, i]) for i, axis in enumerate("xyz")]
+    if (colours := vertex_colours(mesh)) is not None:
+        columns += [(name, "u1", colours[:, i]) for i, name in enumerate(("red", "green", "blue", "alpha"))]
+    vertices = np.empty(len(mesh.vertices), dtype=[(name, kind) for name, kind, _ in columns])
+    for name, _, column in columns:
+        vertices[name] = column
+    faces = np.empty(len(mesh.faces), dtype=[("count", "u1"), ("indices", "<i4", 3)])
+    faces["count"] = 3
+    faces["indices"] = mesh.faces
+    header = (
+        f"ply\nformat binary_little_endian 1.0\nelement vertex {len(vertices)}\n"
+        + "".join(f"property {_PLY_TYPES[kind]} {name}\n" for name, kind, _ in columns)
+        + f"element face {len(faces)}\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    return header.encode("ascii") + vertices.tobytes() + faces.tobytes()

@@ -1,4 +1,8 @@
-"""The vertices of PLY files, piece by piece: binary or text, with whatever other properties they have."""
+"""
+The vertices of PLY files, in batches: binary or text, with whatever other properties they have.
+
+By hand, since the libraries that read PLY files take all of a file into memory, its faces as well.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from art_levelset.recon.cloud.clouds import PIECE
+from art_levelset.recon.cloud.clouds import BATCH
 
 _TYPES = {"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"}
 _TYPES |= {"float": "f4", "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2"}
@@ -38,7 +42,7 @@ def read_ply(path: Path) -> Iterator[dict[str, NDArray[Any]]]:
     Read positions, normals and colours of the vertices.
 
     :param path: The file.
-    :return: Pieces: `points`, `normals` and `colours`, as far as there are any, each (n, 3) of the file's type.
+    :return: Batches: `points`, `normals` and `colours`, as far as there are any, each (n, 3) of the file's type.
     :raises ValueError: If it is no PLY file, has no positions, or ends too early.
     """
     with path.open("rb") as file:
@@ -94,9 +98,9 @@ def _record(element: _Element, order: str) -> np.dtype[Any]:
 
 
 def _records(file: BinaryIO, element: _Element, kind: np.dtype[Any], form: str) -> Iterator[NDArray[Any]]:
-    """All of an element, at most :data:`PIECE` at once."""
-    for start in range(0, element.count, PIECE):
-        count = min(PIECE, element.count - start)
+    """All of an element, at most :data:`BATCH` at once."""
+    for start in range(0, element.count, BATCH):
+        count = min(BATCH, element.count - start)
         if form == "ascii":
             lines = [line.decode("ascii") for line in islice(file, count)]
             records = np.loadtxt(lines, dtype=kind, ndmin=1) if lines else np.empty(0, kind)

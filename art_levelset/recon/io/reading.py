@@ -1,4 +1,4 @@
-"""Point clouds from files, read in pieces: of a scan with very many points a random part is kept."""
+"""Point clouds from files, read in batches: of a scan with very many points a random part is kept."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from art_levelset.recon.cloud.clouds import PIECE, Points
+from art_levelset.checks import check_count
+from art_levelset.recon.cloud.clouds import BATCH, Points
 from art_levelset.recon.io.ply import read_ply
 from art_levelset.recon.io.tables import read_obj, read_table
 
 logger = logging.getLogger(__name__)
 
-Piece = dict[str, NDArray[Any]]
+Batch = dict[str, NDArray[Any]]
 """Points of a file: `points` and, if the file has them, `normals` and `colours`, each (n, 3 or more)."""
 
 MOST_POINTS = 1_000_000
@@ -51,6 +52,11 @@ def read_cloud(path: str | Path, *, most: int = MOST_POINTS) -> Cloud:
       `normals` and `colours`.
     - `.stl`, `.off`: their vertices.
 
+    >>> from art_levelset.recon import demo_scan_path, read_cloud
+    >>> cloud = read_cloud(demo_scan_path())
+    >>> cloud.points.shape, cloud.normals is None
+    ((12000, 3), True)
+
     :param path: The file.
     :param most: Of more points than this a random part is kept, the same one every time, >= 1.
     :return: The cloud, unchecked (see :func:`art_levelset.recon.cloud.clouds.check_cloud`).
@@ -59,8 +65,7 @@ def read_cloud(path: str | Path, *, most: int = MOST_POINTS) -> Cloud:
             range.
     :raises ImportError: If the library that reads the format is missing.
     """
-    if most < 1:
-        raise ValueError(f"most must be at least 1, got {most}")
+    check_count("most", most)
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in _READERS:
@@ -68,8 +73,8 @@ def read_cloud(path: str | Path, *, most: int = MOST_POINTS) -> Cloud:
     with path.open("rb"):
         pass  # says so when there is no such file, before any library's own wording
     try:
-        piece, count = _kept(_READERS[suffix](path), most)
-        cloud = _cloud(**piece)
+        batch, count = _kept(_READERS[suffix](path), most)
+        cloud = _cloud(**batch)
     except ImportError:
         raise
     except ValueError as error:
@@ -94,35 +99,35 @@ def read_points(path: str | Path) -> Points:
     return read_cloud(path).points
 
 
-def _kept(pieces: Iterable[Piece], most: int) -> tuple[Piece, int]:
-    """A random part of all pieces, of at most so many points, and how many there were; twice `most` are in memory."""
+def _kept(batches: Iterable[Batch], most: int) -> tuple[Batch, int]:
+    """A random part of all batches, of at most so many points, and how many there were; twice `most` are in memory."""
     generator = np.random.default_rng(0)
-    kept: list[Piece] = []
+    kept: list[Batch] = []
     waiting = count = 0
-    for piece in pieces:
-        points = np.asarray(piece["points"])
+    for batch in batches:
+        points = np.asarray(batch["points"])
         if points.ndim != 2 or points.shape[1] < 3:
             raise ValueError(f"the points must have the shape (n, 3), got {points.shape}")
-        for name, column in piece.items():
+        for name, column in batch.items():
             if column.ndim != 2 or column.shape[1] < 3 or len(column) != len(points):
                 raise ValueError(f"the {name} must have the shape ({len(points)}, 3), got {column.shape}")
-        kept.append({**{name: column[:, :3] for name, column in piece.items()}, "order": generator.random(len(points))})
+        kept.append({**{name: column[:, :3] for name, column in batch.items()}, "order": generator.random(len(points))})
         count += len(points)
         waiting += len(points)
         if waiting > 2 * most:
             kept, waiting = [_part(kept, most)], most
     if not count:
         raise ValueError("it has no points")
-    piece = _part(kept, most)
-    del piece["order"]
-    return piece, count
+    batch = _part(kept, most)
+    del batch["order"]
+    return batch, count
 
 
-def _part(pieces: list[Piece], most: int) -> Piece:
+def _part(batches: list[Batch], most: int) -> Batch:
     """The points whose random numbers are the smallest, in the order of the file."""
-    order = np.concatenate([piece["order"] for piece in pieces])
+    order = np.concatenate([batch["order"] for batch in batches])
     rows = np.sort(np.argpartition(order, most)[:most]) if len(order) > most else slice(None)
-    return {name: np.concatenate([piece[name] for piece in pieces])[rows] for name in pieces[0]}
+    return {name: np.concatenate([batch[name] for batch in batches])[rows] for name in batches[0]}
 
 
 def _cloud(points: NDArray[Any], normals: NDArray[Any] | None = None, colours: NDArray[Any] | None = None) -> Cloud:
@@ -141,27 +146,27 @@ def _bytes(colours: NDArray[Any]) -> NDArray[np.uint8]:
     return np.rint(np.clip(colours / full, 0, 1) * 255).astype(np.uint8)
 
 
-def _read_las(path: Path) -> Iterator[Piece]:
+def _read_las(path: Path) -> Iterator[Batch]:
     try:
         import laspy
     except ImportError as error:
         raise ImportError(f"{path}: .las and .laz files need laspy: pip install 'art-levelset[las]'") from error
     with laspy.open(path) as file:
-        coloured = {"red", "green", "blue"} <= {*file.header.point_format.dimension_names}
-        for points in file.chunk_iterator(PIECE):
-            piece = {"points": np.stack([points.x, points.y, points.z], axis=1)}
-            if coloured:
-                piece["colours"] = np.stack([points.red, points.green, points.blue], axis=1)
-            yield piece
+        has_colours = {"red", "green", "blue"} <= {*file.header.point_format.dimension_names}
+        for points in file.chunk_iterator(BATCH):
+            batch = {"points": np.stack([points.x, points.y, points.z], axis=1)}
+            if has_colours:
+                batch["colours"] = np.stack([points.red, points.green, points.blue], axis=1)
+            yield batch
 
 
-def _read_npy(path: Path) -> Iterator[Piece]:
+def _read_npy(path: Path) -> Iterator[Batch]:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    for start in range(0, len(array), PIECE):
-        yield {"points": np.array(array[start : start + PIECE])}
+    for start in range(0, len(array), BATCH):
+        yield {"points": np.array(array[start : start + BATCH])}
 
 
-def _read_npz(path: Path) -> Iterator[Piece]:
+def _read_npz(path: Path) -> Iterator[Batch]:
     with np.load(path, allow_pickle=False) as arrays:
         names = list(arrays)
         if "points" not in names and len(names) != 1:
@@ -170,7 +175,7 @@ def _read_npz(path: Path) -> Iterator[Piece]:
         yield points | {name: arrays[name] for name in ("normals", "colours") if name in names}
 
 
-def _read_with_trimesh(path: Path) -> Iterator[Piece]:
+def _read_with_trimesh(path: Path) -> Iterator[Batch]:
     import trimesh
 
     loaded: Any = trimesh.load(path, process=False)
@@ -178,7 +183,7 @@ def _read_with_trimesh(path: Path) -> Iterator[Piece]:
         yield {"points": np.asarray(part.vertices)}
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Piece]]] = {
+_READERS: dict[str, Callable[[Path], Iterator[Batch]]] = {
     ".csv": read_table,
     ".las": _read_las,
     ".laz": _read_las,

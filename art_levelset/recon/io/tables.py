@@ -1,5 +1,5 @@
 """
-Points as lines of text, piece by piece: columns between blanks, commas, semicolons or tabs, with or without names.
+Points as lines of text, in batches: columns between blanks, commas, semicolons or tabs, with or without names.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from art_levelset.recon.cloud.clouds import PIECE
+from art_levelset.recon.cloud.clouds import BATCH
 
 _COMMENTS = "#", "//"
 _NAMES = {
@@ -29,7 +29,7 @@ def read_table(path: Path) -> Iterator[dict[str, NDArray[np.float64]]]:
     columns, in threes, are normals if they have length 1 and colours if they are whole numbers from 0 to 255.
 
     :param path: The file. One whose suffix is `.pts` may begin with the number of points.
-    :return: Pieces: `points`, `normals` and `colours`, as far as there are any, each (n, 3).
+    :return: Batches: `points`, `normals` and `colours`, as far as there are any, each (n, 3).
     :raises ValueError: If a row is not made of numbers, or the columns have names without x, y and z.
     """
     with path.open(encoding="utf-8-sig") as file:
@@ -49,7 +49,7 @@ def read_table(path: Path) -> Iterator[dict[str, NDArray[np.float64]]]:
             names = _fields(comment.lstrip("#/ "), delimiter)
         columns = None if names is None else _named(names)
         rows = (line for line in chain([first], lines) if line and not line.startswith(_COMMENTS))
-        while some := list(islice(rows, PIECE)):
+        while some := list(islice(rows, BATCH)):
             if columns is None:
                 columns = _recognised(_numbers(some, delimiter, range(_width(first, delimiter))))
             values = _numbers(some, delimiter, [column for axes in columns.values() for column in axes])
@@ -61,26 +61,26 @@ def read_obj(path: Path) -> Iterator[dict[str, NDArray[np.float64]]]:
     Read the `v` lines of an OBJ file, and its `vn` lines if there are as many.
 
     :param path: The file.
-    :return: One piece: `points`, `normals` and `colours`, as far as there are any, each (n, 3).
+    :return: One batch: `points`, `normals` and `colours`, as far as there are any, each (n, 3).
     :raises ValueError: If a line is not made of numbers.
     """
     kinds: dict[str, list[NDArray[np.float64]]] = {"v": [], "vn": []}
     with path.open(encoding="utf-8") as file:
-        while some := list(islice(file, PIECE)):
-            for kind, pieces in kinds.items():
+        while some := list(islice(file, BATCH)):
+            for kind, batches in kinds.items():
                 rows = [line[len(kind) :] for line in some if line.startswith((f"{kind} ", f"{kind}\t"))]
                 if rows:
-                    width = pieces[0].shape[1] if pieces else len(rows[0].split())
-                    pieces.append(_numbers(rows, None, range(max(width, 3))))
-    found = {kind: np.concatenate(pieces) for kind, pieces in kinds.items() if pieces}
+                    width = batches[0].shape[1] if batches else len(rows[0].split())
+                    batches.append(_numbers(rows, None, range(max(width, 3))))
+    found = {kind: np.concatenate(batches) for kind, batches in kinds.items() if batches}
     if "v" not in found:
         return
-    piece = {"points": found["v"][:, :3]}
+    batch = {"points": found["v"][:, :3]}
     if found["v"].shape[1] >= 6:
-        piece["colours"] = found["v"][:, 3:6]
+        batch["colours"] = found["v"][:, 3:6]
     if len(found.get("vn", ())) == len(found["v"]):
-        piece["normals"] = found["vn"]
-    yield piece
+        batch["normals"] = found["vn"]
+    yield batch
 
 
 def _numbers(rows: Sequence[str], delimiter: str | None, columns: Sequence[int]) -> NDArray[np.float64]:

@@ -16,7 +16,8 @@ is left. So every connected component is either found whole or, if it is small a
 never ends inside the box.
 
 F is evaluated once a node, also where bricks touch: a network's rounding depends on the batch that a point is in, and
-two bricks that disagree about a sign would not fit together. Memory grows with the surface's area, not with the grid.
+two bricks that disagree about a sign would not fit together. Memory grows with the surface's area, not with the grid,
+which is why this is done by hand: the libraries for marching cubes want F at all nodes of a grid at once.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def crossed_bricks(function: Function, grid: Grid, slope: float, *, verbose: boo
         for start in tqdm(range(0, len(todo), BATCH), desc="mesh", unit="batch", disable=not verbose):
             search.visit(todo[start : start + BATCH])
         todo = search.unfinished()
-    return [search.found[place] for place in sorted(search.found)]
+    return [search.found[brick] for brick in sorted(search.found)]
 
 
 class _Search:
@@ -152,41 +153,41 @@ class _Search:
         self._border_keys = np.zeros(0, dtype=np.int64)
         self._border_values = np.zeros(0, dtype=np.float32)
         self._faces: list[Integers] = []
-        places = np.indices(tuple(-(-grid.shape // SIDE) + 1))
-        self._corners = self._evaluated(places.reshape(3, -1).T * SIDE).reshape(places.shape[1:])
+        bricks = np.indices(tuple(-(-grid.shape // SIDE) + 1))
+        self._corners = self._evaluated(bricks.reshape(3, -1).T * SIDE).reshape(bricks.shape[1:])
 
     def first_bricks(self) -> Integers:
         """The bricks, (n, 3), that the zero level set can meet as far as their corners tell."""
         return np.argwhere(_near(self._corners[None], self.reach * SIDE)[0])
 
-    def visit(self, places: Integers) -> None:
+    def visit(self, bricks: Integers) -> None:
         """Find the crossed cells of some bricks, (n, 3)."""
-        values = np.stack([self._corners[corner] for corner in _corner_indices(places)], axis=-1).reshape(-1, 2, 2, 2)
+        values = np.stack([self._corners[corner] for corner in _corner_indices(bricks)], axis=-1).reshape(-1, 2, 2, 2)
         known = np.ones(values.shape, dtype=bool)
-        cells = np.ones((len(places), 1, 1, 1), dtype=bool)
+        cells = np.ones((len(bricks), 1, 1, 1), dtype=bool)
         side = SIDE
         while side > 1:
             side //= 2
-            values, known, cells = _halved(values), _halved(known), self._inside(_doubled(cells), places, side)
+            values, known, cells = _halved(values), _halved(known), self._inside(_doubled(cells), bricks, side)
             if side == 1:
-                cells |= self._seeded(places)
-            self._fill(values, known, cells, places, side)
+                cells |= self._seeded(bricks)
+            self._fill(values, known, cells, bricks, side)
             if side > 1:
                 cells &= _near(values, self.reach * side)
-                seeded = np.array([tuple(place) in self.seeds for place in places.tolist()], dtype=bool)
+                seeded = np.array([tuple(brick) in self.seeds for brick in bricks.tolist()], dtype=bool)
                 alive = cells.any(axis=(1, 2, 3)) | seeded
-                values, known, cells, places = values[alive], known[alive], cells[alive], places[alive]
+                values, known, cells, bricks = values[alive], known[alive], cells[alive], bricks[alive]
         crossings = [_crossed(values, axes) for axes in _FACES]
-        while (behind := self._inside(_behind(crossings, cells), places, 1) & ~cells).any():
+        while (behind := self._inside(_behind(crossings, cells), bricks, 1) & ~cells).any():
             cells |= behind
-            self._fill(values, known, cells, places, 1)
+            self._fill(values, known, cells, bricks, 1)
             crossings = [_crossed(values, axes) for axes in _FACES]
-        self._faces.append(self._border_faces(crossings, cells, places))
+        self._faces.append(self._border_faces(crossings, cells, bricks))
         crossed = cells & _crossed(values)
         nodes = _nodes_of(crossed)
         for row in np.flatnonzero(crossed.any(axis=(1, 2, 3))):
-            brick = Brick(places[row] * SIDE, np.packbits(crossed[row]), values[row][nodes[row]])
-            self.found[tuple(places[row].tolist())] = brick
+            brick = Brick(bricks[row] * SIDE, np.packbits(crossed[row]), values[row][nodes[row]])
+            self.found[tuple(bricks[row].tolist())] = brick
 
     def unfinished(self) -> Integers:
         """The bricks, (n, 3), that must be visited (again) because the zero level set goes on into them."""
@@ -200,10 +201,10 @@ class _Search:
             self.seeds[tuple(index // SIDE for index in cell)].add(tuple(index % SIDE for index in cell))
         return np.unique(cells // SIDE, axis=0)
 
-    def _fill(self, values: Values, known: Mask, cells: Mask, places: Integers, side: int) -> None:
+    def _fill(self, values: Values, known: Mask, cells: Mask, bricks: Integers, side: int) -> None:
         """Evaluate F at the nodes of some cells of the given side."""
         row, *local = np.nonzero(_nodes_of(cells) & ~known)
-        values[(row, *local)] = self._evaluated(places[row] * SIDE + np.stack(local, axis=1) * side)
+        values[(row, *local)] = self._evaluated(bricks[row] * SIDE + np.stack(local, axis=1) * side)
         known[(row, *local)] = True
 
     def _evaluated(self, nodes: Integers) -> Values:
@@ -213,14 +214,14 @@ class _Search:
         values = np.empty(len(nodes), dtype=np.float32)
         values[~border] = self._called(nodes[~border])
         keys, first, inverse = np.unique(self.grid.keys(nodes[border]), return_index=True, return_inverse=True)
-        place = np.searchsorted(self._border_keys, keys)
-        old = place < len(self._border_keys)
-        old[old] = self._border_keys[place[old]] == keys[old]
+        position = np.searchsorted(self._border_keys, keys)
+        old = position < len(self._border_keys)
+        old[old] = self._border_keys[position[old]] == keys[old]
         unique = np.empty(len(keys), dtype=np.float32)
-        unique[old] = self._border_values[place[old]]
+        unique[old] = self._border_values[position[old]]
         unique[~old] = self._called(nodes[border][first[~old]])
-        self._border_keys = np.insert(self._border_keys, place[~old], keys[~old])
-        self._border_values = np.insert(self._border_values, place[~old], unique[~old])
+        self._border_keys = np.insert(self._border_keys, position[~old], keys[~old])
+        self._border_values = np.insert(self._border_values, position[~old], unique[~old])
         values[border] = unique[inverse]
         return values
 
@@ -232,22 +233,22 @@ class _Search:
             raise ValueError("function: its values on the grid are not all finite")
         return result
 
-    def _inside(self, cells: Mask, places: Integers, side: int) -> Mask:
+    def _inside(self, cells: Mask, bricks: Integers, side: int) -> Mask:
         """The cells of the given side that begin inside of the grid."""
         index = np.arange(cells.shape[1]) * side
         for axis, shape in zip(range(3), self.grid.shape, strict=True):
-            within = places[:, axis, None] * SIDE + index < shape
-            cells = cells & within.reshape(len(places), *(len(index) if other == axis else 1 for other in range(3)))
+            within = bricks[:, axis, None] * SIDE + index < shape
+            cells = cells & within.reshape(len(bricks), *(len(index) if other == axis else 1 for other in range(3)))
         return cells
 
-    def _seeded(self, places: Integers) -> Mask:
-        seeded = np.zeros((len(places), SIDE, SIDE, SIDE), dtype=bool)
-        for row, place in enumerate(places.tolist()):
-            for cell in self.seeds.get(tuple(place), ()):
+    def _seeded(self, bricks: Integers) -> Mask:
+        seeded = np.zeros((len(bricks), SIDE, SIDE, SIDE), dtype=bool)
+        for row, brick in enumerate(bricks.tolist()):
+            for cell in self.seeds.get(tuple(brick), ()):
                 seeded[(row, *cell)] = True
         return seeded
 
-    def _border_faces(self, crossings: list[Mask], cells: Mask, places: Integers) -> Integers:
+    def _border_faces(self, crossings: list[Mask], cells: Mask, bricks: Integers) -> Integers:
         """
         The crossed faces where a brick touches another one, as numbers.
 
@@ -260,14 +261,14 @@ class _Search:
             seen = np.take(crossings[axis], layer, axis + 1) & np.take(cells, 0 if above else -1, axis + 1)
             row, *local = np.nonzero(seen)
             local.insert(axis, np.full(len(row), layer))
-            nodes = places[row] * SIDE + np.stack(local, axis=1)
+            nodes = bricks[row] * SIDE + np.stack(local, axis=1)
             nodes = nodes[(nodes[:, axis] > 0) & (nodes[:, axis] < self.grid.shape[axis])]
             numbers.append(self.grid.keys(nodes) * 6 + 2 * axis + above)
         return np.concatenate(numbers)
 
 
-def _corner_indices(places: Integers) -> list[tuple[Integers, ...]]:
-    return [tuple((places + offset).T) for offset in product((0, 1), repeat=3)]
+def _corner_indices(bricks: Integers) -> list[tuple[Integers, ...]]:
+    return [tuple((bricks + offset).T) for offset in product((0, 1), repeat=3)]
 
 
 def _halved(nodes: NDArray[Kind]) -> NDArray[Kind]:

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from art_levelset.checks import check_count, check_positive
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.meshing.bricks import SIDE, Brick, Function, Grid, Integers, Values, crossed_bricks
-from art_levelset.recon.meshing.components import Faces
+from art_levelset.recon.meshing.topology import Faces
 
 COARSEST = 8
 """The smallest resolution."""
@@ -28,7 +29,7 @@ TINY = 1e-5
 float32's rounding from the ends of its edge, so that the edge can be told from the vertex."""
 
 
-class Piece(NamedTuple):
+class BrickMesh(NamedTuple):
     """
     The mesh of one brick.
 
@@ -57,8 +58,8 @@ def zero_set(
     The zero level set of a function, as triangles that are oriented towards its positive side.
 
     It is what marching cubes (Lewiner's, of scikit-image) makes of all values on the grid if F is nowhere steeper than
-    `slope`; of a steeper F every connected part that is found is complete. It is closed but for where it leaves the
-    box. A value zero counts as negative.
+    `slope`; of a steeper F every connected component that is found is complete. It is closed but for where it leaves
+    the box. A value zero counts as negative.
 
     :param function: F, (n, 3) -> (n,), approximately a signed distance.
     :param low: One corner of the box, (3,).
@@ -69,10 +70,8 @@ def zero_set(
     :return: The vertices, (n, 3), in the order of the grid's edges, and the triangles, (m, 3), indices of vertices.
     :raises ValueError: If a number is out of range, F is not finite, or its level set does not meet the box.
     """
-    if resolution < COARSEST:
-        raise ValueError(f"resolution must be at least {COARSEST}, got {resolution}")
-    if not slope > 0:
-        raise ValueError(f"slope must be positive, got {slope}")
+    check_count("resolution", resolution, COARSEST)
+    check_positive("slope", slope)
     step = float((high - low).max()) / resolution
     # A side that is a whole number of cells but for rounding does not need another cell.
     shape = np.maximum(np.ceil((high - low) / step - 1e-6).astype(np.int64), 1)
@@ -84,21 +83,21 @@ def zero_set(
     return _welded([_brick_mesh(bricks.pop(), grid, tiny) for _ in range(len(bricks))], grid)
 
 
-def _welded(pieces: list[Piece], grid: Grid) -> tuple[Points, Faces]:
+def _welded(meshes: list[BrickMesh], grid: Grid) -> tuple[Points, Faces]:
     """One mesh from those of the bricks: vertices with the same key are the same vertex."""
-    keys, vertex = np.unique(np.concatenate([piece.keys for piece in pieces]), return_inverse=True)
+    keys, vertex = np.unique(np.concatenate([mesh.keys for mesh in meshes]), return_inverse=True)
     vertices = np.empty((len(keys), 3))
-    faces = np.empty((sum(len(piece.faces) for piece in pieces), 3), dtype=np.int32)
+    faces = np.empty((sum(len(mesh.faces) for mesh in meshes), 3), dtype=np.int32)
     known = filled = 0
-    for piece in pieces:
-        own = vertex[known : known + len(piece.keys)]
-        vertices[own] = grid.positions(piece.local + piece.origin)
-        faces[filled : filled + len(piece.faces)] = own[piece.faces]
-        known, filled = known + len(piece.keys), filled + len(piece.faces)
+    for mesh in meshes:
+        own = vertex[known : known + len(mesh.keys)]
+        vertices[own] = grid.positions(mesh.local + mesh.origin)
+        faces[filled : filled + len(mesh.faces)] = own[mesh.faces]
+        known, filled = known + len(mesh.keys), filled + len(mesh.faces)
     return vertices, faces
 
 
-def _brick_mesh(brick: Brick, grid: Grid, tiny: float) -> Piece:
+def _brick_mesh(brick: Brick, grid: Grid, tiny: float) -> BrickMesh:
     """Mesh the crossed cells of a brick."""
     from skimage.measure import marching_cubes
 
@@ -116,4 +115,4 @@ def _brick_mesh(brick: Brick, grid: Grid, tiny: float) -> Piece:
     at_start, at_end = (values[tuple(node.T)].astype(np.float64) for node in (start, end))
     local[on_edge, axis[on_edge]] = start[np.arange(len(start)), axis[on_edge]] + at_start / (at_start - at_end)
     keys = grid.keys(nodes + brick.origin) * 4 + np.where(on_edge, axis, 3)  # 3: the one vertex inside of a cell
-    return Piece(keys, local, faces, brick.origin)
+    return BrickMesh(keys, local, faces, brick.origin)

@@ -1,16 +1,25 @@
 """
 Handles that no data speak for, found and removed one by one.
 
-The topology of the level sets changes at the saddles (:mod:`art_levelset.recon.meshing.critical_points`). A saddle of F
-outside of the surface, with two upper patches, is the middle of a tunnel, which a repair with s < -F closes
+The topology of the level sets changes at the critical points of F, which are found on a grid. In Freudenthal's
+triangulation the neighbours of a node are the 14 nodes whose offsets have no two entries of different sign; they
+triangulate a sphere around it, its link. While t grows, the set {F <= t} reaches a node: where the neighbours that it
+has reached before form one patch of the link, and the others too, nothing happens to its topology. Two patches or more
+of lower neighbours, and it meets itself there, making a handle or joining components; two patches or more of upper
+ones, and it closes a tunnel, or a cavity begins.
+
+A critical point outside of the surface, with two upper patches, is the middle of a tunnel, which a shift s < -F closes
 (:mod:`art_levelset.recon.meshing.surface`); one inside, with two lower patches, is the middle of a bridge, which s > -F
-breaks. The saddles are tried in the order of |F|. Those repairs are kept that remove handles: that raise the Euler
-number of the surface while the number of its parts stays.
+breaks. They are tried in the order of |F|. Those shifts are kept that remove handles: that raise the Euler number of
+the surface while the number of its connected components stays.
+
+| Paper link: https://doi.org/10.1080/00029890.1970.11992523 (Banchoff, 1970)
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -19,17 +28,15 @@ from scipy import ndimage
 
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.meshing.bricks import Function, Grid, Integers, Values
-from art_levelset.recon.meshing.components import Faces, connected_parts
-from art_levelset.recon.meshing.critical_points import patches
 from art_levelset.recon.meshing.extract import STEEPEST
-from art_levelset.recon.meshing.surface import WIDTH, Repairs, Surface
-from art_levelset.recon.meshing.topology import euler_number
+from art_levelset.recon.meshing.surface import WIDTH, HandleRemoval, Surface
+from art_levelset.recon.meshing.topology import Faces, euler_number, label_components
 
 SHIFTS = 1 / 8, 1 / 4, 1 / 2
 """The sizes of s that are tried, in reaches of the planes."""
 
 CLEARANCE = 1.25
-"""A shift must be so many times |F| at the saddle: the radius of the tunnel, or half of the bridge's thickness."""
+"""A shift must be so many times |F| at the critical point: the tunnel's radius, or half of the bridge's thickness."""
 
 CELLS = 8.0
 """Grid cells per reach of the planes."""
@@ -40,16 +47,21 @@ FINEST = 256
 STRIDE = 4
 """F is evaluated at every fourth node first."""
 
+OFFSETS = np.array(
+    [offset for offset in product((-1, 0, 1), repeat=3) if any(offset) and not {-1, 1} <= set(offset)], dtype=np.int64
+)
+"""From a node to its neighbours, (14, 3)."""
 
-def repairs_of(surface: Surface, function: Function, low: Points, high: Points) -> Repairs:
+
+def find_handle_removal(surface: Surface, function: Function, low: Points, high: Points) -> HandleRemoval:
     """
-    The repairs that remove handles which no data speak for.
+    The local shifts of a surface that remove the handles which no data speak for.
 
-    :param surface: The surface, without repairs.
+    :param surface: The surface, without any.
     :param function: Its function, (n, 3) -> (n,), in chunks.
     :param low: One corner of a box around it, (3,), in the unit frame.
     :param high: The opposite corner, (3,).
-    :return: The repairs, none where there is nothing to remove.
+    :return: The shifts, none where there is nothing to remove.
     """
     reach = surface.distance.reach
     size = float((high - low).max())
@@ -57,37 +69,55 @@ def repairs_of(surface: Surface, function: Function, low: Points, high: Points) 
     shape = STRIDE * np.ceil((high - low) / (STRIDE * step) - 1e-6).astype(np.int64)
     grid = Grid(low, step, shape)
     values = _near_zero(function, grid, max(SHIFTS) * reach + step)
-    parts = _parts(values)
-    # The parts of the whole surface take longer to count than its handles to remove, and hardly ever change.
+    components = _count_components(values)
+    # The components of the whole surface take longer to count than its handles to remove, and hardly ever change.
     for watched in (False, True):
         changed = values.copy()
-        repairs = _tried(surface, grid, changed, parts if watched else None)
-        if watched or not len(repairs) or _parts(changed) == parts:
+        removal = _try_shifts(surface, grid, changed, components if watched else None)
+        if watched or not len(removal) or _count_components(changed) == components:
             break
-    return repairs
+    return removal
 
 
-def _tried(surface: Surface, grid: Grid, values: Values, parts: int | None) -> Repairs:
-    """The repairs that remove handles, and keep the number of parts if it is given; `values` become what they make."""
-    reach, repairs = surface.distance.reach, Repairs()
+def count_patches(values: Values, nodes: Integers) -> tuple[Integers, Integers]:
+    """
+    Count the patches of lower and of upper neighbours of nodes. Of equal values that of the earlier node is the lower.
+
+    :param values: F on the grid, (a, b, c).
+    :param nodes: (n, 3), none of them on the border of the grid.
+    :return: The numbers of lower patches, (n,), and of upper ones, (n,).
+    """
+    here = values[tuple(nodes.T)]
+    lower = np.zeros(len(nodes), dtype=np.int64)
+    for bit, offset in enumerate(OFFSETS):
+        there = values[tuple((nodes + offset).T)]
+        earlier = tuple(offset) < (0, 0, 0)
+        lower |= (there <= here if earlier else there < here).astype(np.int64) << bit
+    table = _patches_of_sets()
+    return table[lower], table[len(table) - 1 - lower]
+
+
+def _try_shifts(surface: Surface, grid: Grid, values: Values, components: int | None) -> HandleRemoval:
+    """The shifts that remove handles and keep the number of components if it is given; `values` become their result."""
+    reach, removal = surface.distance.reach, HandleRemoval()
     for node, level in zip(*_tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE), strict=True):
-        place = grid.positions(node)
-        for part in SHIFTS:
-            shift = -math.copysign(part * reach, level)
+        centre = grid.positions(node)
+        for size in SHIFTS:
+            shift = -math.copysign(size * reach, level)
             if abs(shift) < CLEARANCE * abs(level):
                 continue
-            box = _box(node, WIDTH * part * reach / grid.step, values.shape)
+            box = _box(node, WIDTH * size * reach / grid.step, values.shape)
             before = values[box].copy()
-            after = _repaired(surface, grid, before, box, place, shift)
+            after = _shifted(surface, grid, before, box, centre, shift)
             (euler_before, inner_before), (euler_after, inner_after) = _shape(before), _shape(after)
             if euler_after <= euler_before or inner_after != inner_before:
                 continue
             values[box] = after
-            if parts is None or _parts(values) == parts:
-                repairs = repairs.and_one(place, shift)
+            if components is None or _count_components(values) == components:
+                removal = removal.with_one(centre, shift)
                 break
             values[box] = before
-    return repairs
+    return removal
 
 
 def _near_zero(function: Function, grid: Grid, width: float) -> Values:
@@ -109,13 +139,13 @@ def _near_zero(function: Function, grid: Grid, width: float) -> Values:
 
 
 def _tunnels_and_bridges(values: Values, largest: float) -> tuple[Integers, Values]:
-    """The saddles at which a small shift could remove a handle, (n, 3), and the values there, the smallest first."""
+    """The critical points where a small shift could remove a handle, (n, 3), and the values there, smallest first."""
     nodes = np.argwhere(np.abs(values[1:-1, 1:-1, 1:-1]) < largest) + 1
     levels = values[tuple(nodes.T)]
-    lower, upper = patches(values, nodes)
-    saddles = np.where(levels > 0, upper, lower) > 1
-    order = np.argsort(np.abs(levels[saddles]), kind="stable")
-    return nodes[saddles][order], levels[saddles][order]
+    lower, upper = count_patches(values, nodes)
+    chosen = np.where(levels > 0, upper, lower) > 1
+    order = np.argsort(np.abs(levels[chosen]), kind="stable")
+    return nodes[chosen][order], levels[chosen][order]
 
 
 def _box(node: Integers, radius: float, shape: tuple[int, ...]) -> tuple[slice, ...]:
@@ -124,30 +154,30 @@ def _box(node: Integers, radius: float, shape: tuple[int, ...]) -> tuple[slice, 
     return tuple(slice(max(i - reach, 0), min(i + reach + 1, size)) for i, size in zip(node, shape, strict=True))
 
 
-def _repaired(
-    surface: Surface, grid: Grid, values: Values, box: tuple[slice, ...], place: Points, shift: float
+def _shifted(
+    surface: Surface, grid: Grid, values: Values, box: tuple[slice, ...], centre: Points, shift: float
 ) -> Values:
-    """The values in a box after a repair."""
+    """The values in a box after a shift."""
     nodes = np.stack(np.meshgrid(*(np.arange(side.start, side.stop) for side in box), indexing="ij"), axis=-1)
     device = surface.distance.centres.device
     columns = grid.positions(nodes.reshape(-1, 3)), values.ravel()
     points, before = (torch.as_tensor(column, dtype=torch.float32, device=device) for column in columns)
-    after: Values = surface.repaired(points, before, place, shift).cpu().numpy().reshape(values.shape)
+    after: Values = surface.shift_values(points, before, centre, shift).cpu().numpy().reshape(values.shape)
     return after
 
 
 def _shape(values: Values) -> tuple[int, int]:
-    """The Euler number of the zero level set in a box, and how many of its parts do not reach the box's sides."""
+    """The Euler number of the zero level set in a box, and how many of its components do not reach the box's sides."""
     vertices, triangles = _zero_set(values)
-    count, part = connected_parts(triangles)
+    count, component = label_components(triangles)
     outer = np.any((vertices <= 0) | (vertices >= np.array(values.shape) - 1), axis=1)
     reaching = np.any(np.take(outer, triangles), axis=1)
-    return euler_number(triangles, len(vertices)), count - len(np.unique(part[reaching]))
+    return euler_number(triangles, len(vertices)), count - len(np.unique(component[reaching]))
 
 
-def _parts(values: Values) -> int:
-    """The number of connected parts of the zero level set."""
-    return connected_parts(_zero_set(values)[1])[0]
+def _count_components(values: Values) -> int:
+    """The number of connected components of the zero level set."""
+    return label_components(_zero_set(values)[1])[0]
 
 
 def _zero_set(values: Values) -> tuple[Values, Faces]:
@@ -158,3 +188,22 @@ def _zero_set(values: Values) -> tuple[Values, Faces]:
         return np.zeros((0, 3), dtype=np.float32), np.zeros((0, 3), dtype=np.int32)
     vertices, triangles, _, _ = marching_cubes(values, 0.0)
     return vertices, triangles
+
+
+@cache
+def _patches_of_sets() -> Integers:
+    """The number of connected patches of each set of neighbours, (2^14,), by its bits."""
+    count = len(OFFSETS)
+    connected = [
+        sum(1 << other for other in range(count) if (OFFSETS[bit] + OFFSETS == OFFSETS[other]).all(axis=1).any())
+        for bit in range(count)
+    ]
+    left, found = np.arange(1 << count), np.zeros(1 << count, dtype=np.int64)
+    while left.any():
+        patch = left & -left  # grown from its lowest bit
+        for _ in range(count):
+            for bit in range(count):
+                patch |= np.where(patch >> bit & 1, left & connected[bit], 0)
+        found += patch > 0
+        left &= ~patch
+    return found

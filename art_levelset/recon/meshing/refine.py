@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from art_levelset.checks import check_count
 from art_levelset.core.fields import values_and_jacobians
 from art_levelset.core.projection import project
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.meshing.components import Faces, compact, short_edges
+from art_levelset.recon.meshing.topology import Faces, compact, short_edges
 
 STEPS = 3
 """Newton steps (and halvings) of a vertex: it starts within a fraction of a cell."""
@@ -35,7 +36,7 @@ PASS = 1 << 14
 """So many normals are computed together: memory that a larger pass takes may stay with the process."""
 
 
-def polished(network: nn.Module, vertices: Points, triangles: Faces, cell: float) -> Points:
+def polish_vertices(network: nn.Module, vertices: Points, triangles: Faces, cell: float) -> Points:
     """
     Move the vertices of a mesh onto the zero level set, by Newton steps that decrease |F| (eqs. 4, 5).
 
@@ -65,7 +66,7 @@ def polished(network: nn.Module, vertices: Points, triangles: Faces, cell: float
             return moved
 
 
-def normals(network: nn.Module, vertices: Points) -> Points:
+def surface_normals(network: nn.Module, vertices: Points) -> Points:
     """
     The surface's unit normals D_xF / |D_xF|.
 
@@ -92,28 +93,28 @@ def nearest_points(network: nn.Module, points: Points) -> Points:
     :param points: x, (n, 3).
     :return: (n, 3); NaN where the projection does not reach the zero level set.
     """
-    places = np.empty_like(points)
+    nearest = np.empty_like(points)
     for rows, part in _chunks(network, points):
         best = project(network, part, tol=CLOSE, backtracking=True)
-        place, jacobians, lost = best.points, best.jacobians, ~best.converged
+        foot, jacobians, lost = best.points, best.jacobians, ~best.converged
         scale = torch.ones_like(part[:, :1])
         for _ in range(ROUNDS):
             normal = torch.nn.functional.normalize(jacobians.squeeze(1), dim=1)
-            offset = part - place
+            offset = part - foot
             tangential = offset - (offset * normal).sum(dim=1, keepdim=True) * normal
-            trial = project(network, place + scale * tangential, tol=CLOSE, backtracking=True)
+            trial = project(network, foot + scale * tangential, tol=CLOSE, backtracking=True)
             # Half of the decrease that a plane promises: a longer step would overshoot the nearest point.
             promised = scale[:, 0] * (tangential**2).sum(dim=1)
             shorter = (offset**2).sum(dim=1) - ((part - trial.points) ** 2).sum(dim=1)
             nearer = trial.converged & (shorter >= promised) & (shorter > 0)
             scale = torch.where(nearer[:, None], scale, scale / 2)
-            place = torch.where(nearer[:, None], trial.points, place)
+            foot = torch.where(nearer[:, None], trial.points, foot)
             jacobians = torch.where(nearer[:, None, None], trial.jacobians, jacobians)
-        places[rows] = torch.where(lost[:, None], torch.nan, place).cpu().numpy()
-    return places
+        nearest[rows] = torch.where(lost[:, None], torch.nan, foot).cpu().numpy()
+    return nearest
 
 
-def simplified(vertices: Points, faces: Faces, count: int) -> tuple[Points, Faces]:
+def simplify_mesh(vertices: Points, faces: Faces, count: int) -> tuple[Points, Faces]:
     """
     A mesh of fewer triangles, by collapsing the edges that cost the least quadric error.
 
@@ -124,19 +125,18 @@ def simplified(vertices: Points, faces: Faces, count: int) -> tuple[Points, Face
     :raises ValueError: If the count is out of range.
     :raises ImportError: If the library is missing.
     """
-    if count < 4:
-        raise ValueError(f"faces must be at least 4, got {count}")
+    check_count("faces", count, 4)
     if len(faces) <= count:
         return vertices, faces
     try:
         from fast_simplification import simplify
     except ImportError as error:
         raise ImportError("fewer faces need fast-simplification: pip install 'art-levelset[mesh]'") from error
-    places, triangles = simplify(vertices, faces, target_count=count)
+    remaining, triangles = simplify(vertices, faces, target_count=count)
     # A collapsed edge may leave a flap, two triangles back to back: without them the mesh is closed as before.
     _, group, members = np.unique(np.sort(triangles, axis=1), axis=0, return_inverse=True, return_counts=True)
     single = members[group.ravel()] == 1
-    return compact(np.asarray(places, dtype=np.float64), np.asarray(triangles[single], dtype=np.int32))
+    return compact(np.asarray(remaining, dtype=np.float64), np.asarray(triangles[single], dtype=np.int32))
 
 
 def _chunks(network: nn.Module, points: Points, size: int = CHUNK) -> Iterator[tuple[slice, Tensor]]:

@@ -10,7 +10,7 @@ where a is 1 on the planes and for |F| <= c, and 0 from a reach beside or from t
 |F| >= 3c. F_c changes sign only where |F| <= c, so it has no sheets that F has not.
 
 Where no scanner saw the surface, noise and chance decide whether a thin wall has a pinhole or two fingers touch, so one
-may choose. A repair at a place y, with a shift s of either sign, makes of a function F_i
+may choose. A shift at a point y, of the size s of either sign, makes of a function F_i
 
     F_{i+1}(x) = F_i(x) + s u(x) (1 - |x - y|^2 / (4s)^2)_+^2 (1 - (F_i(x) / 4s)^2)_+,
 
@@ -41,36 +41,36 @@ BESIDE, AWAY = 0.2, 0.6
 """Up to the first and from the second part of the planes' reach from the nearest centre, u is 0 and 1."""
 
 DOUBT = 2.0
-"""Heights of less than so many standard errors of the planes are no objection to a repair."""
+"""Heights of less than so many standard errors of the planes are no objection to a shift."""
 
 WIDTH = 4.0
-"""How far from y and from the zero level set a repair reaches, in shifts."""
+"""How far from y and from the zero level set a shift reaches, in its sizes."""
 
 
 @dataclass(frozen=True, eq=False)
-class Repairs:
+class HandleRemoval:
     """
-    Repairs of a surface, in their order.
+    The local shifts of a surface that remove handles, in their order.
 
-    :param places: y of each, in the unit frame, (n, 3).
+    :param centres: y of each, in the unit frame, (n, 3).
     :param shifts: s of each, in the unit frame, (n,).
     """
 
-    places: Points = field(default_factory=lambda: np.zeros((0, 3)))
+    centres: Points = field(default_factory=lambda: np.zeros((0, 3)))
     shifts: Floats = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         return len(self.shifts)
 
-    def and_one(self, place: Points, shift: float) -> Repairs:
+    def with_one(self, centre: Points, shift: float) -> HandleRemoval:
         """
-        The same repairs and another one.
+        The same shifts and another one.
 
-        :param place: Its y, (3,).
+        :param centre: Its y, (3,).
         :param shift: Its s.
         :return: All of them.
         """
-        return Repairs(np.vstack([self.places, place]), np.append(self.shifts, shift))
+        return HandleRemoval(np.vstack([self.centres, centre]), np.append(self.shifts, shift))
 
 
 class Surface(nn.Module):
@@ -80,12 +80,13 @@ class Surface(nn.Module):
     :param network: F, (batch, 3) -> (batch, 1) in the unit frame.
     :param planes: The planes of the cloud, with outward normals.
     :param correction: c, in the unit frame, >= 0.
-    :param repairs: The repairs.
+    :param handle_removal: The shifts that remove handles.
     """
 
-    def __init__(self, network: nn.Module, planes: Planes, correction: float, repairs: Repairs) -> None:
+    def __init__(self, network: nn.Module, planes: Planes, correction: float, handle_removal: HandleRemoval) -> None:
         super().__init__()
-        self.network, self.correction, self.repairs, self.error = network, correction, repairs, planes.error
+        self.network, self.correction, self.error = network, correction, planes.error
+        self.handle_removal = handle_removal
         device = next(network.parameters()).device
         trusted = ~in_narrow_slits(planes)
         self.distance = PlaneDistance(planes, device)
@@ -104,21 +105,21 @@ class Surface(nn.Module):
             near = points[rows]
             corrected = self._corrected(near, values[rows, 0], *self.distance.neighbours(near))
             values = values.index_copy(0, rows, corrected[:, None])
-        for place, shift in zip(self.repairs.places, self.repairs.shifts, strict=True):
-            values = self.repaired(points, values[:, 0], place, float(shift))[:, None]
+        for centre, shift in zip(self.handle_removal.centres, self.handle_removal.shifts, strict=True):
+            values = self.shift_values(points, values[:, 0], centre, float(shift))[:, None]
         return values
 
-    def repaired(self, points: Tensor, values: Tensor, place: Points, shift: float) -> Tensor:
+    def shift_values(self, points: Tensor, values: Tensor, centre: Points, shift: float) -> Tensor:
         """
-        Apply one repair.
+        Apply one shift.
 
         :param points: (batch, 3), in the unit frame.
         :param values: F_i there, (batch,).
-        :param place: y, (3,).
+        :param centre: y, (3,).
         :param shift: s.
         :return: F_{i+1}, (batch,).
         """
-        squares = ((points - points.new_tensor(place)) ** 2).sum(dim=1) / (WIDTH * shift) ** 2
+        squares = ((points - points.new_tensor(centre)) ** 2).sum(dim=1) / (WIDTH * shift) ** 2
         rows = torch.nonzero((squares < 1) & (values.abs() < WIDTH * abs(shift))).squeeze(1)
         near = points[rows]
         data = self.objections
@@ -127,8 +128,8 @@ class Surface(nn.Module):
         gaps = torch.linalg.vector_norm(near - data.centres[found[:, 0]], dim=1) / data.reach
         away = ((gaps - BESIDE) / (AWAY - BESIDE)).clamp(0, 1)
         support = math.copysign(1.0, shift) * heights + DOUBT * self.error
-        agreed = (support / (CORRECTION * data.reach)).clamp(0, 1) * beside
-        allowed = torch.maximum(away**2 * (3 - 2 * away), agreed)
+        supported = (support / (CORRECTION * data.reach)).clamp(0, 1) * beside
+        allowed = torch.maximum(away**2 * (3 - 2 * away), supported)
         change = shift * allowed * (1 - squares[rows]) ** 2 * (1 - (values[rows] / (WIDTH * shift)) ** 2)
         return values.index_add(0, rows, change)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from art_levelset.cli.main import main as command_line
 from art_levelset.cli.recon import FORMATS, PAPER_STEPS, STEPS, SURFACE_EXAMPLES
 from art_levelset.cli.recon.surfaces import PRESETS
 from art_levelset.models import fc_2
-from art_levelset.recon import Reconstruction, demo_scan_path, reconstruct
+from art_levelset.recon import Reconstruction, demo_scan_path, paper, pipeline, reconstruct
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.fitting import checkpoint, fit, paper
+from art_levelset.recon.fitting import checkpoint
 from art_levelset.recon.fitting.judgement import Judgement
 
 QUICK = ["--steps", "40", "--resolution", "32", "--quiet"]
@@ -99,9 +99,9 @@ def test_everything_that_can_be_written(scan: Path, capsys: pytest.CaptureFixtur
 
 def test_the_attempts_are_told(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judgements = [Judgement(0.3, 0.0), Judgement(0.01, 0.0)]
-    monkeypatch.setattr(fit, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(pipeline, "FEWEST_STEPS", 1)
     left = iter(judgements)
-    monkeypatch.setattr(fit, "judge", lambda *_, **__: next(left))
+    monkeypatch.setattr(pipeline, "judge", lambda *_, **__: next(left))
     assert (
         main([str(scan), "--steps", "1", "--resolution", "16", "--quiet", "--json", str(scan.with_name("a.json"))]) == 0
     )
@@ -156,7 +156,7 @@ def test_presets(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_setting_of_the_paper(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = partial(fc_2, width=32)
-    monkeypatch.setattr("art_levelset.recon.fitting.paper.fc_2", small)
+    monkeypatch.setattr("art_levelset.recon.paper.fc_2", small)
     np.save(scan, np.load(scan)[:500])
     saved = scan.with_name("a.pt")
     assert main([str(scan), *QUICK, "--preset", "paper", "--steps", "3", "--save", str(saved)]) == 0
@@ -280,6 +280,29 @@ def test_a_checkpoint_goes_when_all_is_written(scan: Path, monkeypatch: pytest.M
     assert sorted(path.name for path in scan.parent.iterdir()) == ["scan.mesh.ply", "scan.npy"]
 
 
+@pytest.fixture
+def _little_room() -> Iterator[None]:
+    """No file can be longer than a small mesh, as on a disk that is nearly full."""
+    resource = pytest.importorskip("resource", reason="limits of POSIX systems")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("_little_room")
+@pytest.mark.parametrize("option", ["--save", "--checkpoint"])
+def test_a_full_disk_is_one_line_and_no_file(
+    option: str, scan: Path, one_error: OneError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "INTERVAL", 0.0)
+    argv = [str(scan), "--steps", "2", "--resolution", "16", "--quiet", option, str(scan.with_name("a.pt"))]
+    assert "File too large" in one_error(main, argv)
+    assert not [path for path in scan.parent.iterdir() if ".pt" in path.name]
+
+
 def test_a_time_budget_and_normals_reach_the_fit(scan: Path, one_error: OneError) -> None:
     points = np.load(scan)
     np.savez(scan.with_suffix(".npz"), points=points, normals=np.random.default_rng(5).standard_normal(points.shape))
@@ -302,7 +325,7 @@ def test_the_help_is_that_of_surfaces(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_the_help_names_what_is_so(one_error: OneError, tmp_path: Path) -> None:
     assert one_error(main, [str(tmp_path / "a.jpg")]).endswith(f"use one of {FORMATS}")
-    assert (STEPS, PAPER_STEPS) == (fit.STEPS, paper.STEPS)
+    assert (STEPS, PAPER_STEPS) == (pipeline.STEPS, paper.STEPS)
 
 
 def test_the_examples_are_commands() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from art_levelset.recon.cloud.clouds import Points, check_cloud, thin, unit_frame, without_strays
+from art_levelset.recon.cloud.clouds import Points, check_cloud, thin, unit_frame, without_outliers
 
 POINTS: Points = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32).astype(np.float64)
 
@@ -21,11 +21,11 @@ def test_unit_frame_fits_and_inverts() -> None:
     np.testing.assert_allclose(frame.from_unit(unit), points, rtol=0, atol=1e-7)
 
 
-def test_strays_are_left_out() -> None:
+def test_outliers_are_left_out() -> None:
     grid = np.stack(np.meshgrid(*[np.arange(8.0)] * 2, [0.0]), axis=-1).reshape(-1, 3)
-    strays = np.array([[0.0, 0.0, 60.0], [90.0, 0.0, 0.0]])
-    np.testing.assert_array_equal(without_strays(np.concatenate([grid, strays])), grid)
-    np.testing.assert_array_equal(without_strays(grid), grid)
+    outliers = np.array([[0.0, 0.0, 60.0], [90.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(without_outliers(np.concatenate([grid, outliers])), grid)
+    np.testing.assert_array_equal(without_outliers(grid), grid)
 
 
 def test_thin_takes_the_mean_of_each_cell() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.cloud.consistency import agreed, in_narrow_slits, refined, supported
+from art_levelset.recon.cloud.consistency import drop_contradicted, in_narrow_slits, refit_planes, turn_outvoted
 from art_levelset.recon.cloud.planes import Planes, fit_planes
 
 
@@ -25,7 +25,7 @@ def turned(planes: Planes, outwards: Points) -> Planes:
 
 def test_planes_of_one_plane_support_each_other() -> None:
     planes = lattice()
-    assert len(supported(planes)) == len(planes)
+    assert len(drop_contradicted(planes)) == len(planes)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_plane_that_the_others_contradict_is_left_out(centre: tuple[float, ...
     with_ghost = replace(
         planes, centres=np.vstack([planes.centres, centre]), normals=np.vstack([planes.normals, normal])
     )
-    np.testing.assert_array_equal(supported(with_ghost).centres, planes.centres)
+    np.testing.assert_array_equal(drop_contradicted(with_ghost).centres, planes.centres)
 
 
 def test_both_sheets_of_a_wall_thinner_than_the_gaps_between_planes_are_kept() -> None:
@@ -48,21 +48,21 @@ def test_both_sheets_of_a_wall_thinner_than_the_gaps_between_planes_are_kept() -
         centres=np.vstack([front.centres, front.centres - [0.0, 0.0, 0.02]]),
         normals=np.vstack([front.normals, -front.normals]),
     )
-    assert len(supported(wall)) == len(wall)
+    assert len(drop_contradicted(wall)) == len(wall)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_planes_are_enough(count: int) -> None:
     planes = lattice()
     few = replace(planes, centres=planes.centres[:count], normals=planes.normals[:count])
-    assert len(supported(few)) == count
-    assert len(agreed(few)) == count
+    assert len(drop_contradicted(few)) == count
+    assert len(turn_outvoted(few)) == count
 
 
 def test_planes_that_all_contradict_each_other() -> None:
     planes = lattice(2)
     with pytest.raises(ValueError, match="points: they are of no surface"):
-        supported(replace(planes, normals=np.array([[0.0, 0, 1], [0, 0, -1], [0, 1, 0], [1, 0, 0]])))
+        drop_contradicted(replace(planes, normals=np.array([[0.0, 0, 1], [0, 0, -1], [0, 1, 0], [1, 0, 0]])))
 
 
 def ball(count: int, noise: float, generator: np.random.Generator) -> Points:
@@ -80,7 +80,7 @@ def test_a_patch_that_is_turned_round_is_outvoted() -> None:
     planes = turned(planes, planes.centres)
     wrong = planes.flipped(planes.centres[:, 2] > 0.7)
     assert 0.02 < 1 - outward(wrong) < 0.1
-    assert outward(agreed(wrong)) == 1
+    assert outward(turn_outvoted(wrong)) == 1
 
 
 def test_the_sides_of_two_solids_do_not_depend_on_each_other() -> None:
@@ -88,14 +88,14 @@ def test_the_sides_of_two_solids_do_not_depend_on_each_other() -> None:
     cloud = ball(4000, 0.0, np.random.default_rng(0))
     planes = fit_planes(np.concatenate([cloud, 0.5 * cloud]))
     hollow = turned(planes, planes.centres * np.where(np.linalg.norm(planes.centres, axis=1) > 0.6, 1, -1)[:, None])
-    np.testing.assert_array_equal(agreed(hollow).normals, hollow.normals)
+    np.testing.assert_array_equal(turn_outvoted(hollow).normals, hollow.normals)
 
 
 def test_in_much_noise_nobody_is_outvoted() -> None:
     generator = np.random.default_rng(0)
     planes = lattice()
     wrong = replace(planes, error=0.2).flipped(generator.random(len(planes)) < 0.3)
-    np.testing.assert_array_equal(agreed(wrong).normals, wrong.normals)
+    np.testing.assert_array_equal(turn_outvoted(wrong).normals, wrong.normals)
 
 
 @settings(max_examples=15, deadline=None)
@@ -106,7 +106,7 @@ def test_planes_of_a_sphere_stay_tangent(seed: int, radius: float, noise: float)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     cloud = directions * (radius + noise * generator.standard_normal((len(directions), 1)))
     first = fit_planes(cloud)
-    again = refined(cloud, turned(first, first.centres))
+    again = refit_planes(cloud, turned(first, first.centres))
     assert len(again) > 0.9 * len(first)
     radii = np.linalg.norm(again.centres, axis=1)
     assert np.abs(radii - radius).mean() < 0.02 * radius + noise
@@ -126,7 +126,7 @@ def test_the_sheets_of_a_thin_wall_are_told_apart() -> None:
     cloud = wall(0.06, 0.001)
     first = fit_planes(cloud)
     first = turned(first, np.sign(first.centres[:, 2:]) * [0.0, 0.0, 1.0])
-    again = refined(cloud, first)
+    again = refit_planes(cloud, first)
     before, after = (np.abs(np.abs(planes.centres[:, 2]) - 0.03).mean() for planes in (first, again))
     assert after < 0.3 * before
     assert len(again) > 0.8 * len(first)
@@ -137,7 +137,7 @@ def test_an_edge_is_sharper_than_in_neighbourhoods_of_both_faces() -> None:
     u, v = generator.uniform(-1, 1, size=(2, 20_000))
     roof = np.stack([u, v, -np.abs(u)], axis=1) + 0.002 * generator.standard_normal((len(u), 3))
     first = fit_planes(roof)
-    again = refined(roof, turned(first, np.array([0.0, 0.0, 1.0])))
+    again = refit_planes(roof, turned(first, np.array([0.0, 0.0, 1.0])))
 
     def error(planes: Planes) -> float:
         x, y, z = planes.centres.T

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from art_levelset.recon import GridNetwork, reconstruct
-from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.cloud.normals import check_normals, votes_on_sides
-from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient
+from art_levelset.recon.cloud.clouds import Points, check_normals
+from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient, votes_of_normals
 from art_levelset.recon.cloud.planes import Planes, fit_planes
 
 CPU = torch.device("cpu")
@@ -32,7 +31,7 @@ def planes(shell: tuple[Points, Points]) -> Planes:
 
 
 def oriented(planes: Planes, points: Points, normals: Points) -> tuple[Planes, Indicator]:
-    planes = orient(planes, CPU, votes_on_sides(planes, points, check_normals(normals, len(points))))
+    planes = orient(planes, CPU, votes_of_normals(planes, points, check_normals(normals, len(points))))
     return planes, indicator_of(planes, CPU)
 
 

@@ -95,11 +95,11 @@ def test_at_an_edge_few_neighbours_are_used():
     assert np.abs(chosen[:, 2] + np.abs(chosen[:, 0])).mean() < 0.5 * np.abs(many[:, 2] + np.abs(many[:, 0])).mean()
 
 
-def test_strays_do_not_count():
+def test_outliers_do_not_count():
     cloud = sphere(5_000, noise=1e-3)
-    strays = sphere(250, seed=2, radius=1.03)
+    outliers = sphere(250, seed=2, radius=1.03)
     places = sphere(300, seed=1)
-    errors = np.linalg.norm(fit_surface(np.concatenate([cloud, strays]), places).centres, axis=1) - 1
+    errors = np.linalg.norm(fit_surface(np.concatenate([cloud, outliers]), places).centres, axis=1) - 1
     assert np.abs(errors).mean() < 1.5e-3
 
 

@@ -73,10 +73,10 @@ def test_bad_clouds(points: Points, message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 2}, "steps must be at least 3, got 2"),
-        ({"learning_rate": 0.0}, "learning_rate must be positive"),
-        ({"learning_rate": np.nan}, "learning_rate must be positive"),
-        ({"seed": -1}, "seed must be >= 0, got -1"),
+        ({"steps": 2}, "steps must be an integer >= 3, got 2"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0"),
+        ({"learning_rate": np.nan}, "learning_rate must be a finite number > 0"),
+        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
         ({"network": torch.nn.Linear(3, 1)}, r"network: must map \(batch, 3\) to \(batch, 2\)"),
         ({"network": torch.nn.Linear(2, 2)}, r"network: must map \(batch, 3\) to \(batch, 2\)"),
         ({"network": torch.nn.Identity()}, "network: has no parameters"),

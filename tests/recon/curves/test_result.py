@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,34 @@ def test_weights_of_something_else(tmp_path: Path) -> None:
         load_curve(tmp_path / "a.pt")
 
 
+def test_a_save_that_fails_leaves_the_old_file(
+    ring: CurveReconstruction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ring.pt"
+    ring.save(path)
+    before, write = path.read_bytes(), Path.write_bytes
+
+    def fail(target: Path, content: bytes) -> None:
+        write(target, content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="No space left"):
+        ring.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.png", "a.pt"])
+def test_files_in_folders_that_do_not_exist(
+    name: str, ring: CurveReconstruction, ring_cloud: Points, tmp_path: Path
+) -> None:
+    path = tmp_path / "missing" / name
+    write = {".csv": ring.export, ".png": partial(draw_curve, reconstruction=ring, cloud=ring_cloud), ".pt": ring.save}
+    with pytest.raises(FileNotFoundError, match="missing does not exist"):
+        write[path.suffix](path)
+
+
 def test_ply(tmp_path: Path) -> None:
     write_polylines([TRIANGLE, SEGMENT], tmp_path / "a.ply")
     header, body = (tmp_path / "a.ply").read_bytes().split(b"end_header\n")
@@ -113,7 +142,7 @@ def test_a_picture_of_nothing(ring: CurveReconstruction, ring_cloud: Points, tmp
 
 
 def test_bad_networks() -> None:
-    with pytest.raises(ValueError, match="width and depth must be at least 1"):
+    with pytest.raises(ValueError, match="width must be an integer >= 1, got 0"):
         CurveNetwork(0)
-    with pytest.raises(ValueError, match="frequency must be positive"):
+    with pytest.raises(ValueError, match="frequency must be a finite number > 0, got 0.0"):
         CurveNetwork(frequency=0.0)

@@ -109,7 +109,7 @@ def test_an_empty_zero_set() -> None:
 
 def test_bad_arguments() -> None:
     seeds = torch.zeros(1, 3)
-    with pytest.raises(ValueError, match="step and wall must be positive"):
+    with pytest.raises(ValueError, match="step must be a finite number > 0, got 0.0"):
         trace(lambda x: x[:, :2], seeds, step=0.0, wall=1.0)
     with pytest.raises(ValueError, match="a curve needs two values, got 1"):
         trace(lambda x: x[:, :1], seeds, step=0.1, wall=1.0)

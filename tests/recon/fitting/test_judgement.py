@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from art_levelset.recon import FitProgress, GridNetwork, Reconstruction, reconstruct
+from art_levelset.recon import FitProgress, GridNetwork, Reconstruction, pipeline, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.cloud.orientation import indicator_of, orient
 from art_levelset.recon.fitting import checkpoint, fit
@@ -76,7 +76,7 @@ def test_a_healthy_fit_passes_the_first_time(healthy: Reconstruction, caplog: py
 def test_judging_changes_nothing(
     healthy: Reconstruction, sphere_points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "judge", lambda *_, **__: Judgement(0.0, 0.0))
+    monkeypatch.setattr(pipeline, "judge", lambda *_, **__: Judgement(0.0, 0.0))
     np.testing.assert_array_equal(fitted(sphere_points[:1000]).sdf(sphere_points), healthy.sdf(sphere_points))
 
 
@@ -122,13 +122,13 @@ def test_the_order_of_judgements() -> None:
 
 def diverging(monkeypatch: pytest.MonkeyPatch, steps: int, after: int = 50) -> None:
     """Some steps, from one on, have a loss that is not a number."""
-    real, made = fit._loss, []
+    real, made = fit.batch_loss, []
 
     def loss(*arguments: Any) -> Tensor:
         made.append(1)
         return real(*arguments) * (torch.nan if after < len(made) <= after + steps else 1)
 
-    monkeypatch.setattr(fit, "_loss", loss)
+    monkeypatch.setattr(fit, "batch_loss", loss)
 
 
 def test_a_diverged_fit_is_made_again(
@@ -148,10 +148,10 @@ def test_a_diverged_fit_is_made_again(
 
 
 def test_a_fit_inside_out_is_made_again(sphere_points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "FEWEST_STEPS", 60)
+    monkeypatch.setattr(pipeline, "FEWEST_STEPS", 60)
     points = sphere_points[:1000]
     other = fitted(points, network=None, steps=60, seed=4)
-    real, runs = fit._Fit.run, []
+    real, runs = fit.Fit.run, []
 
     def run(self: Any, *arguments: Any) -> bool:
         finite = real(self, *arguments)
@@ -162,7 +162,7 @@ def test_a_fit_inside_out_is_made_again(sphere_points: Points, monkeypatch: pyte
                 self.network.output.bias *= -1
         return finite
 
-    monkeypatch.setattr(fit._Fit, "run", run)
+    monkeypatch.setattr(fit.Fit, "run", run)
     result = fitted(points, network=None, steps=60, seed=3)
     assert [attempt.failed for attempt in result.attempts] == [True, False]
     np.testing.assert_array_equal(result.sdf(points), other.sdf(points))
@@ -170,21 +170,21 @@ def test_a_fit_inside_out_is_made_again(sphere_points: Points, monkeypatch: pyte
 
 def test_the_number_of_attempts_is_bounded(sphere_points: Points, caplog: pytest.LogCaptureFixture) -> None:
     result = fitted(sphere_points[:1000], learning_rate=1e6)
-    assert len(result.attempts) == fit.ATTEMPTS == len(caplog.messages)
+    assert len(result.attempts) == pipeline.ATTEMPTS == len(caplog.messages)
     assert all(attempt.failed for attempt in result.attempts)
     assert caplog.messages[-1].endswith(": the best attempt is kept")
 
 
 @pytest.mark.parametrize("best", [0, 1])
 def test_the_best_attempt_is_kept(best: int, few_points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(pipeline, "FEWEST_STEPS", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "ATTEMPTS", 1)
+        patch.setattr(pipeline, "ATTEMPTS", 1)
         expected = fitted(few_points, steps=5, seed=best).sdf(few_points)
     judgements = [Judgement(0.3, 0.0), Judgement(0.3, 0.0)]
     judgements[best] = Judgement(0.2, 0.0)
     left = iter(judgements)
-    monkeypatch.setattr(fit, "judge", lambda *_, **__: next(left))
+    monkeypatch.setattr(pipeline, "judge", lambda *_, **__: next(left))
     network = small()
     result = fitted(few_points, steps=5, network=network)
     assert result.network is network
@@ -193,13 +193,13 @@ def test_the_best_attempt_is_kept(best: int, few_points: Points, monkeypatch: py
 
 
 def test_unfinished_fits_are_not_judged(few_points: Points, caplog: pytest.LogCaptureFixture) -> None:
-    assert fitted(few_points, steps=fit.FEWEST_STEPS - 1, batch_size=8, learning_rate=1e-9).attempts == ()
+    assert fitted(few_points, steps=pipeline.FEWEST_STEPS - 1, batch_size=8, learning_rate=1e-9).attempts == ()
     assert not caplog.messages
 
 
 def test_a_time_budget_ends_the_attempts(few_points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "FEWEST_STEPS", 1)
-    monkeypatch.setattr(fit, "judge", lambda *_: Judgement(1.0, 1.0))
+    monkeypatch.setattr(pipeline, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(pipeline, "judge", lambda *_: Judgement(1.0, 1.0))
     assert len(fitted(few_points, steps=None, time_budget=1.0).attempts) == 1
     assert len(fitted(few_points, steps=5, time_budget=100.0).attempts) == 2
 

@@ -116,7 +116,7 @@ def test_bad_input() -> None:
     flat = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [2, 0, 0]], [[0, 1, 2]], process=False)
     with pytest.raises(ValueError, match="mesh: a surface without area"):
         compare(square(0.0), flat)
-    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="samples must be an integer >= 1, got 0"):
         compare(square(0.0), square(1.0), samples=0)
 
 
@@ -129,5 +129,5 @@ def test_the_distance_to_a_cloud_counts_both_ways() -> None:
     assert found.relative() == pytest.approx(1e3 * found.chamfer / np.sqrt(2))
     half = compare_with_cloud(square(0.25), cloud[cloud[:, 0] < 0.5], samples=4000)
     assert half.chamfer == pytest.approx((0 + 0.5 / 4) / 2, rel=0.05)  # on average 1/4 for half of the square
-    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="samples must be an integer >= 1, got 0"):
         compare_with_cloud(square(0.0), cloud, samples=0)

@@ -12,7 +12,7 @@ import pytest
 import trimesh
 from numpy.typing import NDArray
 
-from art_levelset.recon.inspect.heat_map import heat_map
+from art_levelset.recon.inspect.colours import heat_map
 from art_levelset.recon.inspect.viewer import write_page
 
 from ...browser import Page

@@ -162,7 +162,7 @@ COLOURED: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("piece", [7, 1 << 17])
 def test_normals_and_colours(name: str, piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("ply", "tables"):
-        monkeypatch.setattr(f"art_levelset.recon.io.{module}.PIECE", piece)
+        monkeypatch.setattr(f"art_levelset.recon.io.{module}.BATCH", piece)
     COLOURED[name](tmp_path / name)
     cloud = read_cloud(tmp_path / name)
     assert cloud.normals is not None
@@ -200,7 +200,7 @@ def test_a_random_part_of_many_points(tmp_path: Path, caplog: pytest.LogCaptureF
     np.save(tmp_path / "a.npy", many)
     caplog.set_level(logging.WARNING)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("art_levelset.recon.io.reading.PIECE", 97)
+        patch.setattr("art_levelset.recon.io.reading.BATCH", 97)
         found = read_cloud(tmp_path / "a.npy", most=100)
     assert "a.npy: a random part is used, 100 of 10,000 points" in caplog.text
     assert len(found.points) == 100
@@ -213,7 +213,7 @@ def test_a_random_part_of_many_points(tmp_path: Path, caplog: pytest.LogCaptureF
     caplog.clear()
     np.testing.assert_array_equal(read_points(tmp_path / "a.npy"), many)
     assert not caplog.text
-    with pytest.raises(ValueError, match="most must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="most must be an integer >= 1, got 0"):
         read_cloud(tmp_path / "a.npy", most=0)
 
 

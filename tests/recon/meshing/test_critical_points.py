@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from art_levelset.recon.meshing.bricks import Integers, Values
-from art_levelset.recon.meshing.critical_points import OFFSETS, patches
+from art_levelset.recon.meshing.handles import OFFSETS, count_patches
 
 CENTRE = np.array([[1, 1, 1]])
 
@@ -26,7 +26,7 @@ def quadratic_form(signs: tuple[int, int, int], scales: tuple[float, float, floa
 )
 def test_critical_points_of_quadratic_forms(signs: tuple[int, int, int], lower: int, upper: int) -> None:
     for axes in permutations(range(3)):
-        found = patches(np.ascontiguousarray(quadratic_form(signs).transpose(axes)), CENTRE)
+        found = count_patches(np.ascontiguousarray(quadratic_form(signs).transpose(axes)), CENTRE)
         assert [int(count[0]) for count in found] == [lower, upper]
 
 
@@ -34,7 +34,7 @@ def test_critical_points_of_quadratic_forms(signs: tuple[int, int, int], lower: 
 def test_a_linear_function_has_none(slope: tuple[float, float, float]) -> None:
     """Not even where it is constant along an axis, or everywhere."""
     values = np.tensordot(slope, np.indices((3, 3, 3)), 1).astype(np.float32)
-    assert [int(count[0]) for count in patches(values, CENTRE)] == [1, 1]
+    assert [int(count[0]) for count in count_patches(values, CENTRE)] == [1, 1]
 
 
 def euler_number(inside: np.ndarray) -> int:
@@ -65,7 +65,7 @@ def test_the_critical_points_below_a_level_tell_the_euler_number(seed: int, size
     values[1:-1, 1:-1, 1:-1] = generator.integers(0, 4**levels, (size,) * 3)
     nodes = inner_nodes(values)
     level = float(np.median(values[tuple(nodes.T)]))
-    lower, upper = patches(values, nodes)
+    lower, upper = count_patches(values, nodes)
     below = values[tuple(nodes.T)] <= level
     # By Alexander's duality in the sphere the lower neighbours have upper - 1 loops; none or all are special cases.
     assert int((upper - lower)[below].sum()) == euler_number(values <= level)

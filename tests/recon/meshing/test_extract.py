@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.meshing import components as parts
-from art_levelset.recon.meshing.components import connected_parts, short_edges, supported_parts
+from art_levelset.recon.meshing import topology
 from art_levelset.recon.meshing.extract import zero_set
+from art_levelset.recon.meshing.topology import label_components, short_edges, supported_components
 
 LOW, HIGH = np.array([-1.0, -1.2, -0.9]), np.array([1.1, 1.0, 1.3])
 
@@ -41,17 +41,17 @@ def test_a_level_set_outside_the_box() -> None:
 
 @pytest.mark.parametrize("slope", [0.0, -1.0, float("nan")])
 def test_a_bad_slope(slope: float) -> None:
-    with pytest.raises(ValueError, match="slope must be positive, got"):
+    with pytest.raises(ValueError, match="slope must be a finite number > 0, got"):
         zero_set(torus, LOW, HIGH, 32, slope=slope, verbose=False)
 
 
-def test_parts_without_data_are_told_from_the_others() -> None:
+def test_components_without_data_are_told_from_the_others() -> None:
     balls = [trimesh.creation.icosphere(subdivisions=1, radius=r).apply_translation([x, 0, 0]) for r, x in
              ((1.0, 0.0), (0.1, 0.0), (0.5, 5.0))]  # fmt: skip
     mesh = trimesh.util.concatenate(balls)
     data = np.concatenate([balls[0].vertices, balls[2].vertices[:10]])
     for smallest, third in ((0.9, True), (1.1, False)):  # its diameter is 1
-        kept = supported_parts(np.asarray(mesh.vertices), np.asarray(mesh.faces), data, 0.05, smallest)
+        kept = supported_components(np.asarray(mesh.vertices), np.asarray(mesh.faces), data, 0.05, smallest)
         assert kept.tolist() == [True] * 80 + [False] * 80 + [third] * 80
 
 
@@ -59,7 +59,7 @@ def test_the_part_that_most_data_speak_for_is_never_left_out() -> None:
     balls = [trimesh.creation.icosphere(subdivisions=1, radius=r).apply_translation([x, 0, 0]) for r, x in
              ((0.5, 0.0), (1.0, 5.0))]  # fmt: skip
     mesh = trimesh.util.concatenate(balls)
-    kept = supported_parts(np.asarray(mesh.vertices), np.asarray(mesh.faces), balls[0].vertices, 0.05, 9.0)
+    kept = supported_components(np.asarray(mesh.vertices), np.asarray(mesh.faces), balls[0].vertices, 0.05, 9.0)
     assert kept.tolist() == [True] * 80 + [False] * 80
 
 
@@ -71,18 +71,18 @@ triangles = st.lists(st.permutations(range(12)).map(lambda corners: corners[:3])
 @pytest.fixture(autouse=True, scope="module")
 def _few_triangles_at_a_time() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "CHUNK", 3)
+        patch.setattr(topology, "CHUNK", 3)
         yield
 
 
 @given(triangles)
-def test_connected_parts_are_those_that_corners_join(faces: NDArray[np.int64]) -> None:
+def test_connected_components_are_those_that_corners_join(faces: NDArray[np.int64]) -> None:
     groups: list[set[int]] = []
     for face in faces.tolist():
         touching = [group for group in groups if group & set(face)]
         groups = [group for group in groups if group not in touching] + [set(face).union(*touching)]
     groups.sort(key=min)
-    count, part = connected_parts(faces)
+    count, part = label_components(faces)
     assert count == len(groups)
     assert part.tolist() == [next(i for i, group in enumerate(groups) if face[0] in group) for face in faces.tolist()]
 
@@ -97,8 +97,8 @@ def test_short_edges_are_shorter(faces: NDArray[np.int64], shortest: float) -> N
 
 def test_a_mesh_does_not_depend_on_how_many_triangles_are_looked_at_together(monkeypatch: pytest.MonkeyPatch) -> None:
     vertices, faces = zero_set(torus, LOW, HIGH, 33, verbose=False)
-    by_three = parts.without_short_edges(vertices, faces, 0.01)
-    monkeypatch.setattr(parts, "CHUNK", len(faces))
-    at_once = parts.without_short_edges(vertices, faces, 0.01)
+    by_three = topology.without_short_edges(vertices, faces, 0.01)
+    monkeypatch.setattr(topology, "CHUNK", len(faces))
+    at_once = topology.without_short_edges(vertices, faces, 0.01)
     assert 0 < len(at_once) < len(faces)
     np.testing.assert_array_equal(by_three, at_once)

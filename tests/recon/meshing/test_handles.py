@@ -48,21 +48,21 @@ def disc(hole: float, unseen: float) -> Reconstruction:
 def test_a_pinhole_that_nobody_saw_is_closed() -> None:
     pinhole = disc(0.015, unseen=0.12)
     assert parts_and_euler_number(pinhole) == (1, 0)
-    closed = pinhole.repaired()
+    closed = pinhole.without_handles()
     assert parts_and_euler_number(closed) == (1, 2)
     assert closed.mesh(128).euler_number == 2
-    assert np.linalg.norm(closed.repairs.places[:, :2], axis=1).max() < 0.015
-    assert (closed.repairs.shifts < 0).all()
-    assert len(closed.repaired().repairs) == len(closed.repairs)  # instead of those it had
+    assert np.linalg.norm(closed.handle_removal.centres[:, :2], axis=1).max() < 0.015
+    assert (closed.handle_removal.shifts < 0).all()
+    assert len(closed.without_handles().handle_removal) == len(closed.handle_removal)  # instead of those it had
 
 
 def test_a_larger_hole_stays() -> None:
-    assert not len(disc(0.09, unseen=0.15).repaired().repairs)
+    assert not len(disc(0.09, unseen=0.15).without_handles().handle_removal)
 
 
 @pytest.mark.parametrize("hole", [0.015, 0.03, 0.05])
 def test_a_hole_whose_wall_was_seen_stays(hole: float) -> None:
-    """However many repairs would close it if only the faces had been seen."""
+    """However many shifts would close it if only the faces had been seen."""
     bored = disc(hole, unseen=hole + 0.005)
     around = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     inwards = np.tile(-np.stack([np.cos(around), np.sin(around), 0 * around], axis=1), (5, 1))
@@ -70,13 +70,13 @@ def test_a_hole_whose_wall_was_seen_stays(hole: float) -> None:
     wall = -hole * inwards + heights * [0.0, 0.0, 1.0]
     planes = bored.planes
     centres, normals = np.concatenate([planes.centres, wall]), np.concatenate([planes.normals, inwards])
-    assert not len(replace(bored, planes=Planes(centres, normals, REACH)).repaired().repairs)
+    assert not len(replace(bored, planes=Planes(centres, normals, REACH)).without_handles().handle_removal)
 
 
 def test_a_pinhole_between_faces_that_were_seen_is_closed() -> None:
     """The planes over it say that it is solid."""
-    closed = disc(0.015, unseen=0.0).repaired()
-    assert len(closed.repairs)
+    closed = disc(0.015, unseen=0.0).without_handles()
+    assert len(closed.handle_removal)
     assert parts_and_euler_number(closed) == (1, 2)
 
 
@@ -88,9 +88,9 @@ def test_a_few_planes_across_a_slit_do_not_keep_it(monkeypatch: pytest.MonkeyPat
     centres = np.concatenate([bored.planes.centres, *wall])
     normals = np.concatenate([bored.planes.normals, *len(wall) * [-outwards]])
     seen = replace(bored, planes=Planes(centres, normals, REACH))
-    assert parts_and_euler_number(seen.repaired()) == (1, 2)
+    assert parts_and_euler_number(seen.without_handles()) == (1, 2)
     monkeypatch.setattr(surface, "in_narrow_slits", lambda planes: np.zeros(len(planes), dtype=bool))
-    assert parts_and_euler_number(seen.repaired()) == (1, 0)
+    assert parts_and_euler_number(seen.without_handles()) == (1, 0)
 
 
 class Ring(nn.Module):
@@ -121,14 +121,14 @@ def ring(thinnest: float) -> Reconstruction:
 def test_a_bridge_that_nobody_saw_is_broken() -> None:
     bridged = ring(0.02)
     assert parts_and_euler_number(bridged) == (1, 0)
-    broken = bridged.repaired()
+    broken = bridged.without_handles()
     assert parts_and_euler_number(broken) == (1, 2)
-    np.testing.assert_allclose(broken.repairs.places[0], [0.6, 0, 0], atol=0.04)
-    assert (broken.repairs.shifts > 0).all()
+    np.testing.assert_allclose(broken.handle_removal.centres[0], [0.6, 0, 0], atol=0.04)
+    assert (broken.handle_removal.shifts > 0).all()
 
 
 def test_a_thick_bridge_stays() -> None:
-    assert not len(ring(0.08).repaired().repairs)
+    assert not len(ring(0.08).without_handles().handle_removal)
 
 
 class Pair(nn.Module):
@@ -149,5 +149,5 @@ def test_the_number_of_parts_stays(gap: float, parts: int) -> None:
     shells = [0.4 * directions + [side * (0.4 + gap / 2), 0, 0] for side in (-1.0, 1.0)]
     cloud = np.concatenate([shell[np.abs(shell[:, 0]) > 0.15] for shell in shells])
     pair = Reconstruction(Pair(gap), Frame(np.zeros(3), 1.0), Planes(cloud, cloud, REACH))
-    assert not len(pair.repaired().repairs)
+    assert not len(pair.without_handles().handle_removal)
     assert parts_and_euler_number(pair) == (parts, 2 * parts)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
-from art_levelset.recon.meshing.surface import Repairs, Surface
+from art_levelset.recon.meshing.surface import HandleRemoval, Surface
 from art_levelset.recon.reconstruction import Reconstruction
 
 REACH = 0.16
@@ -42,9 +42,9 @@ def seen() -> Planes:
 
 
 def slab(shift: float = 0.0) -> Reconstruction:
-    """It, repaired in the middle, where nobody saw it."""
-    repairs = Repairs().and_one(np.array([0.02, 0.01, 0.045]), shift) if shift else Repairs()
-    return Reconstruction(Slab(), Frame(np.zeros(3), 1.0), seen(), repairs=repairs)
+    """It, shifted in the middle, where nobody saw it."""
+    removal = HandleRemoval().with_one(np.array([0.02, 0.01, 0.045]), shift) if shift else HandleRemoval()
+    return Reconstruction(Slab(), Frame(np.zeros(3), 1.0), seen(), handle_removal=removal)
 
 
 def directions() -> Points:
@@ -53,20 +53,20 @@ def directions() -> Points:
 
 
 @pytest.mark.parametrize("shift", [-0.02, 0.02])
-def test_a_repair_is_where_nothing_is_seen(shift: float) -> None:
-    surface, repaired = slab(), slab(shift)
-    place = repaired.repairs.places
-    assert repaired.sdf(place) - surface.sdf(place) == pytest.approx(shift, rel=0.01)
+def test_a_shift_is_where_nothing_is_seen(shift: float) -> None:
+    surface, shifted = slab(), slab(shift)
+    place = shifted.handle_removal.centres
+    assert shifted.sdf(place) - surface.sdf(place) == pytest.approx(shift, rel=0.01)
 
     def above(z: float) -> float:
         """F_1 over the place."""
         bump = (1 - ((z - 0.045) / (4 * shift)) ** 2) ** 2 * (1 - ((z - 0.05) / (4 * shift)) ** 2)
         return z - 0.05 + shift * bump
 
-    assert repaired.project(place)[0, 2] == pytest.approx(brentq(above, 0.02, 0.08), abs=1e-4)
+    assert shifted.project(place)[0, 2] == pytest.approx(brentq(above, 0.02, 0.08), abs=1e-4)
     beside, far, away = np.array([[0.5, 0.5, 0.05]]), np.array([[0.0, 0.0, 0.8]]), place + np.array([0.0, 0.081, 0.0])
     for unchanged in (beside, far, away):
-        np.testing.assert_array_equal(repaired.sdf(unchanged), surface.sdf(unchanged))
+        np.testing.assert_array_equal(shifted.sdf(unchanged), surface.sdf(unchanged))
 
 
 def uneven_ball(wrong: float) -> Reconstruction:
@@ -115,16 +115,16 @@ def test_a_correction_makes_no_sheets(wrong: float, radius: float, seed: int) ->
 
 def test_what_is_corrected_has_a_gradient() -> None:
     ball = uneven_ball(0.004)
-    surface = Surface(ball.network.double(), ball.planes, 0.01, Repairs())
+    surface = Surface(ball.network.double(), ball.planes, 0.01, HandleRemoval())
     points = torch.tensor([[0.0, 0.0, 0.503], [0.0, 0.49, 0.1]], dtype=torch.float64, requires_grad=True)
     (gradients,) = torch.autograd.grad(surface(points).sum(), points)
     expected = torch.nn.functional.normalize(points.detach(), dim=1)
     torch.testing.assert_close(gradients, expected, atol=0.06, rtol=0)
 
 
-def test_what_is_repaired_has_a_gradient() -> None:
-    repairs = Repairs().and_one(np.array([0.05, 0.0, 0.05]), -0.04).and_one(np.array([0.1, 0.05, 0.02]), 0.02)
-    surface = Surface(Slab().double(), seen(), 0.0, repairs)
+def test_what_is_shifted_has_a_gradient() -> None:
+    removal = HandleRemoval().with_one(np.array([0.05, 0.0, 0.05]), -0.04).with_one(np.array([0.1, 0.05, 0.02]), 0.02)
+    surface = Surface(Slab().double(), seen(), 0.0, removal)
     points = torch.tensor(
         [[0.11, 0.1, 0.07], [0.05, 0.0, 0.04], [0.17, -0.05, 0.03]], dtype=torch.float64, requires_grad=True
     )
@@ -134,11 +134,11 @@ def test_what_is_repaired_has_a_gradient() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.005, 0.05), st.booleans(), st.floats(-0.1, 0.1))
 def test_the_order_of_values_stays(size: float, outwards: bool, place: float) -> None:
-    """What a repair makes of a value grows with it, so no sheets appear."""
-    surface = Surface(Slab().double(), seen(), 0.0, Repairs())
+    """What a shift makes of a value grows with it, so no sheets appear."""
+    surface = Surface(Slab().double(), seen(), 0.0, HandleRemoval())
     points = torch.full((401, 3), place, dtype=torch.float64) * torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
     values = torch.linspace(-0.3, 0.3, 401, dtype=torch.float64)
-    changed = surface.repaired(points, values, np.array([0.02, 0.0, 0.03]), size if outwards else -size)
+    changed = surface.shift_values(points, values, np.array([0.02, 0.0, 0.03]), size if outwards else -size)
     assert (changed.diff() > 0).all()
 
 
@@ -148,4 +148,12 @@ def test_the_corrections_are_kept_in_the_file(tmp_path: Path) -> None:
     back = Reconstruction.load(tmp_path / "slab.pt", network=Slab())
     places = np.random.default_rng(0).uniform(-0.3, 0.3, (500, 3))
     np.testing.assert_array_equal(back.sdf(places), changed.sdf(places))
-    assert (back.repairs.shifts.tolist(), back.correction) == ([-0.02], 0.005)
+    assert (back.handle_removal.shifts.tolist(), back.correction) == ([-0.02], 0.005)
+
+
+def test_the_names_in_the_file_are_those_of_older_files(tmp_path: Path) -> None:
+    slab(-0.02).save(tmp_path / "slab.pt")
+    contents = torch.load(tmp_path / "slab.pt", weights_only=True)
+    assert contents["format"] == "art-levelset reconstruction 3"
+    assert {*contents} == {"format", "network", "settings", "weights", "frame", "planes", "correction", "repairs"}
+    assert {*contents["repairs"]} == {"places", "shifts"}

@@ -1,0 +1,260 @@
+"""
+From points to a surface: the cloud is prepared, a network is fitted to it, and the fit is finished.
+
+1. :mod:`art_levelset.recon.cloud`: outliers are left out, local planes are fitted, their normals are turned outwards.
+2. :mod:`art_levelset.recon.fitting`: a network is fitted by eq. 13 and judged. One that has failed is fitted again.
+3. :mod:`art_levelset.recon.meshing`: the surface gets its last corrections and loses the handles that no data speak
+   for. What is left to do is :meth:`art_levelset.recon.reconstruction.Reconstruction.mesh`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from art_levelset.checks import check_count, check_positive, check_seed
+from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, check_normals, unit_frame, without_outliers
+from art_levelset.recon.cloud.consistency import refit_planes, turn_outvoted
+from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient, votes_of_normals
+from art_levelset.recon.cloud.planes import Planes, fit_planes
+from art_levelset.recon.fitting.checkpoint import Checkpoint, describe_input
+from art_levelset.recon.fitting.fit import Fit
+from art_levelset.recon.fitting.judgement import Attempts, copy_weights, judge
+from art_levelset.recon.fitting.loss import Penalties
+from art_levelset.recon.fitting.progress import Budget, FitProgress
+from art_levelset.recon.fitting.samples import Samples
+from art_levelset.recon.meshing.surface import CORRECTION
+from art_levelset.recon.meshing.twicing import apply_twicing
+from art_levelset.recon.network import GridNetwork
+from art_levelset.recon.reconstruction import Reconstruction
+
+logger = logging.getLogger(__name__)
+
+STEPS = 800
+"""Number of steps where nothing else is said."""
+
+FEWEST_STEPS = 100
+"""Fewer steps leave an unfinished surface, which is not judged."""
+
+ATTEMPTS = 2
+"""A fit that has failed is made again with the next seed, until there have been so many: where the second fails as well
+the data are to blame."""
+
+
+def reconstruct(
+    points: object,
+    *,
+    normals: object = None,
+    network: nn.Module | None = None,
+    steps: int | None = None,
+    time_budget: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+    batch_size: int = 4096,
+    learning_rate: float = 1e-3,
+    eikonal: float = 0.0,
+    curvature: float = 0.0,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    checkpoint: str | Path | None = None,
+    callback: Callable[[FitProgress], object] | None = None,
+    verbose: bool = True,
+) -> Reconstruction:
+    """
+    Reconstruct the surface that a raw cloud samples as the zero level set of a network (eq. 13). It needs no normals.
+
+    A fit of at least :data:`FEWEST_STEPS` steps is judged by what its zero level set has in common with the cloud
+    (:mod:`art_levelset.recon.fitting.judgement`). One that has failed is made again with the next seed, at most
+    :data:`ATTEMPTS` times in all and within the time budget, and the best one is kept. The surface of
+    one that has not failed gets the last corrections (:mod:`art_levelset.recon.meshing.twicing` and
+    :mod:`art_levelset.recon.meshing.surface`) and loses the handles that no data speak for
+    (:mod:`art_levelset.recon.meshing.handles`).
+
+    >>> import numpy as np
+    >>> from art_levelset import reconstruct
+    >>> directions = np.random.default_rng(0).standard_normal((300, 3))
+    >>> sphere = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    >>> reconstruction = reconstruct(sphere, steps=5, batch_size=64, verbose=False)  # 800 steps for use
+    >>> reconstruction.sdf([[0.0, 0.0, 0.0], [1.5, 0.0, 0.0]]) < 0
+    array([ True, False])
+
+    | Paper link: https://arxiv.org/abs/1905.11911
+
+    :param points: The cloud, (n, 3), in any units, n >= 10. Outliers are left out.
+    :param normals: Normals of the points, (n, 3), of any length, if there are any that point outwards, as those of
+           scanners do: they decide then which side is outside, instead of a guess from the points. The majority of
+           neighbouring ones counts; zeros and NaN stand for missing ones. If all point inwards they are turned round.
+    :param network: The network to fit in place, (batch, 3) -> (batch, 1), in the unit frame [-1, 1]^3. None for a
+           :class:`GridNetwork`; FC-2 of the paper is `art_levelset.models.fc_2()`. Every attempt starts from its
+           weights.
+    :param steps: The most optimisation steps of an attempt, >= 1. None for :data:`STEPS`, or, with a time budget, for
+           as many as it allows.
+    :param time_budget: The most wall seconds of the fit, > 0, what is done before the first step included. It ends when
+           they or `steps` are used up; the last corrections take some seconds more. It decides how many steps are made,
+           so with it the seed does not determine the result.
+    :param clock: What tells the seconds of the time budget: wall seconds, or `time.process_time`, which other
+           processes disturb less.
+    :param batch_size: Number of samples a step, >= 8.
+    :param learning_rate: Of Adam, > 0; constant for half of the steps, or of the time for them, then a cosine to nearly
+           zero.
+    :param eikonal: Weight, >= 0, of the mean of (|D_xF| - 1)^2 over half of the samples of space: for a better
+           :meth:`Reconstruction.sdf`, not for the mesh. On two scans 0.1 took 7 and 5% off the error of |F| near the
+           surface, 12 and 4% off that elsewhere, and changed that of the mesh by +4 and -1%
+           (`benchmarks/signed_distance.py`).
+    :param curvature: Weight, >= 0, of the mean of |kappa_1 + kappa_2| (unit frame) over half of the samples of the zero
+           level set, for clouds with much noise. In 1% of the diagonal 3e-4 took 10 and 5% off the distance of two
+           meshes (`benchmarks/damaged.py`); with little noise 1e-4 added 1 and 14% (`benchmarks/signed_distance.py`).
+    :param seed: Seed of the initialisation and of the samples, >= 0. On a CPU it determines the result.
+    :param device: Where to compute; None for the network's device, or the CPU.
+    :param checkpoint: A file for the state of the fit, which is written every few seconds. If it is there already, the
+           fit goes on from it, and on a CPU ends as if it had not been interrupted. It stays after the end, so that the
+           same call returns the same result: delete it when you have that.
+    :param callback: Called every :data:`art_levelset.recon.fitting.fit.REPORTED` steps of an attempt and after its last
+           one. What it raises ends the fit.
+    :param verbose: Whether to show a progress bar.
+    :return: The reconstruction, whose mesh is in the coordinates of the points.
+    :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`) or are of no surface, the normals
+            contradict each other, a number is out of range, the time budget is too small for a single step, or the
+            checkpoint is damaged or that of another fit.
+    :raises OSError: If the checkpoint cannot be read or written.
+    """
+    budget = _budget(steps, time_budget, clock)
+    check_count("batch_size", batch_size, least=8)
+    check_positive("learning_rate", learning_rate)
+    check_seed(seed)
+    penalties = Penalties(eikonal, curvature)
+    cloud = check_cloud(points)
+    directions = None if normals is None else check_normals(normals, len(np.asarray(points)))
+    weights = None if network is None else copy_weights(network)
+    network = GridNetwork(generator=torch.Generator()) if network is None else network
+    file = state = None
+    if checkpoint is not None:
+        file = Checkpoint(
+            checkpoint,
+            {
+                "points": describe_input(cloud),
+                "normals": None if directions is None else describe_input(directions),
+                "network": describe_input(network),
+                "steps": budget.steps,
+                "time_budget": time_budget,
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "eikonal": eikonal,
+                "curvature": curvature,
+                "seed": seed,
+            },
+        )
+        state = file.read()
+    network = network.to(next(network.parameters()).device if device is None else torch.device(device))
+    scan = _prepare(cloud, points, directions, next(network.parameters()).device)
+    attempts = Attempts(network)
+    if state is not None:
+        attempts.load_state_dict(state["attempts"])
+    options = _Options(batch_size, learning_rate, penalties, seed, file, callback, verbose)
+    while _attempt(network, weights, scan, options, budget, attempts, state):
+        budget.begin_anew()
+        state = None
+    return _finish(network, scan, attempts)
+
+
+def _budget(steps: int | None, time_budget: float | None, clock: Callable[[], float]) -> Budget:
+    """What the fit may use."""
+    if steps is not None:
+        check_count("steps", steps)
+    if time_budget is not None:
+        check_positive("time_budget", time_budget)
+    return Budget(STEPS if steps is None and time_budget is None else steps, time_budget, clock)
+
+
+def _prepare(cloud: Points, points: object, directions: Points | None, device: torch.device) -> _Scan:
+    """Planes with outward normals, and the indicator function; `points` are those that the normals belong to."""
+    cloud = without_outliers(cloud)
+    frame = unit_frame(cloud)
+    cloud = frame.to_unit(cloud)
+    planes = fit_planes(cloud)
+    votes = None
+    if directions is not None:
+        votes = votes_of_normals(planes, frame.to_unit(np.asarray(points, dtype=np.float64)), directions)
+    planes = orient(planes, device, votes)
+    planes = refit_planes(cloud, turn_outvoted(planes) if votes is None else planes)
+    indicator = indicator_of(planes, device)
+    logger.info("%d points, %d local planes of reach %.4f", len(cloud), len(planes), planes.reach)
+    return _Scan(frame, cloud, planes, indicator, device)
+
+
+def _attempt(
+    network: nn.Module,
+    weights: Mapping[str, torch.Tensor] | None,
+    scan: _Scan,
+    options: _Options,
+    budget: Budget,
+    attempts: Attempts,
+    state: Mapping[str, Any] | None,
+) -> bool:
+    """
+    Fit the network from its first weights, or go on from the state of a checkpoint, and judge the fit.
+
+    :return: Whether another attempt has to follow.
+    """
+    seed = options.seed + len(attempts.judgements)
+    generator = torch.Generator().manual_seed(seed)
+    network.load_state_dict(GridNetwork(generator=generator).state_dict() if weights is None else weights)
+    samples = Samples(scan.points, scan.planes, scan.indicator, options.batch_size // 4, generator, scan.device)
+    fit = Fit(network, samples, options.learning_rate, options.penalties, budget, attempts)
+    if state is not None:
+        fit.load_state_dict(state)
+    finite = fit.run(options.checkpoint, options.callback, scan.frame.scale, options.verbose)
+    unfinished = finite and budget.step < FEWEST_STEPS and not attempts.judgements
+    if unfinished and budget.seconds is not None and budget.step < (budget.steps or FEWEST_STEPS):
+        logger.warning("time_budget: %g s were enough for %d steps only", budget.seconds, budget.step)
+    if unfinished:
+        return False  # no more and no less than was asked for
+    judgement = judge(network, samples)
+    attempts.add(judgement)
+    if not judgement.failed:
+        return False
+    last = len(attempts.judgements) == ATTEMPTS or budget.is_spent()
+    end = "the best attempt is kept" if last else f"it is made again with seed {seed + 1}"
+    logger.warning("the fit with seed %d is rejected, for %s: %s", seed, judgement, end)
+    return not last
+
+
+def _finish(network: nn.Module, scan: _Scan, attempts: Attempts) -> Reconstruction:
+    """The best attempt, with the last corrections if it has not failed."""
+    attempts.restore_best()
+    result = Reconstruction(network, scan.frame, scan.planes, attempts=attempts.judgements)
+    if not attempts.judgements or attempts.judgements[-1].failed:
+        return result
+    result = replace(result, correction=CORRECTION * scan.planes.reach)
+    return replace(result, planes=apply_twicing(scan.points, scan.planes, result.surface)).without_handles()
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """A cloud that a network can be fitted to: its points without the outliers and its planes, in the unit frame."""
+
+    frame: Frame
+    points: Points
+    planes: Planes
+    indicator: Indicator
+    device: torch.device
+
+
+@dataclass(frozen=True, eq=False)
+class _Options:
+    """What is the same in all attempts."""
+
+    batch_size: int
+    learning_rate: float
+    penalties: Penalties
+    seed: int
+    checkpoint: Checkpoint | None
+    callback: Callable[[FitProgress], object] | None
+    verbose: bool

@@ -1,0 +1,107 @@
+"""
+The search of a level-set step, as a value: for each sample of a batch, where F is sought to be low, and how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from art_levelset.core.ascent import ascend, seek_crossing
+from art_levelset.core.balls import Box, column, steepest
+from art_levelset.core.fields import Field
+from art_levelset.core.modes import evaluating
+
+Loss: TypeAlias = "tuple[Tensor | None, dict[str, float]]"
+"""A mean over the samples, or None where no sample has a gradient; and metrics of the batch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """
+    The search of the eps_j-balls around the samples of a batch for low values of F_j.
+
+    :param x: Raw inputs, (batch, ...).
+    :param field: F, one value a sample, exactly.
+    :param searched: F as searches evaluate it.
+    :param trained: F as a loss evaluates it that needs no exact level.
+    :param start: Where the searches begin, (batch, ...).
+    :param eps: The radii eps_j, (batch,), in units of the raw inputs.
+    :param step: The lengths of a step, (batch,).
+    :param weights: lambda_j of the loss, (batch,).
+    :param max_iter: The largest number of steps.
+    :param norm: `math.inf` or 2, the norm of the balls and steps.
+    :param box: The box of valid inputs, or None.
+    :param values: F_j(x_j), (batch,), in evaluation mode; None where nobody has asked for them.
+    :param remember: Called with the points where the next search shall go on, (batch, ...); None where it begins anew.
+    """
+
+    x: Tensor
+    field: Field
+    searched: Field
+    trained: Field
+    start: Tensor
+    eps: Tensor
+    step: Tensor
+    weights: Tensor
+    max_iter: int
+    norm: float
+    box: Box | None
+    values: Tensor | None
+    remember: Callable[[Tensor], None] | None
+
+    def lowest(self) -> Tensor:
+        """
+        Where all steps of the descent on F end. If searches are remembered, these are leaves, and when a loss has given
+        them a gradient they are remembered one step further.
+
+        :return: Points, (batch, ...).
+        """
+        ends = ascend(lambda points: -self.searched(points).squeeze(1), self.x, **self._options())
+        if self.remember is not None:
+            ends.requires_grad_().register_hook(self._remember_further(ends))  # type: ignore[no-untyped-call]
+        return ends
+
+    def crossing(self) -> tuple[Tensor, Tensor]:
+        """
+        Where the descent on F ends that stops, for each sample, when F has changed its sign.
+
+        :return: Points, (batch, ...), and for which samples F has, (batch,).
+        """
+        ends, crossed = seek_crossing(self.searched, self.x, **self._options())
+        if self.remember is not None:
+            self.remember(ends)
+        return ends, crossed
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "eps": self.eps,
+            "step": self.step,
+            "max_iter": self.max_iter,
+            "norm": self.norm,
+            "box": self.box,
+            "start": self.start,
+        }
+
+    def _remember_further(self, ends: Tensor) -> Callable[[Tensor], None]:
+        def hook(gradients: Tensor) -> None:
+            if self.remember is not None:
+                self.remember(ends.detach() + column(self.step, self.x) * steepest(gradients, self.norm))
+
+        return hook
+
+
+def values_of(field: Field, x: Tensor) -> Tensor:
+    """
+    F at the samples, in evaluation mode and without gradients.
+
+    :param field: F, one value a sample.
+    :param x: The samples, (batch, ...).
+    :return: (batch,).
+    """
+    with torch.no_grad(), evaluating(field.module):
+        return field(x).squeeze(1)

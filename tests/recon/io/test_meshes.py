@@ -1,0 +1,41 @@
+"""Meshes keep their detail on the way to a file, wherever in space they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from art_levelset.recon.io.meshes import write_mesh
+
+NEAR = trimesh.creation.icosphere(subdivisions=2, radius=0.1)
+FAR = trimesh.Trimesh(NEAR.vertices + np.array([4e6, -5e5, 300.0]), NEAR.faces, process=False)
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".off"])
+@pytest.mark.parametrize("mesh", [NEAR, FAR], ids=["near", "far"])
+def test_coordinates_come_back_to_a_hundredth_of_a_millimetre(
+    tmp_path: Path, mesh: trimesh.Trimesh, suffix: str
+) -> None:
+    path = tmp_path / f"mesh{suffix}"
+    write_mesh(mesh, path)
+    back = trimesh.load(path, process=False)
+    np.testing.assert_allclose(back.vertices, mesh.vertices, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(back.faces, mesh.faces)
+
+
+def test_a_mesh_near_the_origin_has_a_small_file(tmp_path: Path) -> None:
+    write_mesh(NEAR, tmp_path / "near.ply")
+    write_mesh(FAR, tmp_path / "far.ply")
+    doubles = 4 * NEAR.vertices.size
+    assert (tmp_path / "far.ply").stat().st_size - (tmp_path / "near.ply").stat().st_size > doubles / 2
+
+
+@pytest.mark.parametrize(("mesh", "warnings"), [(NEAR, 0), (FAR, 1)], ids=["near", "far"])
+def test_formats_that_round_say_so(
+    tmp_path: Path, mesh: trimesh.Trimesh, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_mesh(mesh, tmp_path / "mesh.stl")
+    assert caplog.text.count("use .ply or .obj") == warnings

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from art_levelset.recon import GridNetwork, Reconstruction, compare, reconstruct
+from art_levelset.recon.cloud.clouds import Points
+
+
+def test_a_sphere_far_from_the_origin(sphere: Reconstruction, far_away: Points) -> None:
+    mesh = sphere.mesh(48)
+    radii = np.linalg.norm(mesh.vertices - far_away, axis=1)
+    assert abs(radii.mean() - 5) < 0.02
+    assert np.abs(radii - 5).max() < 0.15
+    assert mesh.is_watertight
+    assert mesh.euler_number == 2
+    assert mesh.body_count == 1
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * 5**3, rel=0.02)  # positive: the normals point outwards
+
+
+def test_the_signed_distance_of_a_sphere(sphere: Reconstruction, far_away: Points) -> None:
+    distances = np.array([-1.0, -0.3, 0.0, 0.3, 1.0])
+    for direction in np.eye(3):
+        places = far_away + (5 + distances[:, None]) * direction
+        np.testing.assert_allclose(sphere.sdf(places), distances, atol=0.15)
+
+
+def test_a_torus_has_its_hole(torus: Reconstruction) -> None:
+    mesh = torus.mesh(64)
+    ring = np.hypot(mesh.vertices[:, 0], mesh.vertices[:, 1]) - 1
+    errors = np.hypot(ring, mesh.vertices[:, 2]) - 0.35
+    assert np.abs(errors).mean() < 0.006
+    assert np.abs(errors).max() < 0.05
+    assert mesh.is_watertight
+    assert mesh.euler_number == 0
+    assert mesh.body_count == 1
+    assert mesh.volume > 0
+
+
+def test_normals_of_the_planes_point_outwards(torus: Reconstruction) -> None:
+    centres = torus.frame.from_unit(torus.planes.centres)
+    ring = centres * [1, 1, 0]
+    ring /= np.linalg.norm(ring, axis=1, keepdims=True)
+    outward = (torus.planes.normals * (centres - ring)).sum(axis=1)
+    assert (outward > 0).mean() > 0.999
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_seed_determines_the_result(seed: int, few_points: Points) -> None:
+    def values() -> Any:
+        torch.rand(1)  # the global generator has no say
+        return reconstruct(few_points, steps=4, batch_size=64, seed=seed, verbose=False).sdf(few_points)
+
+    np.testing.assert_array_equal(values(), values())
+
+
+def test_seeds_differ(few_points: Points) -> None:
+    results = [
+        reconstruct(few_points, steps=4, batch_size=64, seed=seed, verbose=False).sdf(few_points) for seed in (0, 1)
+    ]
+    assert not np.allclose(*results)
+
+
+def test_moving_and_scaling_the_scan_moves_and_scales_the_result(few_points: Points) -> None:
+    factor, offset = 1024.0, np.array([2.0**20, 0.0, -(2.0**21)])
+    rounded = few_points.astype(np.float32).astype(np.float64)
+    here = reconstruct(rounded, steps=4, batch_size=64, verbose=False)
+    there = reconstruct(rounded * factor + offset, steps=4, batch_size=64, verbose=False)
+    np.testing.assert_allclose(there.sdf(rounded * factor + offset), factor * here.sdf(rounded), rtol=1e-3, atol=1e-2)
+
+
+def test_outliers_change_little(sphere_points: Points) -> None:
+    outliers = np.random.default_rng(1).uniform(-2, 2, (60, 3))
+    outliers = outliers[np.abs(np.linalg.norm(outliers, axis=1) - 1) > 0.6]
+    cloud = np.concatenate([sphere_points[:1500], outliers])
+    result = reconstruct(cloud, steps=60, batch_size=1024, verbose=False)
+    mesh = result.mesh(32)
+    assert len(outliers) > 20
+    assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).max() < 0.06
+    assert mesh.euler_number == 2
+
+
+def test_a_network_of_ones_own(sphere_points: Points) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(3, 32), torch.nn.Softplus(10), torch.nn.Linear(32, 1))
+    result = reconstruct(sphere_points, network=network, steps=200, batch_size=512, learning_rate=1e-2, verbose=False)
+    assert result.network is network
+    assert np.abs(np.linalg.norm(result.mesh(32).vertices, axis=1) - 1).mean() < 0.05
+
+
+def test_the_network_starts_as_a_sphere() -> None:
+    network = GridNetwork(radius=0.6, generator=torch.Generator().manual_seed(0))
+    directions = torch.nn.functional.normalize(torch.randn(500, 3), dim=1)
+    with torch.no_grad():
+        for radius in (0.2, 0.6, 1.0):
+            assert network(radius * directions).mean() == pytest.approx(radius - 0.6, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (np.zeros((20, 2)), r"points must have the shape \(n, 3\), got \(20, 2\)"),
+        (np.zeros(20), r"points must have the shape \(n, 3\), got \(20,\)"),
+        (np.ones((20, 3)), "points: all points are equal"),
+        (np.eye(3), "points: need at least 10, got 3"),
+        (np.tile(np.eye(3), (5, 1)), "points: need at least 10 distinct ones, got 3"),
+        ([[0, 0, float("nan")]] * 20, "points: 20 of 20 have NaN or infinite coordinates"),
+        ([[0, 0, float("inf")]] * 20, "points: 20 of 20 have NaN or infinite coordinates"),
+        ("cloud", "points must be an array of numbers"),
+        ([[1, 2, 3], [4]], "points must be an array of numbers"),
+    ],
+)
+def test_bad_points(points: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        reconstruct(points)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": 0}, "steps must be an integer >= 1, got 0"),
+        ({"batch_size": 7}, "batch_size must be an integer >= 8, got 7"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0, got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a finite number > 0, got nan"),
+        ({"eikonal": -0.1}, "eikonal must be a finite number >= 0, got -0.1"),
+        ({"curvature": float("nan")}, "curvature must be a finite number >= 0, got nan"),
+        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
+    ],
+)
+def test_bad_numbers(arguments: dict[str, Any], message: str, sphere_points: Points) -> None:
+    with pytest.raises(ValueError, match=message):
+        reconstruct(sphere_points, **arguments)
+
+
+def test_bad_queries(sphere: Reconstruction) -> None:
+    with pytest.raises(ValueError, match=r"points must have the shape \(n, 3\), got \(3,\)"):
+        sphere.sdf([0.0, 0.0, 0.0])
+    with pytest.raises(ValueError, match="resolution must be an integer >= 8, got 7"):
+        sphere.mesh(7)
+
+
+def test_an_empty_level_set_is_an_error(sphere: Reconstruction) -> None:
+    always = torch.nn.Linear(3, 1)
+    with torch.no_grad():
+        always.weight.zero_()
+        always.bias.fill_(1.0)
+    with pytest.raises(ValueError, match="the reconstruction is empty"):
+        Reconstruction(always, sphere.frame, sphere.planes).mesh(16)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bunny", "body_a"])
+def test_scans(name: str, data_dir: Any) -> None:
+    import trimesh
+
+    from art_levelset.recon import read_points
+
+    mesh = reconstruct(read_points(data_dir / "scans" / f"{name}_raw.ply"), steps=400, verbose=False).mesh(192)
+    reference = trimesh.load(data_dir / "scans" / f"{name}_reference.ply", force="mesh")
+    diagonal = float(np.linalg.norm(np.ptp(reference.vertices, axis=0)))
+    assert mesh.body_count == 1
+    assert mesh.is_watertight
+    assert compare(mesh, reference).chamfer_to_surface < 0.6e-3 * diagonal
