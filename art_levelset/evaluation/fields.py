@@ -150,6 +150,9 @@ class Checked(BaseModel, frozen=True, extra="forbid", json_schema_extra=_first_p
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__}.{name} cannot be changed")
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be deleted")
+
 
 def _first(error: ValidationError) -> str:
     """The first of the errors, on one line."""

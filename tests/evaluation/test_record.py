@@ -207,6 +207,8 @@ def test_numpy_numbers_and_json_objects_are_welcome() -> None:
 def test_a_record_cannot_be_changed() -> None:
     with pytest.raises(AttributeError, match=r"^Record.name cannot be changed$"):
         record().name = "Other"  # type: ignore[misc]
+    with pytest.raises(AttributeError, match=r"^Record.name cannot be deleted$"):
+        del record().name
 
 
 def test_numbers_of_a_record() -> None:
