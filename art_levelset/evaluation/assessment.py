@@ -21,11 +21,11 @@ from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_positive, check_seed
 from art_levelset.core.balls import NAMES, check_norm
 from art_levelset.evaluation.accuracy import wilson
-from art_levelset.evaluation.calibration import Calibration, calibration
+from art_levelset.evaluation.calibration import calibration
 from art_levelset.evaluation.distances import bisected_distances, margin_curve, searched_distances
 from art_levelset.evaluation.masking import Diagnosis, DiagnosisSettings, diagnosis_of
 from art_levelset.evaluation.probes import Probes, probe
-from art_levelset.evaluation.record import DataUsed, MarginCurve, Record, WorstCase, percent
+from art_levelset.evaluation.record import Calibration, DataUsed, MarginCurve, Record, WorstCase, percent
 from art_levelset.evaluation.suite import Attacked, RobustMask, run_suite, settings_of
 from art_levelset.versions import versions
 

@@ -3,7 +3,7 @@ Calibration: whether a network is right as often as its confidences say, and how
 
 The confidence of a prediction is the largest probability of the softmax. A network is calibrated where a fraction c of
 its predictions of confidence c are right. Networks whose logits are large have confidences of exactly 1, right or
-wrong, and cross-entropy gradients that vanish.
+wrong, and cross-entropy gradients that underflow.
 
 | Paper link: https://arxiv.org/abs/1706.04599
 """
@@ -11,7 +11,7 @@ wrong, and cross-entropy gradients that vanish.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import sys
 from typing import Any
 
 import numpy as np
@@ -24,96 +24,10 @@ from art_levelset.attacks.inputs import Array, check_classes, class_logits, home
 from art_levelset.checks import check_count
 from art_levelset.core.fields import label_margin
 from art_levelset.core.modes import evaluating
-from art_levelset.evaluation.schema import Checked, check_within
+from art_levelset.evaluation.record import Bin, Calibration
 
-_TOLERANCE = 1e-10
+_TOLERANCE = 1e-12
 """Relative error of the temperature."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bin(Checked):
-    """
-    The predictions of similar confidence.
-
-    :param above: What their confidences are above.
-    :param up_to: The largest confidence of the bin.
-    :param count: Predictions in it, >= 1.
-    :param confidence: Their mean confidence.
-    :param accuracy: The fraction of them that is right.
-    :raises ValueError: If a value is out of range.
-    """
-
-    above: float
-    up_to: float
-    count: int
-    confidence: float
-    accuracy: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_within(0, 1, above=self.above, up_to=self.up_to, confidence=self.confidence, accuracy=self.accuracy)
-        check_within(1, math.inf, count=self.count)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration(Checked):
-    """
-    How calibrated a network is, and the scale of its logits.
-
-    :param accuracy: The fraction of samples classified right.
-    :param confidence: The mean confidence.
-    :param ece: The expected calibration error, in [0, 1]: the mean of |accuracy - confidence| over bins of equal width,
-           weighted by their counts.
-    :param adaptive_ece: The same over bins of equal mass; predictions of one confidence share a bin.
-    :param brier: The Brier score, in [0, 2]: the mean of sum_k (p_k - [y = k])^2.
-    :param nll: The mean negative log-likelihood, in nats.
-    :param temperature: The T > 0 by which dividing the logits of these samples minimises it; 0 if it falls all the way
-           to T = 0, as where every sample is classified right, and None if it falls as T goes to infinity.
-    :param tempered_nll: The negative log-likelihood at that temperature.
-    :param tempered_ece: The expected calibration error (equal width) at that temperature.
-    :param margin: The median of the label margins f_y - max_{i != y} f_i.
-    :param large_margin: Their 95th percentile.
-    :param logit_norm: The median L_2 norm of the logits.
-    :param bins: The bins of equal width, without the empty ones.
-    :raises ValueError: If a value is out of range.
-    """
-
-    accuracy: float
-    confidence: float
-    ece: float
-    adaptive_ece: float
-    brier: float
-    nll: float
-    temperature: float | None
-    tempered_nll: float
-    tempered_ece: float
-    margin: float
-    large_margin: float
-    logit_norm: float
-    bins: tuple[Bin, ...]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("accuracy", "confidence", "ece", "adaptive_ece", "tempered_ece"):
-            check_within(0, 1, **{name: getattr(self, name)})
-        check_within(0, 2, brier=self.brier)
-        check_within(0, math.inf, nll=self.nll, tempered_nll=self.tempered_nll, logit_norm=self.logit_norm)
-        if self.temperature is not None:
-            check_within(0, math.inf, temperature=self.temperature)
-
-    def text(self) -> str:
-        """
-        The figures as text.
-
-        :return: Two lines.
-        """
-        temperature = "infinity" if self.temperature is None else f"{self.temperature:.4g}"
-        return (
-            f"Calibration: ECE {self.ece:.2%} (equal mass {self.adaptive_ece:.2%}), confidence {self.confidence:.2%}, "
-            f"Brier {self.brier:.4f}, NLL {self.nll:.4f};\n"
-            f"at temperature {temperature} ECE {self.tempered_ece:.2%}, NLL {self.tempered_nll:.4f}. "
-            f"Logit margin {self.margin:.4g} (95%: {self.large_margin:.4g}), norm {self.logit_norm:.4g}"
-        )
 
 
 def calibration(model: Any, x: Array, y: Array, bins: int = 15, *, batch_size: int = 500) -> Calibration:
@@ -214,6 +128,8 @@ def _temperature(logits: Tensor, y: Tensor) -> float:
 
     It is convex in 1 / T, and its derivative the mean over samples of what p expects of the logits beyond the label's.
     """
+    from scipy.optimize import brentq
+
     excess = logits - logits.gather(1, y.unsqueeze(1))
     largest = excess.abs().max().item()
 
@@ -226,13 +142,10 @@ def _temperature(logits: Tensor, y: Tensor) -> float:
         return math.inf
     low = high = 1 / largest
     while derivative(low) >= 0:
-        low /= 2
+        low, high = low / 2, low
     while derivative(high) < 0:
-        high *= 2
-    while high - low > _TOLERANCE * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if derivative(middle) < 0 else (low, middle)
-    return 2 / (low + high)
+        low, high = high, 2 * high
+    return 1 / float(brentq(derivative, low, high, xtol=sys.float_info.min, rtol=_TOLERANCE))
 
 
 def _tempered(logits: Tensor, temperature: float) -> Tensor:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from art_levelset.evaluation.calibration import Calibration
-from art_levelset.evaluation.record import MarginCurve
+from art_levelset.evaluation.record import Calibration, MarginCurve
 from art_levelset.files import replacing
 
 if TYPE_CHECKING:

@@ -1,15 +1,25 @@
-"""Records as ranked tables: for the terminal and in Markdown."""
+"""
+Records that can be compared, ranked: one board for each data set, threat model and radius.
+
+As tables for the terminal and in Markdown; :mod:`art_levelset.evaluation.page` makes a page of them.
+"""
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from urllib.parse import quote, urlsplit
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
 
-from art_levelset.evaluation.ranking import boards, interval_in_percent, masking_in_short
+from art_levelset.core.balls import THREAT_MODELS
 from art_levelset.evaluation.record import Record, percent
+from art_levelset.evaluation.rendering import interval_in_percent, markdown_text, rendered, web_address
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_ORDER = tuple(THREAT_MODELS)
 NOTE = (
     "Accuracies in percent. Worst case: right under every attack and repeat; its 95% interval beside it.\n"
     "Masking: checks for masked gradients. A model that fails one, or is unreliable, may be weaker than it looks."
@@ -20,7 +30,48 @@ _NAME = 1
 _ALIGNED_LEFT = (_NAME, 7)
 _COLUMNS = 100
 _GAP = 2
-_MARKDOWN = re.compile(r"([\\`*_\[\]|~$#!])")
+
+
+@dataclass(frozen=True)
+class Board:
+    """
+    The records of one data set, threat model and radius.
+
+    :param dataset: The data set.
+    :param threat_model: "Linf", "L2" or "L1".
+    :param eps: The radius, as the best record writes it.
+    :param entries: Rank and record, best first; records of the same worst-case accuracy share a rank.
+    """
+
+    dataset: str
+    threat_model: str
+    eps: str
+    entries: tuple[tuple[int, Record], ...]
+
+
+def boards(records: Iterable[Record]) -> list[Board]:
+    """
+    Rank records by their worst-case accuracy, and by the clean one where that is the same.
+
+    :param records: At least one, in any order.
+    :return: The boards, by data set, threat model and radius.
+    :raises ValueError: If there is no record.
+    """
+
+    def kind(record: Record) -> tuple[str, int, float]:
+        return record.dataset, _ORDER.index(record.threat_model), record.radius
+
+    best_first = sorted(records, key=lambda record: (-record.worst_case.accuracy, -record.clean, record.name))
+    if not best_first:
+        raise ValueError("records must not be empty")
+    return [_board(list(group)) for _, group in groupby(sorted(best_first, key=kind), key=kind)]
+
+
+def _board(best_first: list[Record]) -> Board:
+    accuracies = [record.worst_case.accuracy for record in best_first]
+    entries = tuple((1 + accuracies.index(record.worst_case.accuracy), record) for record in best_first)
+    best = best_first[0]
+    return Board(best.dataset, best.threat_model, best.eps, entries)
 
 
 def text(records: Iterable[Record]) -> str:
@@ -51,29 +102,26 @@ def markdown(records: Iterable[Record]) -> str:
     :return: A heading and a table for each data set, threat model and radius.
     :raises ValueError: If there is no record.
     """
-    parts = []
-    for board in boards(records):
-        title = f"### {_escaped(board.dataset)}, {board.threat_model}, eps {board.eps}\n"
-        rule = [":--" if i in _ALIGNED_LEFT else "--:" for i in range(len(_HEADINGS))]
-        rows = [_row(rank, record, _linked(record)) for rank, record in board.entries]
-        parts.append("\n".join([title, *(f"| {' | '.join(row)} |" for row in (_HEADINGS, rule, *rows))]))
-    return "\n\n".join([*parts, NOTE]) + "\n"
+    tables = [
+        (board, [_row(rank, record, _linked(record)) for rank, record in board.entries]) for board in boards(records)
+    ]
+    content = rendered("leaderboard.md", boards=tables, headings=_HEADINGS, aligned_left=_ALIGNED_LEFT, note=NOTE)
+    return f"{content}\n"
 
 
-def web_address(link: str) -> str | None:
+def masking_in_short(record: Record) -> str:
     """
-    The address that a page may link to.
+    The verdict of the checks for masked gradients.
 
-    :param link: A record's link.
-    :return: The link if it is an http or https address, percent-encoded where it has to be; None otherwise.
+    :param record: The record.
+    :return: "unreliable" if the record says so itself, else "fails 2 of 9", "passes", or "-" where nothing was judged.
     """
-    try:
-        parts = urlsplit(link)
-    except ValueError:
-        return None
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        return None
-    return quote(link, safe=":/?#@!$&*+,;=%~-._[]")
+    if record.unreliable:
+        return "unreliable"
+    judged = [check for check in record.masking or () if check.verdict != "not judged"]
+    if not judged:
+        return "-"
+    return f"fails {len(record.failed_checks)} of {len(judged)}" if record.failed_checks else "passes"
 
 
 def _row(rank: int, record: Record, name: str) -> Sequence[str]:
@@ -89,14 +137,12 @@ def _row(rank: int, record: Record, name: str) -> Sequence[str]:
     )
 
 
-def _linked(record: Record) -> str:
-    address = web_address(record.link)
-    return f"[{_escaped(record.name)}](<{address}>)" if address else _escaped(record.name)
+def _linked(record: Record) -> Markup:
+    """The name as Markdown, with a link if there is an address, in which nothing is left to escape."""
+    from markupsafe import Markup
 
-
-def _escaped(plain: str) -> str:
-    entities = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN.sub(r"\\\1", entities)
+    name, address = markdown_text(record.name), web_address(record.link)
+    return Markup("[{}](<{}>)").format(name, Markup(address)) if address else name
 
 
 def _shortened(cell: str, width: int) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from art_levelset.evaluation.markup import Markup, element
 from art_levelset.evaluation.record import MarginCurve
+from art_levelset.evaluation.rendering import rendered
 
-COLOURS = 8
-"""Lines that can be told apart; later ones have no colour of their own."""
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 WIDTH, HEIGHT = 440, 270
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 44
@@ -43,17 +44,19 @@ def margin_plot(lines: Sequence[Line], radius: float, title: str) -> Markup:
     :return: An <svg> element.
     """
     farthest = 1.05 * max(radius, *(_settled(line.curve) for line in lines))
-    return element(
-        "svg",
-        *(_horizontal(tick / 4) for tick in range(5)),
-        *(_tick(tick, farthest) for tick in _ticks(farthest)),
-        _text("radius eps", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, "middle"),
-        element("path", class_="radius", d=f"M{_x(radius, farthest):.1f} {TOP}V{HEIGHT - BOTTOM}"),
-        *(_path(line, farthest) for line in reversed(lines)),
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
-        aria_label=title,
-        class_="plot",
+    return rendered(
+        "margin_plot.svg",
+        title=title,
+        width=WIDTH,
+        height=HEIGHT,
+        left=LEFT,
+        right=WIDTH - RIGHT,
+        top=TOP,
+        bottom=HEIGHT - BOTTOM,
+        levels=[(f"{25 * quarter}%", _y(quarter / 4)) for quarter in range(5)],
+        ticks=[(f"{eps:.6g}", _x(eps, farthest)) for eps in _ticks(farthest)],
+        radius=_x(radius, farthest),
+        lines=[(line, _corners(line, farthest)) for line in reversed(lines)],
     )
 
 
@@ -71,46 +74,17 @@ def lowest(curves: Sequence[MarginCurve]) -> MarginCurve:
     return MarginCurve(name="lowest", eps=tuple(eps), accuracy=tuple(np.minimum.reduce(accuracies)))
 
 
-def colour_class(number: int) -> str:
-    """
-    The class that gives a line and its key their colour.
-
-    :param number: Number of the line, >= 0.
-    :return: "c0" to "c7", then "c".
-    """
-    return f"c{number}" if number < COLOURS else "c"
-
-
 def _settled(curve: MarginCurve) -> float:
     """The radius from which on the curve is flat to the eye."""
     flat = curve.accuracy[-1] + 0.005
     return next(eps for eps, accuracy in zip(curve.eps, curve.accuracy, strict=True) if accuracy <= flat)
 
 
-def _path(line: Line, farthest: float) -> Markup:
+def _corners(line: Line, farthest: float) -> list[tuple[float, float]]:
     end = min(farthest, line.curve.eps[-1])
     eps = [*(radius for radius in line.curve.eps if radius < end), end]
     accuracies = np.interp(eps, line.curve.eps, line.curve.accuracy)
-    points = zip(eps, accuracies, strict=True)
-    corners = "L".join(f"{_x(radius, farthest):.1f} {_y(accuracy):.1f}" for radius, accuracy in points)
-    return element("path", class_=f"line {colour_class(line.colour)}", data_model=line.model or False, d=f"M{corners}")
-
-
-def _horizontal(accuracy: float) -> Markup:
-    y = _y(accuracy)
-    return element(
-        "g",
-        element("path", class_="grid", d=f"M{LEFT} {y:.1f}H{WIDTH - RIGHT}"),
-        _text(f"{100 * accuracy:.0f}%", LEFT - 7, y + 4, "end"),
-    )
-
-
-def _tick(eps: float, farthest: float) -> Markup:
-    return _text(f"{eps:.6g}", _x(eps, farthest), HEIGHT - BOTTOM + 17, "middle")
-
-
-def _text(content: str, x: float, y: float, anchor: str) -> Markup:
-    return element("text", content, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)
+    return [(_x(radius, farthest), _y(accuracy)) for radius, accuracy in zip(eps, accuracies, strict=True)]
 
 
 def _ticks(farthest: float) -> list[float]:

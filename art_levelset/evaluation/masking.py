@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -37,7 +37,6 @@ from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_positive, check_seed
 from art_levelset.core.balls import NAMES, check_norm
 from art_levelset.evaluation.accuracy import correct
-from art_levelset.evaluation.exact_tests import binomial_tail, mcnemar
 from art_levelset.evaluation.record import MaskingCheck
 from art_levelset.evaluation.suite import RobustMask
 from art_levelset.evaluation.survivors import Ball, Examination
@@ -323,7 +322,7 @@ def _gap(right: RobustMask, margin: RobustMask, rescaled: RobustMask, plain: Rob
     """What cross-entropy as it is misses."""
     missed, extra = int((plain & ~margin).sum()), int((margin & ~plain).sum())
     fewer = min(int((right & ~margin).sum()), int(plain.sum()))
-    chance = mcnemar(missed, extra)
+    chance = _tail(missed, missed + extra)
     return _check(
         "cross-entropy gap",
         missed - extra > MAX_MISSED * fewer and chance < SIGNIFICANCE,
@@ -399,17 +398,29 @@ def _check(name: str, failed: bool, statement: str, value: float) -> MaskingChec
 def _not_judged(*checks: MaskingCheck, count: int) -> Iterator[MaskingCheck]:
     for check in checks:
         few = f"{check.statement} {MIN_SAMPLES} samples classified right are needed to judge, there are {count}."
-        yield replace(check, verdict="not judged", statement=check.statement if check.value is None else few)
+        statement = check.statement if check.value is None else few
+        yield check.model_copy(update={"verdict": "not judged", "statement": statement})
 
 
 def _exceeds(found: RobustMask, share: float) -> bool:
     """Whether more than a share of the samples is found, beyond noise."""
-    return binomial_tail(int(found.sum()), len(found), share) < SIGNIFICANCE
+    return _tail(int(found.sum()), len(found), share) < SIGNIFICANCE
 
 
 def _beats(first: RobustMask, second: RobustMask, comparisons: int = 1) -> bool:
     """Whether the attack that leaves the first breaks more than the other, beyond noise, in one of some comparisons."""
-    return mcnemar(int((second & ~first).sum()), int((first & ~second).sum())) < SIGNIFICANCE / comparisons
+    return _tail(int((second & ~first).sum()), int((first ^ second).sum())) < SIGNIFICANCE / comparisons
+
+
+def _tail(successes: int, n: int, share: float = 0.5) -> float:
+    """
+    The exact probability of at least so many successes in n trials.
+
+    With the samples that only one of two attacks breaks as trials, it is McNemar's test.
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(successes, n, share, alternative="greater").pvalue) if n else 1.0
 
 
 def _percent(found: RobustMask) -> str:

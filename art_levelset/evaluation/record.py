@@ -3,7 +3,7 @@ One evaluation as a JSON file: the fields of RobustBench's `model_info` files un
 
 RobustBench's fields (link ... unreliable) describe the model; accuracies there are percent strings such as "88.50", and
 "" where nothing was reported or AutoAttack was not run. In the others accuracies are fractions, and intervals are their
-95% confidence intervals.
+95% confidence intervals. `docs/record.schema.json` says the same as a JSON schema.
 
 | Paper link: https://arxiv.org/abs/2010.09670
 """
@@ -11,34 +11,44 @@ RobustBench's fields (link ... unreliable) describe the model; accuracies there 
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
-from art_levelset.evaluation.calibration import Calibration
-from art_levelset.evaluation.schema import Checked, check_different, check_filled, check_within, from_mapping
+from pydantic import BeforeValidator, Field, model_validator
+
+from art_levelset.evaluation.fields import (
+    Checked,
+    Count,
+    Filled,
+    Flag,
+    Interval,
+    NotNegative,
+    Number,
+    Parameters,
+    Percent,
+    PercentOrEmpty,
+    Positive,
+    Radius,
+    Sha256,
+    Share,
+    Text,
+    Time,
+    ordered,
+)
 from art_levelset.files import write_text
 
 FORMAT = "art-levelset/evaluation"
 VERSION = 1
 
-Interval: TypeAlias = tuple[float, float]
-
 _ROUNDING = 1e-9
 _PERCENT_ROUNDING = 5.1e-5
-_PERCENT = re.compile(r"\d{1,3}(\.\d{1,4})?", re.ASCII)
-_RADIUS = re.compile(r"\d{1,9}(\.\d{1,20})?(e-\d{1,2})?|\d{1,9}/\d{1,9}", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBERS_ON_LINES = re.compile(r'\[\n\s+([^\[\]{}"]*?)\n\s*\]')
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttackResult(Checked):
+class AttackResult(Checked, frozen=True):
     """
     What one attack left of the accuracy, and what it cost.
 
@@ -54,41 +64,29 @@ class AttackResult(Checked):
     :param gradient_evaluations: Samples whose gradient was computed.
     :param notes: What a reader has to know, for instance that the logits were rescaled.
     :raises ValueError: If a value is out of range.
-    :raises TypeError: If a value is of another type.
     """
 
-    name: str
-    parameters: dict[str, Any]
-    accuracy: float
+    name: Filled
+    parameters: Parameters
+    accuracy: Share
     interval: Interval
-    deviation: float | None = None
-    repeats: int = 1
-    n_examples: int
-    seconds: float
-    forward_passes: int
-    gradient_evaluations: int
-    notes: tuple[str, ...] = ()
+    deviation: NotNegative | None = None
+    repeats: Positive = 1
+    n_examples: Positive
+    seconds: NotNegative
+    forward_passes: Count
+    gradient_evaluations: Count
+    notes: Annotated[tuple[Text, ...], BeforeValidator(ordered)] = ()
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_filled(name=self.name)
+    @model_validator(mode="after")
+    def _check(self) -> AttackResult:
         _check_interval("interval", self.interval, self.accuracy, _ROUNDING)
-        check_within(1, math.inf, repeats=self.repeats, n_examples=self.n_examples)
-        check_within(
-            0,
-            math.inf,
-            seconds=self.seconds,
-            forward_passes=self.forward_passes,
-            gradient_evaluations=self.gradient_evaluations,
-        )
         if (self.deviation is None) != (self.repeats == 1):
             raise ValueError(f"deviation must be null for one repeat and a number for more, got {self.deviation}")
-        if self.deviation is not None:
-            check_within(0, math.inf, deviation=self.deviation)
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorstCase(Checked):
+class WorstCase(Checked, frozen=True):
     """
     The fraction of samples that no attack broke in any repeat.
 
@@ -97,16 +95,16 @@ class WorstCase(Checked):
     :raises ValueError: If a value is out of range.
     """
 
-    accuracy: float
+    accuracy: Share
     interval: Interval
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @model_validator(mode="after")
+    def _check(self) -> WorstCase:
         _check_interval("interval", self.interval, self.accuracy, _ROUNDING)
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class MarginCurve(Checked):
+class MarginCurve(Checked, frozen=True):
     """
     Robust accuracy as a function of the radius.
 
@@ -116,25 +114,22 @@ class MarginCurve(Checked):
     :raises ValueError: If there is no radius, or they and the accuracies are not as above.
     """
 
-    name: str
-    eps: tuple[float, ...]
-    accuracy: tuple[float, ...]
+    name: Filled
+    eps: Annotated[tuple[NotNegative, ...], Field(min_length=1), BeforeValidator(ordered)]
+    accuracy: Annotated[tuple[Share, ...], BeforeValidator(ordered)]
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_filled(name=self.name)
-        if not self.eps or len(self.eps) != len(self.accuracy):
+    @model_validator(mode="after")
+    def _check(self) -> MarginCurve:
+        if len(self.eps) != len(self.accuracy):
             raise ValueError(f"accuracy must have a value for each eps, got {len(self.accuracy)} for {len(self.eps)}")
-        check_within(0, 1, accuracy=self.accuracy)
-        check_within(0, math.inf, eps=self.eps)
         if any(after <= before for before, after in zip(self.eps, self.eps[1:], strict=False)):
             raise ValueError("eps must be strictly increasing")
         if any(after > before for before, after in zip(self.accuracy, self.accuracy[1:], strict=False)):
             raise ValueError("accuracy must never increase with eps")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class MaskingCheck(Checked):
+class MaskingCheck(Checked, frozen=True):
     """
     One check for masked gradients and its verdict.
 
@@ -145,18 +140,13 @@ class MaskingCheck(Checked):
     :raises ValueError: If the verdict is another one, or a text is empty.
     """
 
-    check: str
+    check: Filled
     verdict: Literal["pass", "fail", "not judged"]
-    statement: str
-    value: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_filled(check=self.check, statement=self.statement)
+    statement: Filled
+    value: Number | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataUsed(Checked):
+class DataUsed(Checked, frozen=True):
     """
     Which samples were evaluated.
 
@@ -166,19 +156,12 @@ class DataUsed(Checked):
     :raises ValueError: If a value is out of range.
     """
 
-    sha256: str
-    first: int = 0
-    n_examples: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_hash("sha256", self.sha256)
-        check_within(0, math.inf, first=self.first)
-        check_within(1, math.inf, n_examples=self.n_examples)
+    sha256: Sha256
+    first: Count = 0
+    n_examples: Positive
 
 
-@dataclass(frozen=True, kw_only=True)
-class Weights(Checked):
+class Weights(Checked, frozen=True):
     """
     Which weights were evaluated.
 
@@ -186,15 +169,80 @@ class Weights(Checked):
     :raises ValueError: If it is no hash.
     """
 
-    sha256: str
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_hash("sha256", self.sha256)
+    sha256: Sha256
 
 
-@dataclass(frozen=True, kw_only=True)
-class Record(Checked):
+class Bin(Checked, frozen=True):
+    """
+    The predictions of similar confidence.
+
+    :param above: What their confidences are above.
+    :param up_to: The largest confidence of the bin.
+    :param count: Predictions in it, >= 1.
+    :param confidence: Their mean confidence.
+    :param accuracy: The fraction of them that is right.
+    :raises ValueError: If a value is out of range.
+    """
+
+    above: Share
+    up_to: Share
+    count: Positive
+    confidence: Share
+    accuracy: Share
+
+
+class Calibration(Checked, frozen=True):
+    """
+    How calibrated a network is, and the scale of its logits.
+
+    :param accuracy: The fraction of samples classified right.
+    :param confidence: The mean confidence.
+    :param ece: The expected calibration error, in [0, 1]: the mean of |accuracy - confidence| over bins of equal width,
+           weighted by their counts.
+    :param adaptive_ece: The same over bins of equal mass; predictions of one confidence share a bin.
+    :param brier: The Brier score, in [0, 2]: the mean of sum_k (p_k - [y = k])^2.
+    :param nll: The mean negative log-likelihood, in nats.
+    :param temperature: The T > 0 by which dividing the logits of these samples minimises it; 0 if it falls all the way
+           to T = 0, as where every sample is classified right, and None if it falls as T goes to infinity.
+    :param tempered_nll: The negative log-likelihood at that temperature.
+    :param tempered_ece: The expected calibration error (equal width) at that temperature.
+    :param margin: The median of the label margins f_y - max_{i != y} f_i.
+    :param large_margin: Their 95th percentile.
+    :param logit_norm: The median L_2 norm of the logits.
+    :param bins: The bins of equal width, without the empty ones.
+    :raises ValueError: If a value is out of range.
+    """
+
+    accuracy: Share
+    confidence: Share
+    ece: Share
+    adaptive_ece: Share
+    brier: Annotated[Number, Field(ge=0, le=2)]
+    nll: NotNegative
+    temperature: NotNegative | None
+    tempered_nll: NotNegative
+    tempered_ece: Share
+    margin: Number
+    large_margin: Number
+    logit_norm: NotNegative
+    bins: Annotated[tuple[Bin, ...], BeforeValidator(ordered)]
+
+    def text(self) -> str:
+        """
+        The metrics as text.
+
+        :return: Two lines.
+        """
+        temperature = "infinity" if self.temperature is None else f"{self.temperature:.4g}"
+        return (
+            f"Calibration: ECE {self.ece:.2%} (equal mass {self.adaptive_ece:.2%}), confidence {self.confidence:.2%}, "
+            f"Brier {self.brier:.4f}, NLL {self.nll:.4f};\n"
+            f"at temperature {temperature} ECE {self.tempered_ece:.2%}, NLL {self.tempered_nll:.4f}. "
+            f"Logit margin {self.margin:.4g} (95%: {self.large_margin:.4g}), norm {self.logit_norm:.4g}"
+        )
+
+
+class Record(Checked, frozen=True):
     """
     One evaluation of one model.
 
@@ -226,54 +274,45 @@ class Record(Checked):
     :param weights: The weights; None where they come from no file.
     :param created: ISO 8601 date and time, UTC.
     :raises ValueError: If a value is out of range or contradicts another.
-    :raises TypeError: If a value is of another type.
     """
 
-    link: str = ""
-    name: str
-    authors: str = ""
-    additional_data: bool = False
-    number_forward_passes: int = 1
-    dataset: str
-    venue: str = ""
-    architecture: str
-    eps: str
-    clean_acc: str
-    reported: str = ""
-    autoattack_acc: str = ""
-    footnote: str = ""
-    unreliable: bool = False
+    link: Text = ""
+    name: Filled
+    authors: Text = ""
+    additional_data: Flag = False
+    number_forward_passes: Positive = 1
+    dataset: Filled
+    venue: Text = ""
+    architecture: Filled
+    eps: Radius
+    clean_acc: Percent
+    reported: PercentOrEmpty = ""
+    autoattack_acc: PercentOrEmpty = ""
+    footnote: Text = ""
+    unreliable: Flag = False
     threat_model: Literal["Linf", "L2", "L1"]
-    n_examples: int
+    n_examples: Positive
     clean_interval: Interval
-    attacks: tuple[AttackResult, ...]
+    attacks: Annotated[tuple[AttackResult, ...], Field(min_length=1), BeforeValidator(ordered)]
     worst_case: WorstCase
-    margin_curves: tuple[MarginCurve, ...] = ()
-    masking: tuple[MaskingCheck, ...] | None = None
+    margin_curves: Annotated[tuple[MarginCurve, ...], BeforeValidator(ordered)] = ()
+    masking: Annotated[tuple[MaskingCheck, ...], BeforeValidator(ordered)] | None = None
     calibration: Calibration | None = None
-    seed: int
-    versions: dict[str, str]
+    seed: Count
+    versions: dict[Text, Text]
     data: DataUsed
     weights: Weights | None = None
-    created: str
+    created: Time
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_filled(name=self.name, dataset=self.dataset, architecture=self.architecture)
-        check_within(1, math.inf, number_forward_passes=self.number_forward_passes, n_examples=self.n_examples)
-        check_within(0, math.inf, seed=self.seed)
-        _check_radius(self.eps)
-        for field in ("clean_acc", "reported", "autoattack_acc"):
-            _check_percent(field, getattr(self, field), optional=field != "clean_acc")
+    @model_validator(mode="after")
+    def _check(self) -> Record:
         _check_interval("clean_interval", self.clean_interval, self.clean, _PERCENT_ROUNDING)
-        _check_time(self.created)
-        if not self.attacks:
-            raise ValueError("attacks must not be empty")
-        check_different("attacks", [attack.name for attack in self.attacks])
-        check_different("margin_curves", [curve.name for curve in self.margin_curves])
+        _check_different("attacks", [attack.name for attack in self.attacks])
+        _check_different("margin_curves", [curve.name for curve in self.margin_curves])
         if self.data.n_examples != self.n_examples:
             raise ValueError(f"data.n_examples must be n_examples, {self.n_examples}, got {self.data.n_examples}")
         self._check_order()
+        return self
 
     @property
     def radius(self) -> float:
@@ -314,8 +353,25 @@ def percent(fraction: float) -> str:
     :return: Percent with two decimals, for instance "88.50".
     :raises ValueError: If it is not in [0, 1].
     """
-    check_within(0, 1, fraction=fraction)
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"fraction must be in [0, 1], got {fraction}")
     return f"{100 * fraction:.2f}"
+
+
+def record_schema() -> dict[str, Any]:
+    """
+    The JSON schema of a record's file: fields, types and ranges; what several fields say together it does not tell.
+
+    :return: The schema, as `docs/record.schema.json` has it.
+    """
+    schema = Record.model_json_schema()
+    constants = {"format": {"const": FORMAT, "type": "string"}, "version": {"const": VERSION, "type": "integer"}}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "properties": {**constants, **schema["properties"]},
+        "required": [*constants, *schema["required"]],
+    }
 
 
 def write_record(record: Record, path: str | Path) -> None:
@@ -329,8 +385,8 @@ def write_record(record: Record, path: str | Path) -> None:
     """
     if not isinstance(record, Record):
         raise TypeError(f"record must be a Record, got {type(record).__name__}")
-    content = {"format": FORMAT, "version": VERSION, **asdict(record)}
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    content = {"format": FORMAT, "version": VERSION, **dict(record)}
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=dict)
     text = _NUMBERS_ON_LINES.sub(lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
     write_text(f"{text}\n", path)
 
@@ -349,7 +405,7 @@ def read_record(path: str | Path) -> Record:
     try:
         fields = json.loads(content.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique_fields)
         return _from_json(fields)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     except RecursionError as error:
         raise ValueError(f"{path}: nested too deeply for a record") from error
@@ -379,7 +435,7 @@ def _from_json(fields: Any) -> Record:
     version = fields.get("version")
     if type(version) is not int or version != VERSION:
         raise ValueError(f"version must be {VERSION}, got {version!r:.80}")
-    return from_mapping(Record, {name: value for name, value in fields.items() if name not in ("format", "version")})
+    return Record(**{name: value for name, value in fields.items() if name not in ("format", "version")})
 
 
 def _refuse_constant(name: str) -> None:
@@ -387,12 +443,11 @@ def _refuse_constant(name: str) -> None:
 
 
 def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    check_different("the fields of an object", [name for name, _ in pairs])
+    _check_different("the fields of an object", [name for name, _ in pairs])
     return dict(pairs)
 
 
 def _check_interval(name: str, interval: Interval, accuracy: float, rounding: float) -> None:
-    check_within(0, 1, accuracy=accuracy, **{name: interval})
     low, high = interval
     if not low <= high:
         raise ValueError(f"{name} must be (low, high) with low <= high, got {interval}")
@@ -400,28 +455,9 @@ def _check_interval(name: str, interval: Interval, accuracy: float, rounding: fl
         raise ValueError(f"{name} must hold the accuracy {accuracy:.6g}, got {interval}")
 
 
-def _check_percent(name: str, value: str, *, optional: bool) -> None:
-    if optional and not value:
-        return
-    if not _PERCENT.fullmatch(value) or float(value) > 100:
-        raise ValueError(f'{name} must be percent as text such as "88.50", got {value!r:.80}')
-
-
-def _check_radius(eps: str) -> None:
-    numerator, _, denominator = eps.partition("/")
-    if not _RADIUS.fullmatch(eps) or not float(numerator) > 0 or not float(denominator or 1) > 0:
-        raise ValueError(f'eps must be a number > 0 as text such as "0.3" or "8/255", got {eps!r:.80}')
-
-
-def _check_time(created: str) -> None:
-    try:
-        offset = datetime.fromisoformat(re.sub("Z$", "+00:00", created)).utcoffset()
-    except ValueError:
-        offset = None
-    if offset != timedelta(0):
-        raise ValueError(f"created must be an ISO 8601 date and time in UTC, got {created!r:.80}")
-
-
-def _check_hash(name: str, value: str) -> None:
-    if not _SHA256.fullmatch(value):
-        raise ValueError(f"{name} must be 64 hexadecimal digits, got {value!r:.80}")
+def _check_different(what: str, names: Iterable[str]) -> None:
+    seen = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{what} must have different names, got {name!r:.80} twice")
+        seen.add(name)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from art_levelset.evaluation.calibration import Bin, Calibration, calibration
+from art_levelset.evaluation.calibration import calibration
 from art_levelset.evaluation.figures import plot_calibration
+from art_levelset.evaluation.record import Bin, Calibration
 from art_levelset.models import load_released_weights
 
 
@@ -55,7 +55,7 @@ def scores(n: int, classes: int, scale: float, seed: int) -> tuple[Tensor, Tenso
 
 def figures(found: Calibration, *others: str) -> dict[str, float]:
     """The numbers to compare; a temperature of infinity among them."""
-    numbers = {name: value for name, value in asdict(found).items() if name not in ("bins", *others)}
+    numbers = {name: value for name, value in found.model_dump().items() if name not in ("bins", *others)}
     return {**numbers, "temperature": math.inf if found.temperature is None else found.temperature}
 
 
@@ -73,7 +73,7 @@ def test_figures_by_hand() -> None:
     assert found.large_margin == pytest.approx(math.log(9))
     norms = [math.hypot(math.log(0.9), math.log(0.1))] * 10 + [math.hypot(math.log(0.7), math.log(0.3))] * 6
     assert found.logit_norm == pytest.approx(np.median(norms))
-    assert [asdict(part) for part in found.bins] == [
+    assert [part.model_dump() for part in found.bins] == [
         pytest.approx({"above": 0.6, "up_to": 0.7, "count": 6, "confidence": 0.7, "accuracy": 1.0}),
         pytest.approx({"above": 0.8, "up_to": 0.9, "count": 10, "confidence": 0.9, "accuracy": 0.6}),
     ]
@@ -187,18 +187,18 @@ def test_bad_input_is_named(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_the_schema_refuses_what_cannot_be() -> None:
-    fields = asdict(measured(*scores(20, 3, 1.0, 0)))
+    fields = measured(*scores(20, 3, 1.0, 0)).model_dump()
     assert Calibration(**fields) == Calibration(**{**fields, "bins": list(fields["bins"])})
     for changes, message in (
-        ({"ece": 1.5}, r"ece must be in \[0, 1\]"),
-        ({"brier": 2.5}, r"brier must be in \[0, 2\]"),
-        ({"temperature": -1.0}, "temperature must be >= 0"),
-        ({"nll": math.inf}, "nll must be a finite number"),
-        ({"bins": [{"above": 0.1}]}, r"bins\[0\]: up_to is missing"),
+        ({"ece": 1.5}, "^ece: Input should be less than or equal to 1"),
+        ({"brier": 2.5}, "^brier: Input should be less than or equal to 2"),
+        ({"temperature": -1.0}, "^temperature: Input should be greater than or equal to 0"),
+        ({"nll": math.inf}, "^nll: Input should be a finite number"),
+        ({"bins": [{"above": 0.1}]}, r"^bins\[0\]: up_to: Field required"),
     ):
         with pytest.raises(ValueError, match=message):
             Calibration(**{**fields, **changes})
-    with pytest.raises(ValueError, match="count must be >= 1"):
+    with pytest.raises(ValueError, match="^count: Input should be greater than or equal to 1"):
         Bin(above=0.1, up_to=0.2, count=0, confidence=0.15, accuracy=1.0)
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from art_levelset.evaluation.margin_plot import HEIGHT, LEFT, TOP, WIDTH, Line, colour_class, lowest, margin_plot
+from art_levelset.evaluation.margin_plot import HEIGHT, LEFT, TOP, WIDTH, Line, lowest, margin_plot
 from art_levelset.evaluation.record import MarginCurve
+from art_levelset.evaluation.rendering import colour_class
 
 
 def curve(*points: tuple[float, float]) -> MarginCurve:

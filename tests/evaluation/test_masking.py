@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from art_levelset.attacks.memo import Memo
 from art_levelset.evaluation import classified_right, pgd
-from art_levelset.evaluation.masking import Diagnosis, diagnose
+from art_levelset.evaluation.masking import Diagnosis, _tail, diagnose
 from art_levelset.models import load_released_weights
 
 SETTINGS: dict[str, Any] = {"eps": 0.08, "max_iter": 6, "verbose": False}
@@ -393,6 +393,15 @@ class Severed(Changed):
         for parameter in self.parameters():
             parameter.requires_grad_(False)
         return x.detach()
+
+
+def test_known_tails() -> None:
+    assert _tail(0, 0) == 1, "without a trial nothing is known"
+    assert _tail(0, 50, 0.01) == pytest.approx(1)
+    assert _tail(50, 50, 0.01) == pytest.approx(1e-100)
+    assert _tail(10, 10) == pytest.approx(2**-10)
+    assert _tail(3, 4) == pytest.approx(5 / 16)
+    assert _tail(20_000, 40_000) == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.slow

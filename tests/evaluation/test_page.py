@@ -7,9 +7,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from art_levelset.evaluation.margin_plot import COLOURS
 from art_levelset.evaluation.page import html
+from art_levelset.evaluation.rendering import COLOURS
 
 from ..browser import Page
 from .invented import attack, curve, masking, record
@@ -86,6 +88,20 @@ def test_what_a_record_says_stays_text() -> None:
     assert found.text.count(TEXT) >= 10, (
         "name, data set twice, attack, note, curve, check twice, authors, venue, remark"
     )
+
+
+texts = st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" "), min_size=1, max_size=20) | (
+    st.sampled_from(["<script>", "</p>", '"><img src=x>', "&lt;", "' onclick='", "<!--", "{{ 1 + 1 }}", "{% raw %}"])
+)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+@given(texts.filter(str.strip))
+def test_names_stay_what_they_are_as_text_and_in_attributes(name: str) -> None:
+    found = Reader(html([record(name, attacks=(attack(name),), margin_curves=(curve(name),), masking=masking())]))
+    assert found.values("data-name") == [name]
+    assert f"Margin curves of {name}" in found.values("aria-label")
+    assert "".join(found.text).count(name) >= 3, "the model, its attack and its curve"
 
 
 def test_only_web_addresses_are_linked() -> None:
