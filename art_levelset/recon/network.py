@@ -29,6 +29,8 @@ class GridNetwork(nn.Module):
 
     approximately: hidden weights N(0, 2 / units), output weights sqrt(pi / width), biases 0 and -radius.
 
+    >>> import torch
+    >>> from art_levelset.recon import GridNetwork
     >>> network = GridNetwork(radius=0.5, generator=torch.Generator().manual_seed(0))
     >>> network(torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])).sign().squeeze(1).tolist()
     [-1.0, 1.0]

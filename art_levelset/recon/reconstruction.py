@@ -50,6 +50,8 @@ class Reconstruction:
     """
     A surface as the zero level set of a network: what :func:`art_levelset.recon.pipeline.reconstruct` returns.
 
+    >>> import numpy as np
+    >>> import torch
     >>> from art_levelset.recon import GridNetwork, reconstruct
     >>> directions = np.random.default_rng(0).standard_normal((300, 3))
     >>> sphere = 10 * directions / np.linalg.norm(directions, axis=1, keepdims=True) + [100.0, 0.0, 0.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from art_levelset.files import replacing
+from art_levelset.files import write_bytes
 from art_levelset.recon import network as networks
 from art_levelset.recon.cloud.clouds import Frame
 from art_levelset.recon.cloud.planes import Planes
@@ -48,8 +49,9 @@ def save(
             "shifts": torch.as_tensor(handle_removal.shifts),
         },
     }
-    with replacing(Path(path)) as temporary:
-        torch.save(contents, temporary)
+    packed = io.BytesIO()  # given a file, torch.save does not say by an OSError that it is full
+    torch.save(contents, packed)
+    write_bytes(packed.getvalue(), path)
 
 
 def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, Frame, Planes, float, HandleRemoval]:

@@ -136,3 +136,22 @@ def test_python_m(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
         runpy.run_module("art_levelset", run_name="__main__")
     assert stop.value.code == 0
     assert capsys.readouterr().out.startswith("art-levelset ")
+
+
+def test_the_demo_prints_its_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Result:
+        def report(self) -> str:
+            return "a table"
+
+    given: list[tuple[Path, int]] = []
+
+    def run(folder: Path, *, seed: int) -> Result:
+        given.append((folder, seed))
+        return Result()
+
+    monkeypatch.setattr(demo, "run", run)
+    assert main(["demo", "-o", str(tmp_path), "--seed", "3"]) == 0
+    assert given == [(tmp_path, 3)]
+    assert capsys.readouterr().out == "a table\n"

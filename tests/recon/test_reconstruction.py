@@ -285,12 +285,13 @@ def test_files_that_are_no_reconstructions(tmp_path: Path) -> None:
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.pt"
     path.write_bytes(b"old")
+    write = Path.write_bytes
 
-    def fail(contents: object, target: Path) -> None:
-        Path(target).write_bytes(b"half")
+    def fail(target: Path, content: bytes) -> None:
+        write(target, content[: len(content) // 2])
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(torch, "save", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OSError, match="No space left"):
         BALL.save(path)
     assert path.read_bytes() == b"old"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import time
 import zipfile
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from art_levelset.files import replacing
+from art_levelset.files import write_bytes
 from art_levelset.identity import structure
 
 logger = logging.getLogger(__name__)
@@ -78,8 +79,9 @@ class Checkpoint:
         :param state: Tensors, numbers, texts, and dictionaries, lists and tuples of them.
         :raises OSError: If it cannot be written.
         """
-        with replacing(self.path) as unfinished:
-            torch.save({"format": FORMAT, "fit": self._fit, "state": dict(state)}, unfinished)
+        packed = io.BytesIO()  # given a file, torch.save does not say by an OSError that it is full
+        torch.save({"format": FORMAT, "fit": self._fit, "state": dict(state)}, packed)
+        write_bytes(packed.getvalue(), self.path)
         self._written = time.perf_counter()
 
     def read(self) -> dict[str, Any] | None:

@@ -137,6 +137,7 @@ def compare(mesh: Trimesh, reference: Trimesh, *, samples: int = SAMPLES, seed: 
     Compare two surfaces by uniform random samples of both.
 
     >>> from trimesh.creation import icosphere
+    >>> from art_levelset.recon import compare
     >>> distances = compare(icosphere(radius=1.0), icosphere(radius=1.1), samples=1000)
     >>> round(distances.chamfer_to_surface, 2), distances.f_score
     (0.1, 0.0)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -278,6 +278,29 @@ def test_a_checkpoint_goes_when_all_is_written(scan: Path, monkeypatch: pytest.M
         patch.setattr(torch.optim.Adam, "step", lambda *_: 1 / 0)  # no step is made again
         assert main(argv) == 0
     assert sorted(path.name for path in scan.parent.iterdir()) == ["scan.mesh.ply", "scan.npy"]
+
+
+@pytest.fixture
+def _little_room() -> Iterator[None]:
+    """No file can be longer than a small mesh, as on a disk that is nearly full."""
+    resource = pytest.importorskip("resource", reason="limits of POSIX systems")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("_little_room")
+@pytest.mark.parametrize("option", ["--save", "--checkpoint"])
+def test_a_full_disk_is_one_line_and_no_file(
+    option: str, scan: Path, one_error: OneError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "INTERVAL", 0.0)
+    argv = [str(scan), "--steps", "2", "--resolution", "16", "--quiet", option, str(scan.with_name("a.pt"))]
+    assert "File too large" in one_error(main, argv)
+    assert not [path for path in scan.parent.iterdir() if ".pt" in path.name]
 
 
 def test_a_time_budget_and_normals_reach_the_fit(scan: Path, one_error: OneError) -> None:
