@@ -32,15 +32,15 @@ ALLOWED = {
 ENTRANCES = {"__main__.py", "recon/__main__.py"}
 """They start the command line, which nothing else imports."""
 
+LAZY_IN = {"evaluation": {"jinja2", "markupsafe", "matplotlib", "scipy", "sklearn"}}
 THIRD_PARTY = {
     "core": {"torch"},
     "models": {"torch", "torchvision"},
     "attacks": {"torch", "numpy", "tqdm", "art"},
-    "evaluation": {"torch", "numpy", "tqdm", "matplotlib", "sklearn", "torchvision"},
+    "evaluation": {"torch", "numpy", "tqdm", "pydantic", *LAZY_IN["evaluation"], "torchvision"},
 }
 OPTIONAL = {"advertorch", "autoattack", "pyautoattack", "robustbench", "torchattacks"}
 LAZY = OPTIONAL | {"torchvision"}
-LAZY_IN = {"evaluation": {"matplotlib", "sklearn"}}
 ART = {"attacks", "trainers", "adapters", "experiments", "cli"}
 BRIDGE = "art_classifier.py"
 

@@ -16,7 +16,7 @@ from art_levelset.adapters.catalogue import attack_by_name
 from art_levelset.attacks.inputs import Array, ClipValues
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.pgd import pgd
-from art_levelset.attacks.protocol import Attack, parameters_of
+from art_levelset.attacks.protocol import Attack
 from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_positive, check_seed
 from art_levelset.core.balls import NAMES, check_norm
@@ -26,7 +26,7 @@ from art_levelset.evaluation.distances import bisected_distances, margin_curve, 
 from art_levelset.evaluation.masking import Diagnosis, DiagnosisSettings, diagnosis_of
 from art_levelset.evaluation.probes import Probes, probe
 from art_levelset.evaluation.record import DataUsed, MarginCurve, Record, WorstCase, percent
-from art_levelset.evaluation.suite import Attacked, RobustMask, run_suite
+from art_levelset.evaluation.suite import Attacked, RobustMask, run_suite, settings_of
 from art_levelset.versions import versions
 
 CURVE = 1.5
@@ -85,8 +85,12 @@ class Report:
         if norm is not None:
             about.setdefault("threat_model", NAMES[norm])
             _check_stated("threat_model", about["threat_model"], about["threat_model"], NAMES[norm])
+        boxes = [one.parameters["clip_values"] for one in self.attacks if one.parameters.get("clip_values")]
+        if any(box != boxes[0] for box in boxes):
+            raise ValueError(f"clip_values: a record has one box, the attacks have several ({boxes})")
         if notes := self.probes.notes:
-            about = {"unreliable": True, "footnote": "; ".join(notes), **about}
+            remarks = "; ".join(filter(None, (about.pop("footnote", ""), *notes)))
+            about = {"unreliable": True, **about, "footnote": remarks}
         standard = [one for one in self.attacks if _is_standard_autoattack(one)]
         return Record(
             clean_acc=percent(clean),
@@ -303,7 +307,7 @@ def _same(name: str, attacks: Mapping[str, Attack], given: float | None) -> floa
 
 
 def _stated(name: str, attacks: Mapping[str, Attack]) -> dict[str, Any]:
-    parameters = {attack: parameters_of(one) for attack, one in attacks.items()}
+    parameters = {attack: settings_of(one) for attack, one in attacks.items()}
     return {attack: values[name] for attack, values in parameters.items() if values.get(name) is not None}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -21,6 +23,7 @@ from art_levelset.attacks.protocol import Attack, outcome_of, parameters_of, res
 from art_levelset.attacks.subject import Subject
 from art_levelset.evaluation.accuracy import correct, wilson
 from art_levelset.evaluation.record import AttackResult, percent
+from art_levelset.identity import describe
 
 RobustMask: TypeAlias = NDArray[np.bool_]
 """Whether each sample is classified right, (n,)."""
@@ -119,6 +122,21 @@ def run_suite(
     return clean, tuple(results)
 
 
+def settings_of(attack: Attack) -> dict[str, Any]:
+    """
+    What an attack is, with the radius, norm and box that it has where it is not told.
+
+    :param attack: An attack.
+    :return: Its parameters (:func:`art_levelset.attacks.protocol.parameters_of`), and a function's defaults of these.
+    """
+    known = parameters_of(attack)
+    if not isinstance(attack, functools.partial):
+        return known
+    defaults = inspect.signature(attack.func).parameters
+    usual = {name: defaults[name].default for name in ("eps", "norm", "clip_values") if name in defaults}
+    return {**describe({name: value for name, value in usual.items() if value is not inspect.Parameter.empty}), **known}
+
+
 @dataclass(frozen=True, eq=False)
 class _Task:
     """What all attacks are run on: the samples in `rows` are classified right as they are."""
@@ -144,7 +162,7 @@ def _attacked(name: str, attack: Attack, task: _Task, repeats: int, batch_size: 
             notes += found["notes"].tolist()
             progress.update(len(rows))
     fractions = {member: count / right.size for member, count in survivors.items()}
-    return Attacked(name, parameters_of(attack), right, effort, fractions, _merged(notes))
+    return Attacked(name, settings_of(attack), right, effort, fractions, _merged(notes))
 
 
 def _batch(name: str, attack: Attack, task: _Task, rows: NDArray[np.intp], seed: int) -> dict[str, NDArray[Any]]:

@@ -226,3 +226,33 @@ def test_boxes_of_arrays(network: Counted, x: Tensor, y: Tensor) -> None:
     assert one.attacks[0].right.tolist() == other.attacks[0].right.tolist()
     assert one.curves == other.curves
     assert one.diagnosis == other.diagnosis
+
+
+def test_what_an_attack_does_where_it_is_not_told_counts_as_well(network: Counted, x: Tensor, y: Tensor) -> None:
+    """The usual norm of pgd is L_inf: a record says so, and no other."""
+    report = evaluate(network, x, y, {"pgd": partial(pgd, eps=0.1, max_iter=2)}, verbose=False)
+    about = {"name": "a", "dataset": "b", "architecture": "c"}
+    assert report.record(**about).threat_model == "Linf"
+    with pytest.raises(ValueError, match="threat_model must be Linf"):
+        report.record(**about, threat_model="L2")
+    with pytest.raises(ValueError, match="norm must be 2"):
+        evaluate(network, x, y, {"pgd": partial(pgd, eps=0.1, max_iter=2)}, norm=2.0, verbose=False)
+
+
+def test_a_record_has_one_box(network: Counted, x: Tensor, y: Tensor) -> None:
+    attacks = {str(top): partial(pgd, eps=0.1, max_iter=2, clip_values=(0.0, top)) for top in (1.0, 2.0)}
+    report = evaluate(network, x, y, attacks, verbose=False)
+    with pytest.raises(ValueError, match="clip_values: a record has one box"):
+        report.record(name="a", dataset="b", architecture="c")
+
+
+def test_a_footnote_does_not_hide_what_the_probes_found() -> None:
+    class Noisy(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x + 0.1 * torch.randn_like(x))
+
+    x, y = torch.rand(20, 6, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3
+    report = evaluate(Noisy(6, 3), x, y, ["pgd-margin"], eps=0.05, max_iter=2, verbose=False)
+    made = report.record(name="a", dataset="b", architecture="c", footnote="Ours")
+    assert made.footnote.startswith("Ours; the network is random")
+    assert made.unreliable
