@@ -45,7 +45,7 @@ class AutoAttack:
     AutoAttack, called as `attack(model, x, y) -> x_adv`. Inputs are images with values in [0, 1].
 
     It needs four classes. The version "partial" is what is left of it for fewer, and for inputs that are no images,
-    which Square cannot attack: records call it "PartialAutoAttack", since its figures are not those of AutoAttack.
+    which Square cannot attack: records call it "PartialAutoAttack", since its accuracies are not those of AutoAttack.
 
     With a memory on disk a killed run goes on after the last finished attack of the last batch.
 

@@ -68,7 +68,7 @@ class Attacked:
         """
         The attack's part of a record.
 
-        :return: Its figures.
+        :return: Its metrics.
         """
         members = ", ".join(f"{member} {percent(left)}%" for member, left in self.survivors.items())
         return AttackResult(

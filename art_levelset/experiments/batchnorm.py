@@ -116,7 +116,7 @@ def train(
     :param training: The training images; the last :data:`NB_VALIDATION` are for validation.
     :param test: The test images.
     :param samples: How many training images are used.
-    :return: The history by epoch and the test figures.
+    :return: The history by epoch and the test metrics.
     """
     norm, statistics = TREATMENTS[treatment]
     channels, height, width = training.x.shape[1:]
@@ -153,7 +153,7 @@ def train(
         "seed": seed,
         "rate": rate,
         "steps": [steps * (epoch + 1) for epoch in range(epochs)],
-        **{key: [figures[key] for figures in trainer.history] for key in keys},
+        **{key: [metrics[key] for metrics in trainer.history] for key in keys},
         "step_seconds": trainer.seconds / (steps * epochs),
         "run_seconds": seconds,
         "clean": float(report.clean.mean()),

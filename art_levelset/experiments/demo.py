@@ -141,7 +141,7 @@ def run(output_dir: str | Path, *, seed: int = 0, verbose: bool = True) -> Demon
     :param output_dir: Where the files go; created when missing.
     :param seed: Seed of everything random, >= 0.
     :param verbose: Whether to show progress bars.
-    :return: The figures and the files.
+    :return: The metrics and the files.
     :raises ValueError: If the seed is negative.
     :raises OSError: If the directory or a file cannot be written.
     """
@@ -161,7 +161,7 @@ def run(output_dir: str | Path, *, seed: int = 0, verbose: bool = True) -> Demon
             "attack_steps": ATTACK_STEPS,
             "seed": seed,
             "digits": [asdict(row) for row in robustness],
-            "figure1": [panel.figures() for panel in panels],
+            "figure1": [panel.metrics() for panel in panels],
             "scan": asdict(scan),
         }
         (unfinished / "demo.json").write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")

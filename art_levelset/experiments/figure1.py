@@ -64,7 +64,7 @@ class Panel:
     distance_2: float
     scores: NDArray[np.float64]
 
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """
         All but the grid, for JSON; a distance that is infinite is None.
 

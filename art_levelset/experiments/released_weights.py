@@ -1,5 +1,5 @@
 """
-The MNIST weights that the paper's authors released, evaluated: their logged figures, Table B3, AutoAttack, masking.
+The MNIST weights that the paper's authors released, evaluated: their logged numbers, Table B3, AutoAttack, masking.
 
 The attacks have the authors' settings: L_inf, radius 0.3, 40 steps of 0.01 from a random start, the accuracy after the
 last step, cross-entropy as float32 computes it. Three parts, each a command that goes on where it was killed:
@@ -138,7 +138,7 @@ def libraries(
     :param y: Their labels, (n,).
     :param arguments: `output_dir`.
     :param memo: Where finished work is kept.
-    :return: The figures beside those that the authors logged.
+    :return: The accuracies beside those that the authors logged.
     """
     made: dict[str, tuple[Any, int]] = {
         "torchattacks": (torchattacks_pgd, 1000),

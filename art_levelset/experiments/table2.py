@@ -14,7 +14,7 @@ bounding box.
 
 The paper's own setting gets batches of 1,000 points, for in a minute its 10,000 are too few steps, and a mesh of 128
 cells, since its network is about a hundred times slower to evaluate than ours. A killed run goes on: rows whose mesh
-and figures are there are kept.
+and metrics are there are kept.
 
 | Paper link: https://arxiv.org/abs/1905.11911
 """
@@ -180,7 +180,7 @@ def table(results: Mapping[str, Any]) -> str:
     The means over the seeds, for each scan.
 
     :param results: What :func:`run` has written.
-    :return: Tables in Markdown, all figures times 10^3.
+    :return: Tables in Markdown, all metrics times 10^3.
     """
     lines = []
     for scan in dict.fromkeys(row["scan"] for row in results["rows"]):
@@ -188,8 +188,8 @@ def table(results: Mapping[str, Any]) -> str:
         lines += ["", f"| {scan} | L1 | L2 | to the surface / diagonal | seconds | seeds |", "|---" * 6 + "|"]
         for name in dict.fromkeys(row["name"] for row in rows):
             runs = [row for row in rows if row["name"] == name]
-            figures = [_mean(runs, column) for column in ("l1", "l2", "exact")]
-            cells = ["" if mean is None else f"{1e3 * mean:.3f}" for mean in figures]
+            metrics = [_mean(runs, column) for column in ("l1", "l2", "exact")]
+            cells = ["" if mean is None else f"{1e3 * mean:.3f}" for mean in metrics]
             seconds = _mean(runs, "seconds")
             cells.append("" if seconds is None else f"{seconds:.0f}")
             lines.append(f"| {name} | {' | '.join(cells)} | {len(runs)} |")
@@ -207,10 +207,10 @@ def _row(fit: Fit, points: Points, reference: Trimesh, seconds: float, seed: int
     mesh = fit(points, seconds, seed)
     spent = time.process_time() - started
     found = compare(mesh, reference, samples=SAMPLES)
-    figures = {**nearest_samples(mesh, reference), "exact": found.chamfer_to_surface / found.diagonal, "seconds": spent}
+    metrics = {**nearest_samples(mesh, reference), "exact": found.chamfer_to_surface / found.diagonal, "seconds": spent}
     with replacing(path) as temporary:
         write_mesh(mesh, temporary)
-    return figures
+    return metrics
 
 
 def _found(results: Mapping[str, Any], scan: str, name: str, seed: int) -> dict[str, Any] | None:

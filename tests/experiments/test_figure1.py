@@ -34,4 +34,4 @@ def test_the_four_panels_in_few_steps(tmp_path: Path) -> None:
     assert [panel.name for panel in panels] == list("abcd")
     assert (tmp_path / "figure1.png").read_bytes().startswith(b"\x89PNG")
     assert all(panel.distance_inf <= panel.distance_2 for panel in panels)
-    json.dumps([panel.figures() for panel in panels], allow_nan=False)
+    json.dumps([panel.metrics() for panel in panels], allow_nan=False)

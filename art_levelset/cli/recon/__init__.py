@@ -29,7 +29,7 @@ SURFACE_EXAMPLES = f"""examples:
       writes a file for printing and two for looking at it
   art-levelset recon facade.las --trim 0.05 --faces 20000
       leaves open what no point is near, and makes a small file
-  art-levelset recon scan.ply --reference truth.ply --heat-map errors.ply --json figures.json
+  art-levelset recon scan.ply --reference truth.ply --heat-map errors.ply --json metrics.json
       says and shows how far the mesh is from a known surface
   art-levelset recon a.ply b.ply c.csv --jobs 2 --output-dir meshes --preview meshes/{{stem}}.png
       three scans, two at a time; under torchrun every rank has its share of them
@@ -41,7 +41,7 @@ CURVE_EXAMPLES = f"""examples:
       writes cloud.curve.ply
   art-levelset recon --curve cloud.xyz -o knot.obj --csv knot.csv --preview knot.png
       writes the lines, a table of their vertices and a picture
-  art-levelset recon --curve wire.las --closed --json figures.json
+  art-levelset recon --curve wire.las --closed --json metrics.json
       closes every piece over whatever gap, and says how long it is
   art-levelset recon --curve a.xyz b.xyz c.csv --jobs 2 --output-dir curves --preview curves/{{stem}}.png
       three scans, two at a time; under torchrun every rank has its share of them
@@ -117,7 +117,7 @@ def _add_surface_options(parser: Parser) -> None:
         "--heat-map", type=Path, metavar="PLY", help="the mesh in the colours of its distances to the reference"
     )
     parser.add_argument("--html", type=Path, help="a page that shows the mesh, the cloud and the errors in a browser")
-    parser.add_argument("--json", type=Path, help="settings, seconds and figures as a file")
+    parser.add_argument("--json", type=Path, help="settings, seconds and metrics as a file")
     parser.add_argument("--save", type=Path, metavar="FILE", help="the fitted network, for Reconstruction.load")
     parser.add_argument(
         "--trim", type=float, metavar="DISTANCE", help="cut away what is further from the data, in the scan's units"
@@ -153,7 +153,7 @@ def _add_curve_options(parser: Parser) -> None:
     _add_scans(parser, "LINES", "a .ply, .obj or .csv file", ".curve.ply")
     parser.add_argument("--csv", type=Path, metavar="CSV", help="also a table: piece, closed, s, x, y, z")
     parser.add_argument("--preview", type=Path, metavar="PNG", help="also draw the two surfaces and the curves")
-    parser.add_argument("--json", type=Path, help="settings, seconds and figures as a file")
+    parser.add_argument("--json", type=Path, help="settings, seconds and metrics as a file")
     parser.add_argument("--save", type=Path, metavar="FILE", help="the fitted network, for load_curve")
     ends = parser.add_mutually_exclusive_group()
     ends.add_argument("--closed", action="store_const", const=True, help="close every piece, over whatever gap")

@@ -103,14 +103,14 @@ class Result:
         return [*self.report.lines(), f"Wrote in {self.seconds.total():.0f} s:", *(f"  {path}" for path in self.files)]
 
 
-def document(settings: Mapping[str, Any], points: int, seconds: Seconds, figures: Mapping[str, Any]) -> str:
+def document(settings: Mapping[str, Any], points: int, seconds: Seconds, metrics: Mapping[str, Any]) -> str:
     """
     A result for a file.
 
     :param settings: What was asked for.
     :param points: Number of points of the scan.
     :param seconds: What the parts of the run took.
-    :param figures: What there is to say of the reconstruction.
+    :param metrics: What there is to say of the reconstruction.
     :return: A JSON document.
     """
     contents = {
@@ -123,7 +123,7 @@ def document(settings: Mapping[str, Any], points: int, seconds: Seconds, figures
         },
         "points": points,
         "seconds": {**seconds.parts, "total": seconds.total()},
-        **figures,
+        **metrics,
     }
     return json.dumps(contents, indent=2) + "\n"
 

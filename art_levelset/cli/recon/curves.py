@@ -75,7 +75,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
 @dataclass(frozen=True)
 class Piece:
     """
-    The figures of a piece.
+    The metrics of a piece.
 
     :param closed: Whether it is closed.
     :param length: Its length.
@@ -90,7 +90,7 @@ class Piece:
 @dataclass(frozen=True)
 class CurveReport:
     """
-    The figures of curves, in the scan's units.
+    The metrics of curves, in the scan's units.
 
     :param pieces: Of each piece.
     :param length: Of all pieces together.

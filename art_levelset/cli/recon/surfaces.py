@@ -152,7 +152,7 @@ def _check_format(output: Path) -> None:
 @dataclass(frozen=True)
 class SurfaceReport:
     """
-    The figures of a mesh.
+    The metrics of a mesh.
 
     :param vertices: Number of vertices.
     :param faces: Number of triangles.
@@ -226,13 +226,13 @@ class SurfaceReport:
         :return: A JSON document; distances are in the scan's units, `relative` ones are multiples of the diagonal of
                  the reference's bounding box, times 10^3.
         """
-        figures: dict[str, Any] = {
+        metrics: dict[str, Any] = {
             "attempts": [{**asdict(attempt), "failed": attempt.failed} for attempt in attempts],
             "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
             "cloud": {**asdict(self.cloud), "relative": self.cloud.relative()},
         }
         if self.distances is not None and self.reference is not None:
-            figures["reference"] = asdict(self.reference)
-            figures["distances"] = asdict(self.distances)
-            figures["relative"] = self.distances.relative()
-        return document(settings, points, seconds, figures)
+            metrics["reference"] = asdict(self.reference)
+            metrics["distances"] = asdict(self.distances)
+            metrics["relative"] = self.distances.relative()
+        return document(settings, points, seconds, metrics)
