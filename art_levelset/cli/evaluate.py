@@ -6,7 +6,7 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from art_levelset.cli.console import PROGRAM, Verbs, check_device, number, print_error
+from art_levelset.cli.console import PROGRAM, Verbs, number, print_error
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -80,7 +80,6 @@ def run(arguments: argparse.Namespace) -> int:
     from art_levelset.models import CLASSIFIERS, load_classifier
 
     check_place(arguments.output)
-    check_device(arguments.device)
     if arguments.arch not in CLASSIFIERS:
         raise ValueError(f"--arch must be one of {', '.join(CLASSIFIERS)}, got {arguments.arch!r}")
     data = load(arguments.data, data_root=arguments.data_root)
