@@ -146,10 +146,10 @@ class Report:
 
 class IncompleteEvaluation(RuntimeError):
     """
-    What follows the attacks has failed; what they found is not lost.
+    An attack after the first, or what follows the attacks, has failed; what was found before is not lost.
 
     :param part: What has failed.
-    :param report: The report without it.
+    :param report: The report as far as it goes.
     """
 
     def __init__(self, part: str, report: Report) -> None:
@@ -217,7 +217,7 @@ def evaluate(
             radius or norm than was asked for or returns another shape than it was given, a logit is not finite, or the
             logits of a sample depend on the other samples of its batch.
     :raises TypeError: If an argument is of another type.
-    :raises IncompleteEvaluation: If margins or masking fail after the attacks; it has the report without them.
+    :raises IncompleteEvaluation: If an attack after the first, margins or masking fail; it has the report until then.
 
     >>> import torch
     >>> from functools import partial
@@ -264,8 +264,15 @@ def evaluate(
     probes = probe(subject, seed=seed)
     calibrated = calibration(subject.network, subject.x, subject.y, batch_size=batch_size)
     run: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "memo": memo, "verbose": verbose}
-    clean, results = run_suite(subject, attacks, repeats=repeats, **run)
-    report = Report(clean, results, seed, subject.data_sha256, probes, calibrated)
+    clean, running = run_suite(subject, attacks, repeats=repeats, **run)
+    report = Report(clean, (), seed, subject.data_sha256, probes, calibrated)
+    try:
+        for attacked in running:
+            report = replace(report, attacks=(*report.attacks, attacked))
+    except Exception as error:
+        if not report.attacks:
+            raise
+        raise IncompleteEvaluation(f"attack {list(attacks)[len(report.attacks)]!r}", report) from error
     if margins and radius is not None:
         try:
             report = replace(report, curves=_curves(subject, radius, length, max_iter, run))

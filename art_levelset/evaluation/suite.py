@@ -95,9 +95,9 @@ def run_suite(
     seed: int,
     memo: Memo,
     verbose: bool,
-) -> tuple[RobustMask, tuple[Attacked, ...]]:
+) -> tuple[RobustMask, Iterator[Attacked]]:
     """
-    Run an attack suite on a subject, checked, each attack `repeats` times.
+    Run an attack suite on a subject, checked, each attack `repeats` times and when its result is asked for.
 
     Samples that are misclassified as they are count as broken and are not attacked. Each call of an attack has a seed
     of its own, made from `seed`, the repeat and the batch.
@@ -109,17 +109,20 @@ def run_suite(
     :param seed: Seed of everything random, >= 0.
     :param memo: Where finished batches are kept.
     :param verbose: Whether to show a progress bar.
-    :return: Whether each sample is classified right as it is, (n,), and how the network fared under each attack.
-    :raises ValueError: If the network returns no logits for the labels, or an attack another shape than it was given.
+    :return: Whether each sample is classified right as it is, (n,), and how the network fares under each attack; a step
+             of this raises ValueError if the attack returns another shape than it was given.
+    :raises ValueError: If the network returns no logits for the labels.
     """
     clean: RobustMask = correct(subject, batch_size=batch_size).numpy()
     task = _Task(subject, np.flatnonzero(clean), seed, memo)
-    with tqdm(total=len(attacks) * repeats * len(task.rows), unit="sample", disable=not verbose) as progress:
-        results: list[Attacked] = []
-        for name, attack in attacks.items():
-            progress.set_description(name)
-            results.append(_attacked(name, attack, task, repeats, batch_size, progress))
-    return clean, tuple(results)
+
+    def results() -> Iterator[Attacked]:
+        with tqdm(total=len(attacks) * repeats * len(task.rows), unit="sample", disable=not verbose) as progress:
+            for name, attack in attacks.items():
+                progress.set_description(name)
+                yield _attacked(name, attack, task, repeats, batch_size, progress)
+
+    return clean, results()
 
 
 def settings_of(attack: Attack) -> dict[str, Any]:

@@ -116,6 +116,17 @@ def test_what_the_attacks_found_is_kept_when_the_rest_fails(
     assert failure.value.report.record(**ABOUT).n_examples == 30
 
 
+def test_what_earlier_attacks_found_is_kept_when_one_fails(network: Counted, x: Tensor, y: Tensor) -> None:
+    def fail(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        raise RuntimeError("a library's mistake")
+
+    with pytest.raises(IncompleteEvaluation, match="attack 'b': a library's mistake") as failure:
+        quiet(network, x, y, {"a": short(), "b": fail, "c": short()})
+    assert [one.name for one in failure.value.report.attacks] == ["a"]
+    with pytest.raises(RuntimeError, match="a library's mistake"):
+        quiet(network, x, y, {"b": fail})
+
+
 class TestRecordsAreMadeOfWhatWasRun:
     @pytest.fixture
     def report(self, network: Counted, x: Tensor, y: Tensor) -> Report:
