@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	$(BIN)/art-levelset demo
 
 test: develop
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: develop
 	$(BIN)/ruff check .
