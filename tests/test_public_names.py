@@ -40,7 +40,7 @@ PUBLIC = [
 ]
 
 
-PACKAGES = ["adapters", "attacks", "core", "evaluation", "models", "recon", "trainers"]
+PACKAGES = ["adapters", "attacks", "cli", "core", "evaluation", "experiments", "models", "recon", "trainers"]
 
 
 def test_the_list() -> None:

@@ -21,7 +21,7 @@ from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_positive, check_seed
 from art_levelset.core.balls import NAMES, check_norm
 from art_levelset.evaluation.accuracy import wilson
-from art_levelset.evaluation.calibration import Calibration, calibration
+from art_levelset.evaluation.calibration import Calibration, calibration_of
 from art_levelset.evaluation.distances import bisected_distances, margin_curve, searched_distances
 from art_levelset.evaluation.masking import Diagnosis, DiagnosisSettings, diagnosis_of
 from art_levelset.evaluation.probes import Probes, probe
@@ -262,7 +262,7 @@ def evaluate(
     if not len(subject):
         raise ValueError("x holds no sample: an evaluation needs at least one")
     probes = probe(subject, seed=seed)
-    calibrated = calibration(subject.network, subject.x, subject.y, batch_size=batch_size)
+    calibrated = calibration_of(subject, batch_size=batch_size)
     run: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "memo": memo, "verbose": verbose}
     clean, running = run_suite(subject, attacks, repeats=repeats, **run)
     report = Report(clean, (), seed, subject.data_sha256, probes, calibrated)

@@ -21,7 +21,8 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor
 from torch.nn import functional
 
-from art_levelset.attacks.inputs import Array, check_classes, class_logits, home, labels, network_of, samples
+from art_levelset.attacks.inputs import Array, check_classes, class_logits
+from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count
 from art_levelset.core.fields import label_margin
 from art_levelset.core.modes import evaluating
@@ -122,8 +123,21 @@ def calibration(model: Any, x: Array, y: Array, bins: int = 15, *, batch_size: i
     (0.667, 0.881, 0.214)
     """
     check_count("bins", bins)
-    targets = labels(y, len(x))
-    logits = _logits(model, x, targets, batch_size)
+    check_count("batch_size", batch_size)
+    return calibration_of(Subject.of(model, x, y), bins, batch_size=batch_size)
+
+
+def calibration_of(subject: Subject, bins: int = 15, *, batch_size: int) -> Calibration:
+    """
+    :func:`calibration` of a checked subject.
+
+    :param subject: The network, samples and labels.
+    :param bins: Bins of the calibration errors, >= 1.
+    :param batch_size: Samples in one forward pass, >= 1.
+    :return: The calibration.
+    :raises ValueError: If there is no sample, the network returns no logits for the labels, or one is not finite.
+    """
+    targets, logits = subject.y, _logits(subject, batch_size)
     probabilities, wanted = logits.softmax(dim=1), functional.one_hot(targets, logits.shape[1])
     confidences, right = _predictions(probabilities, targets)
     ends = np.linspace(0, 1, bins + 1)[1:]
@@ -149,19 +163,17 @@ def calibration(model: Any, x: Array, y: Array, bins: int = 15, *, batch_size: i
     )
 
 
-def _logits(model: Any, x: Array, y: Tensor, batch_size: int) -> Tensor:
-    check_count("batch_size", batch_size)
-    network, points = network_of(model), samples(x)
-    if not len(points):
+def _logits(subject: Subject, batch_size: int) -> Tensor:
+    if not len(subject):
         raise ValueError("x holds no sample: a calibration needs at least one")
-    device, dtype = home(network)
-    with torch.no_grad(), evaluating(network):
+    with torch.no_grad(), evaluating(subject.network):
         outputs = [
-            class_logits(network(part.to(device, dtype, copy=True)), len(part)).cpu().double()
-            for part in torch.split(points, batch_size)
+            class_logits(subject.network(part.inputs()), len(part)).cpu().double()
+            for first in range(0, len(subject), batch_size)
+            for part in [subject.select(slice(first, first + batch_size))]
         ]
     logits = torch.cat(outputs)
-    check_classes(y, logits.shape[1])
+    check_classes(subject.y, logits.shape[1])
     bad = int((~logits.isfinite()).any(dim=1).sum())
     if bad:
         raise ValueError(f"model: the logits are not finite for {bad} of {len(logits)} samples")
