@@ -68,4 +68,5 @@ def test_the_whole_demonstration(tmp_path: Path, capsys: pytest.CaptureFixture[s
     mesh = trimesh.load(folder / "scan.mesh.ply", force="mesh")
     assert len(mesh.faces) == found["scan"]["triangles"]
     assert mesh.is_watertight
+    assert mesh.body_count == 1
     assert mesh.euler_number == found["scan"]["euler_number"] == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from art_levelset.evaluation import pgd
+from art_levelset.evaluation import masking, pgd
 from art_levelset.evaluation.record import read_records
 from art_levelset.experiments import released_weights
 from art_levelset.experiments.__main__ import main
@@ -66,6 +66,7 @@ def test_leaderboard(run: partial[int], tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(released_weights, "AutoAttack", in_its_stead)
     monkeypatch.setattr(released_weights, "SQUARE_QUERIES", 20)
+    monkeypatch.setattr(masking, "ITERATIONS", (2,))
     assert run("leaderboard", "--nb-examples", "120") == 0
     records = {
         path.stem: record

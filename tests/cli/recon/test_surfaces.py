@@ -18,7 +18,7 @@ from art_levelset.cli.main import main as command_line
 from art_levelset.cli.recon import FORMATS, PAPER_STEPS, STEPS, SURFACE_EXAMPLES
 from art_levelset.cli.recon.surfaces import PRESETS
 from art_levelset.models import fc_2
-from art_levelset.recon import Reconstruction, demo_scan_path, paper, pipeline, reconstruct
+from art_levelset.recon import Reconstruction, paper, pipeline, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.fitting import checkpoint
 from art_levelset.recon.fitting.judgement import Judgement
@@ -350,13 +350,3 @@ def test_importing_stays_light() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
-
-
-@pytest.mark.slow
-def test_the_demo_scan_is_one_solid(tmp_path: Path) -> None:
-    output = tmp_path / "dog.ply"
-    assert main([str(demo_scan_path()), "--steps", "300", "--resolution", "128", "--quiet", "-o", str(output)]) == 0
-    mesh = trimesh.load(output, force="mesh")
-    assert mesh.is_watertight
-    assert mesh.body_count == 1
-    assert mesh.euler_number == 2
