@@ -254,8 +254,8 @@ def evaluate(
         if radius is None:
             raise ValueError("eps must be given for margins and masking where the attacks do not all have the same one")
         check_positive("eps", radius)
-    if margins:
-        check_norm(length)
+    if margins and length not in (math.inf, 2):
+        raise ValueError(f"norm must be inf or 2 for margins, got {length:g}")
     if masking and radius is not None:
         settings = DiagnosisSettings(radius, length, eps_step, max_iter, sources or {}, gradient_free)
     subject = Subject.of(model, x, y, clip_values=clip_values if margins or masking or named else None)

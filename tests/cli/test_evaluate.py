@@ -110,7 +110,7 @@ def test_the_record_of_the_attacks_is_written_when_the_checks_fail(
         (["--nb-examples", "0"], "--nb-examples must be in [1, 500]"),
         (["--max-iter", "0"], "max_iter must be an integer >= 1"),
         (["--repeats", "0"], "repeats must be an integer >= 1"),
-        (["--threat-model", "L1", "--margins"], "norm must be inf or 2, got 1"),
+        (["--threat-model", "L1", "--margins"], "norm must be inf or 2 for margins, got 1"),
         (["--masking", "--max-iter", "1"], "max_iter must be at least 2"),
         (["--masking", "--eps-step", "0.0001"], "eps_step must be at least eps / max_iter"),
         (["--device", "tpu"], "--device must be cpu, cuda or cuda:N"),

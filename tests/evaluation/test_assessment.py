@@ -80,7 +80,7 @@ def test_bad_arguments_are_found_before_the_first_pass(
 
 
 def test_margins_know_no_l1(network: Counted, x: Tensor, y: Tensor) -> None:
-    with pytest.raises(ValueError, match="norm must be inf or 2, got 1"):
+    with pytest.raises(ValueError, match="norm must be inf or 2 for margins, got 1"):
         quiet(network, x, y, {"a": short(norm=1)}, margins=True)
     with pytest.raises(ValueError, match="eps must be given for margins"):
         quiet(network, x, y, {"a": short(), "b": short(0.1)}, margins=True)
