@@ -46,7 +46,10 @@ def test_nothing_is_left_behind_when_a_part_fails(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.slow
-def test_the_whole_demonstration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_whole_demonstration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "SCAN_STEPS", 300)
     folder = tmp_path / "new" / "folder"
     assert main(["demo", "-o", str(folder), "--seed", "0"]) == 0
     names = ["demo.json", "figure1.png", "scan.mesh.ply", "scan.png"]
