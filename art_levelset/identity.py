@@ -88,7 +88,8 @@ def digest(*parts: Any) -> str:
     """
     A fingerprint of values.
 
-    :param parts: Networks (their structure and every parameter and buffer), tensors, arrays, and what JSON holds.
+    :param parts: Networks (their structure, every parameter and buffer, and the source of classes that are of no
+           installed library, where there is one), tensors, arrays, and what JSON holds.
     :return: 64 hexadecimal digits, the SHA-256.
     """
     total = hashlib.sha256()
@@ -172,6 +173,7 @@ def _is_installed(module: Any) -> bool:
 def _pieces(part: Any) -> Iterator[bytes]:
     if isinstance(part, nn.Module):
         yield structure(part).encode()
+        yield from _own_code(part)
         for name, value in part.state_dict().items():
             yield name.encode()
             yield from _pieces(value)
@@ -182,3 +184,14 @@ def _pieces(part: Any) -> Iterator[bytes]:
         yield part.tobytes()
     else:
         yield json.dumps(part, sort_keys=True).encode()
+
+
+def _own_code(network: nn.Module) -> Iterator[bytes]:
+    """The source of the layers' classes that are the caller's own: a changed forward pass is another network."""
+    kinds = {f"{type(part).__module__}.{type(part).__qualname__}": type(part) for part in network.modules()}
+    for _, kind in sorted(kinds.items()):
+        if not _is_importable(kind):
+            try:
+                yield inspect.getsource(kind).encode()
+            except (OSError, TypeError):  # typed in a terminal: there is no source
+                continue

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +73,17 @@ def test_networks_differ_by_structure_and_by_values() -> None:
     assert digest(one) == digest(other)
     assert digest(nn.Sequential(one, nn.ReLU())) != digest(nn.Sequential(one, nn.Tanh()))
     assert describe(one) == identify(other) == {"name": "Linear", "sha256": digest(one)}
+
+
+def test_networks_with_another_forward_pass_are_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the caller's own classes, with equal names, structures and weights."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = []
+    for module, sign in (("own_one", "+"), ("own_two", "-"), ("own_three", "+")):
+        lines = ["from torch import nn", "class Own(nn.Module):", f"    def forward(self, x): return {sign}x"]
+        (tmp_path / f"{module}.py").write_text("\n".join(lines))
+        found.append(digest(nn.Sequential(importlib.import_module(module).Own())))
+    assert found[0] == found[2] != found[1]
 
 
 def test_large_arrays_are_known_by_their_digest() -> None:
