@@ -9,12 +9,13 @@ d = L_norm,
 
     1/N sum_j max(0, 1 - sign(F_j(x_j)) d(x_j, p^0_j) / Delta_j) + lambda/N sum_j Delta_j^alpha.
 
-A projection that fails leaves its point on the level c that it has reached (Section 2.1), and Delta is measured there, in
-distance per unit of F: d(p^0_j, p^t_j) / |c^t_j - c^0_j|, the same where the projections succeed. But a distance to a
-wrong level must not pass for that to the boundary: trained by it, a network that is still nearly constant can come to
-rest in a constant classifier. Where p^0_j is not on the boundary (or x_j is, so that d has no gradient), the distance
-is that of an F that is affine, |F_j(x_j)| Delta_j, and d / Delta = |F_j(x_j)|: the ordinary hinge. That alone remains
-where nothing moves, in a dead network that gives the projections no gradient to go by.
+A point lies on the level c that its projection has reached, within a tolerance of t or, where it has failed, far from
+it (Section 2.1). Delta is measured in distance per unit of F, d(p^0_j, p^t_j) / |c^t_j - c^0_j|, which is the same but
+for the tolerance where all succeed, and exact for an affine F wherever they end. But a distance to a wrong level must
+not pass for that to the boundary: trained by it, a network that is still nearly constant can come to rest in a constant
+classifier. Where p^0_j is not on the boundary (or x_j is, so that d has no gradient), the distance is that of an affine
+F, |F_j(x_j)| Delta_j, and d / Delta = |F_j(x_j)|: the ordinary hinge. That alone remains where nothing moves, in a dead
+network that gives the projections no gradient to go by.
 
 With `gamma` the loss is that of Elsayed et al., one Newton step: d_j = |F_j| / |D_xF_j|_q, the distance to F linearised
 at the sample (1/norm + 1/q = 1, the denominator a constant for the gradient, as they have it), and
@@ -86,7 +87,7 @@ class GeometricSVMTrainer(LoopTrainer):
         norm: float = 2,
         projection: Literal["sample", "boundary"] = "sample",
         max_iter: int = 20,
-        tol: float = 1e-4,
+        tol: float = 1e-3,
         gamma: float | None = None,
         seed: int | None = None,
         ema_decay: float | None = None,
@@ -226,12 +227,13 @@ def svm_loss_at(
     kept = torch.nonzero(known).squeeze(1)
 
     moving = sample_network(field.select(rows), points, jacobians).reshape(3, count, *x.shape[1:])[:, kept]
-    gaps = (levels[1:] - levels[0]).abs().masked_fill(reached[1:] & reached[0], 1.0)[:, kept]
+    gaps = (levels[1:] - levels[0]).abs()[:, kept]
     margins = torch.stack([lp_distance(moving[0], side, norm) for side in moving[1:]]).div(gaps).amin(dim=0)
-    distances = lp_distance(x[kept], moving[0], norm)
-    distances = torch.where((reached[0] & moved)[kept], distances, scores[kept].abs() * margins)
+    values, found = scores[kept], (reached[0] & moved)[kept]
+    part = torch.where(found, values / (values - levels[0, kept]), 1.0).detach()  # of the way to the level 0 exactly
+    distances = torch.where(found, part * lp_distance(x[kept], moving[0], norm), values.abs() * margins)
     signs = torch.ones_like(margins)
-    loss = geometric_svm_loss(scores[kept], signs, distances, margins, lam, alpha, count)
+    loss = geometric_svm_loss(values, signs, distances, margins, lam, alpha, count)
     left = torch.nonzero(~known).squeeze(1)
     if len(left):
         with evaluating(field.module):
