@@ -178,17 +178,17 @@ class GeometricSVMTrainer(LoopTrainer):
     def _project(self, field: Field, x: Tensor) -> tuple[LevelSetSamples, LevelSetSamples]:
         """The points p^0, (batch, ...), and p^1 and p^-1, (2 batch, ...)."""
         count = len(x)
-        order = torch.arange(count, device=x.device)
+        rows = torch.arange(count, device=x.device).repeat(3)
         options: dict[str, Any] = {"max_iter": self.max_iter, "tol": self.tol, "backtracking": True}
         levels = x.new_tensor([0.0, 1.0, -1.0]).repeat_interleave(count)
+        at_x = project(field, x, max_iter=0)
         if self.projection == "boundary":
-            on_boundary = project(field, x, **options)
-            rows = order.repeat(2)
-            return on_boundary, project(field.select(rows), on_boundary.points[rows], levels[count:], **options)
-        rows = order.repeat(3)
-        samples = project(field.select(rows), x[rows], levels, **options)
-        all_rows = torch.arange(3 * count, device=x.device)
-        return samples.select(all_rows[:count]), samples.select(all_rows[count:])
+            on_boundary = project(field, at_x, **options)
+            others = rows[count:]
+            return on_boundary, project(field.select(others), on_boundary.select(others), levels[count:], **options)
+        samples = project(field.select(rows), at_x.select(rows), levels, **options)
+        order = torch.arange(3 * count, device=x.device)
+        return samples.select(order[:count]), samples.select(order[count:])
 
 
 def svm_loss_at(
