@@ -6,11 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from art_levelset.experiments import batchnorm, equal_budget, released_weights, table2
+from art_levelset.experiments import batchnorm, equal_budget, figure2, released_weights, table2
 
 EXPERIMENTS = {
     "batchnorm": batchnorm,
     "equal-budget": equal_budget,
+    "figure2": figure2,
     "released-weights": released_weights,
     "table2": table2,
 }
