@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
 from matplotlib.figure import Figure
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_1samp
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm.auto import tqdm
@@ -222,8 +222,8 @@ def results(rows: Sequence[Mapping[str, Any]], selection_seeds: int) -> list[dic
                 by_method[setting] = {row["seed"]: row["test"] for row in part if _is(row, setting)}
         ours = next((tests for setting, tests in by_method.items() if setting.method == OURS), {})
         for setting, tests in by_method.items():
-            pairs = [(ours[seed], tests[seed]) for seed in tests if seed in ours]
-            others = setting.method != OURS and len(pairs) > 1
+            ahead = np.array([ours[seed] - tests[seed] for seed in tests if seed in ours])
+            others = setting.method != OURS and len(ahead) > 1
             values = np.array(list(tests.values()))
             found.append(
                 {
@@ -233,8 +233,8 @@ def results(rows: Sequence[Mapping[str, Any]], selection_seeds: int) -> list[dic
                     "seeds": len(tests),
                     "mean": float(values.mean()),
                     "deviation": float(values.std(ddof=1)) if len(values) > 1 else math.nan,
-                    "ahead": float(np.mean([a - b for a, b in pairs])) if others else None,
-                    "p": float(ttest_rel(*zip(*pairs, strict=True)).pvalue) if others else None,
+                    "ahead": float(ahead.mean()) if others else None,
+                    "p": float(ttest_1samp(ahead, 0.0).pvalue) if others else None,
                 }
             )
     return found
