@@ -14,6 +14,7 @@ from torch import nn
 
 from art_levelset import Field, GeometricSVMTrainer, margin_field, project
 from art_levelset.core.losses import svm_loss
+from art_levelset.core.statistics import batch_statistics, normalising
 from art_levelset.models import fc_1
 from art_levelset.trainers.callbacks import Progress
 from art_levelset.trainers.geometric_svm import svm_loss_at
@@ -144,6 +145,42 @@ def test_gradient_against_finite_differences(norm, classes):
             with torch.no_grad():
                 parameter.sub_(sign * step * direction)
         difference = (ends[0] - ends[1]) / (2 * step)
+        assert (gradient * direction).sum().item() == pytest.approx(difference, rel=1e-4, abs=1e-7)
+
+
+def test_gradient_through_the_statistics_of_batchnorm():
+    """All passes normalise by the clean batch's statistics, which follow the parameters: the total derivative."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 2)).double()
+    with torch.no_grad():
+        module[3].weight.mul_(6)
+    x, y = torch.randn(6, 3, dtype=torch.float64), torch.arange(6) % 2
+    field = margin_field(module, y)
+    levels = torch.tensor([0.0, 1.0, -1.0], dtype=torch.float64).repeat_interleave(6)
+    rows = torch.arange(6).repeat(3)
+
+    def loss_from(starts):
+        with normalising(batch_statistics(module, x)):
+            samples = project(field.select(rows), starts, levels, tol=1e-12, max_iter=50, backtracking=True)
+            assert bool(samples.converged.all())
+            first, others = samples.select(torch.arange(6)), samples.select(torch.arange(6, 18))
+            loss, _ = svm_loss_at(field, x, first, others, lam=0.1, alpha=-1, norm=math.inf)
+        return loss, samples.points
+
+    loss, points = loss_from(x[rows])
+    weight, bias, out = torch.autograd.grad(loss, [module[0].weight, module[0].bias, module[3].weight])
+    assert abs((weight * module[0].weight).sum(dim=1)).max() < 1e-3 * weight.norm(), "but for the layer's epsilon"
+    assert bias.abs().max() < 1e-12
+    for parameter, gradient in ((module[0].weight, weight), (module[3].weight, out)):
+        direction = torch.randn_like(parameter)
+        ends = []
+        for step in (1e-6, -1e-6):
+            with torch.no_grad():
+                parameter.add_(step * direction)
+            ends.append(loss_from(points)[0].item())
+            with torch.no_grad():
+                parameter.sub_(step * direction)
+        difference = (ends[0] - ends[1]) / 2e-6
         assert (gradient * direction).sum().item() == pytest.approx(difference, rel=1e-4, abs=1e-7)
 
 
