@@ -11,11 +11,11 @@ d = L_norm,
 
 A point lies on the level c that its projection has reached, within a tolerance of t or, where it has failed, far from
 it (Section 2.1). Delta is measured in distance per unit of F, d(p^0_j, p^t_j) / |c^t_j - c^0_j|, which is the same but
-for the tolerance where all succeed, and exact for an affine F wherever they end. But a distance to a wrong level must
-not pass for that to the boundary: trained by it, a network that is still nearly constant can come to rest in a constant
-classifier. Where p^0_j is not on the boundary (or x_j is, so that d has no gradient), the distance is that of an affine
-F, |F_j(x_j)| Delta_j, and d / Delta = |F_j(x_j)|: the ordinary hinge. That alone remains where nothing moves, in a dead
-network that gives the projections no gradient to go by.
+for the tolerance where all succeed, and exact for an affine F wherever they end. But distances to wrong levels must not
+decide on which side a sample is: trained by them, a network that is still nearly constant, whose level sets are far
+from the data if they are anywhere, learns slowly or comes to rest in a constant classifier. Where one of the three
+fails (or x_j is on the boundary, so that d has no gradient), the distance is that of an affine F, |F_j(x_j)| Delta_j,
+and d / Delta = |F_j(x_j)|: the ordinary hinge. That alone remains where nothing moves, in a dead network.
 
 With `gamma` the loss is that of Elsayed et al., one Newton step: d_j = |F_j| / |D_xF_j|_q, the distance to F linearised
 at the sample (1/norm + 1/q = 1, the denominator a constant for the gradient, as they have it), and
@@ -221,15 +221,16 @@ def svm_loss_at(
     levels = torch.cat([on_boundary.values, on_levels.values]).reshape(3, count)
     everywhere = reached.all(dim=0)
     moved = (on_boundary.points != x).flatten(1).any(dim=1)
-    scores = _scores(field, x, ~(reached[0] & moved))
+    scores = _scores(field, x, ~(everywhere & moved))
     known = torch.isfinite(points.flatten(1)).all(dim=1).reshape(3, count).all(dim=0)
     known &= torch.isfinite(levels).all(dim=0) & (levels[1:] != levels[0]).all(dim=0) & (scores != 0)
     kept = torch.nonzero(known).squeeze(1)
 
     moving = sample_network(field.select(rows), points, jacobians).reshape(3, count, *x.shape[1:])[:, kept]
     gaps = (levels[1:] - levels[0]).abs()[:, kept]
-    margins = torch.stack([lp_distance(moving[0], side, norm) for side in moving[1:]]).div(gaps).amin(dim=0)
-    values, found = scores[kept], (reached[0] & moved)[kept]
+    sides = torch.stack([lp_distance(moving[0], side, norm) for side in moving[1:]]).div(gaps)
+    margins = sides.amin(dim=0)
+    values, found = scores[kept], (everywhere & moved)[kept]
     part = torch.where(found, values / (values - levels[0, kept]), 1.0).detach()  # of the way to the level 0 exactly
     distances = torch.where(found, part * lp_distance(x[kept], moving[0], norm), values.abs() * margins)
     signs = torch.ones_like(margins)

@@ -15,7 +15,7 @@ from torch import nn
 from art_levelset import Field, GeometricSVMTrainer, margin_field, project
 from art_levelset.core.losses import svm_loss
 from art_levelset.core.statistics import batch_statistics, normalising
-from art_levelset.models import fc_1
+from art_levelset.models import convnet_2a, fc_1
 from art_levelset.trainers.callbacks import Progress
 from art_levelset.trainers.geometric_svm import svm_loss_at
 from art_levelset.trainers.schedules import Linear
@@ -214,6 +214,18 @@ def test_two_of_many_classes_are_the_binary_case(blobs):
         torch.testing.assert_close(result, results[0])
 
 
+@pytest.mark.parametrize("options", [{}, {"lam": 0.05, "alpha": -1, "norm": math.inf}])
+def test_ten_classes_are_learnt_though_the_level_sets_are_far_at_first(digits, classifier, options):
+    torch.manual_seed(0)
+    module = convnet_2a(10, (1, 8, 8))
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.02, momentum=0.9, nesterov=True)
+    trainer = GeometricSVMTrainer(classifier(module, 10, optimizer=optimizer), seed=0, **options)
+    trainer.fit(digits[0], digits[1], batch_size=32, nb_epochs=7, verbose=False)
+    assert trainer.history[0]["margin"] > 10
+    assert trainer.history[-1]["accuracy"] > 0.8
+    assert trainer.history[-1]["projected"] > 0.7
+
+
 def test_three_classes_are_learnt():
     x, y = make_blobs(90, centers=[[-2, 0], [2, 0], [0, 2]], cluster_std=0.5, random_state=0)
     torch.manual_seed(0)
@@ -254,7 +266,7 @@ def test_a_projection_that_fails_is_kept_on_its_own_level():
     sides = (others.points - first.points).abs().squeeze(1) / (others.values - first.values).abs().squeeze(1)
     assert metrics["projected"] == 0.0
     assert metrics["margin"] == pytest.approx(sides.min().item())
-    expected = max(0.0, 1 - 0.5 / sides.min().item()) + 1 / sides.min().item()
+    expected = 1 - math.tanh(0.5) / 2 + 1 / sides.min().item()
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 
