@@ -13,8 +13,9 @@ from art_levelset.experiments.figure2 import METHODS, OURS, Setting, _preset, ch
 
 
 def row(method: str, rate: float, seed: int, validation: float, test: float, gamma: float | None = None) -> dict:
-    keys = {"data": "mnist", "count": 60, "method": method, "rate": rate, "gamma": gamma, "seed": seed}
-    return {**keys, "validation": validation, "test": test}
+    factor = 1.0 if method == OURS else None
+    keys = {"data": "mnist", "count": 60, "method": method, "rate": rate, "gamma": gamma, "factor": factor}
+    return {**keys, "seed": seed, "validation": validation, "test": test}
 
 
 def test_the_validation_images_choose_and_not_the_test_images():
