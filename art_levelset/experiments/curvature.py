@@ -63,7 +63,7 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     """
     add_common_arguments(parser, "curvature")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all of them")
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="default: 0 1 for recon, else 0 to 4")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="default: 0 1 for recon, else 0 1 2")
     parser.add_argument("--reference", type=Path, metavar="MESH", help="the surface of recon (default: a torus)")
 
 
@@ -97,7 +97,7 @@ def measure_reconstructions(arguments: argparse.Namespace) -> str:
     fast = arguments.fast
     settings: dict[str, Any] = {
         "reference": "torus" if arguments.reference is None else arguments.reference.stem,
-        "points": 1000 if fast else 10_000,
+        "points": 400 if fast else 10_000,
         "steps": 20 if fast else 200,
         "batch_size": 64 if fast else 2048,
         "resolution": 24 if fast else 128,
@@ -107,7 +107,7 @@ def measure_reconstructions(arguments: argparse.Namespace) -> str:
     }
     rows = _rows(arguments, "recon", settings)
     diagonal = float(np.linalg.norm(reference.extents))
-    measured = partial(mesh_curvature, reach=REACH * diagonal, count=200 if fast else 4000)
+    measured = partial(mesh_curvature, reach=REACH * diagonal, count=50 if fast else 4000)
     if rows.find(name="reference", seed=0) is None:
         rows.add({"name": "reference", "seed": 0, "curvature": diagonal * measured(reference)})
     shown: dict[str, Points | Trimesh] = {}
@@ -124,7 +124,7 @@ def measure_reconstructions(arguments: argparse.Namespace) -> str:
                     seed=seed,
                     verbose=False,
                 ).mesh(settings["resolution"])
-                distances = compare(found, reference, samples=1000 if fast else 30_000)
+                distances = compare(found, reference, samples=200 if fast else 30_000)
                 relative = distances.relative()
                 rows.add(
                     {
@@ -230,7 +230,7 @@ def measure_moons(arguments: argparse.Namespace) -> str:
     settings: dict[str, Any] = {
         "samples": 60,
         "noise": 0.3,
-        "nb_epochs": 5 if arguments.fast else 400,
+        "nb_epochs": 3 if arguments.fast else 400,
         "learning_rate": 1e-2,
         "eps": 0.15,
         "test": 100 if arguments.fast else 2000,
@@ -288,7 +288,7 @@ def measure_digits(arguments: argparse.Namespace) -> str:
 
 
 def _seeds(arguments: argparse.Namespace) -> Sequence[int]:
-    return range(5) if arguments.seeds is None else arguments.seeds
+    return range(3) if arguments.seeds is None else arguments.seeds
 
 
 def _variants(weights: Sequence[float]) -> Iterator[tuple[str, float, bool]]:
