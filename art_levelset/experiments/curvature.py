@@ -114,7 +114,7 @@ def measure_reconstructions(arguments: argparse.Namespace) -> str:
     for seed in (0, 1) if arguments.seeds is None else arguments.seeds:
         points = noisy_scan(reference, settings["points"], seed)
         for weight in settings["weights"]:
-            path = rows.path.with_name(f"{rows.path.stem}_{weight:g}_{seed}.ply")
+            path = _mesh_path(rows, weight)
             if rows.find(name=f"{weight:g}", seed=seed) is None:
                 found = reconstruct(
                     points,
@@ -143,9 +143,11 @@ def measure_reconstructions(arguments: argparse.Namespace) -> str:
                 shown[f"weight {weight:g}"] = read_mesh(path, "output")
         if seed == 0:
             shown = {"scan": points, **shown, "reference": reference}
-    if len(shown) > 2:
+    if len(shown) == len(settings["weights"]) + 2:
         with replacing(rows.path.with_suffix(".png")) as unfinished:
             draw_beside(unfinished, [shown])
+        for weight in settings["weights"]:
+            _mesh_path(rows, weight).unlink()
     true = rows.select(name="reference")[0]["curvature"]
     head = f"| {settings['reference']}, {100 * NOISE:g}% noise: weight | Chamfer x 10^3 | Hausdorff x 10^3 | normals"
     lines = [f"{head} | mean abs. H x diagonal (true: {true:.1f}) | Euler | seeds |", "|---" * 7 + "|"]
@@ -155,6 +157,11 @@ def measure_reconstructions(arguments: argparse.Namespace) -> str:
         euler = ", ".join(str(row["euler"]) for row in runs)
         lines.append(f"| {weight:g} | {' | '.join(cells)} | {_spread(runs, 'curvature', 1)} | {euler} | {len(runs)} |")
     return "\n".join(lines)
+
+
+def _mesh_path(rows: Rows, weight: float) -> Path:
+    """Where a mesh of the first seed is until all of them are drawn."""
+    return rows.path.with_name(f"{rows.path.stem}_{weight:g}.ply")
 
 
 def noisy_scan(reference: Trimesh, count: int, seed: int) -> Points:
