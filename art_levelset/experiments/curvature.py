@@ -51,6 +51,9 @@ NOISE = 0.01
 REACH = 0.01
 """The distance over which a mesh's curvature is measured, as a part of the reference's diagonal."""
 
+DECAYS = 1e-3, 1e-2, 3e-2
+"""Weight decays of Adam: what else keeps a network from following its noise."""
+
 _LIMITS = (-1.8, 2.8), (-1.4, 1.9)
 """Of the picture of the moons."""
 
@@ -93,7 +96,11 @@ def measure_reconstructions(arguments: argparse.Namespace) -> str:
     :param arguments: Those of the experiment.
     :return: Its table.
     """
-    reference = _torus() if arguments.reference is None else read_mesh(arguments.reference, "--reference")
+    from trimesh.creation import torus
+
+    reference: Trimesh = (
+        torus(1.0, 0.4) if arguments.reference is None else read_mesh(arguments.reference, "--reference")
+    )
     fast = arguments.fast
     settings: dict[str, Any] = {
         "reference": "torus" if arguments.reference is None else arguments.reference.stem,
@@ -214,13 +221,6 @@ class _SignedDistance(torch.autograd.Function):
         return gradients[0][:, None] * normals, None
 
 
-def _torus() -> Trimesh:
-    from trimesh.creation import torus
-
-    surface: Trimesh = torus(1.0, 0.4)
-    return surface
-
-
 def _spread(runs: Sequence[Mapping[str, Any]], key: str, digits: int) -> str:
     """The mean over the seeds and the extremes."""
     values = [run[key] for run in runs]
@@ -249,12 +249,12 @@ def measure_moons(arguments: argparse.Namespace) -> str:
             _moons(count, settings["noise"], seed + part)
             for count, part in ((settings["samples"], 0), (settings["test"], 10_000))
         )
-        for name, weight, moving in _variants(settings["weights"]):
+        for name, weight, moving, decay in _variants(settings["weights"]):
             if rows.find(name=name, seed=seed) is None:
                 torch.manual_seed(seed)
                 model = nn.Sequential(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 2))
                 options = {"weight": weight, "moving": moving, "reach": 1.0, "seed": seed}
-                _train(model, training, None, settings, options, batch_size=settings["samples"])
+                _train(model, training, None, settings, options, batch_size=settings["samples"], decay=decay)
                 measured = _measured(model, test, None, settings["eps"], norm=2)
                 line = _boundary(model) if seed == 0 else []
                 rows.add({"name": name, "seed": seed, **measured, "boundary": line})
@@ -298,12 +298,14 @@ def _seeds(arguments: argparse.Namespace) -> Sequence[int]:
     return range(3) if arguments.seeds is None else arguments.seeds
 
 
-def _variants(weights: Sequence[float]) -> Iterator[tuple[str, float, bool]]:
-    """Names, weights, and whether the points move."""
+def _variants(weights: Sequence[float]) -> Iterator[tuple[str, float, bool, float]]:
+    """Names, weights of the penalty, whether the points move, and weight decays."""
     for weight in weights:
-        yield f"{weight:g}", weight, False
+        yield f"{weight:g}", weight, False, 0.0
         if weight:
-            yield f"{weight:g}, moving", weight, True
+            yield f"{weight:g}, moving", weight, True, 0.0
+    for decay in DECAYS:
+        yield f"weight decay {decay:g}", 0.0, False, decay
 
 
 def _moons(count: int, noise: float, seed: int) -> Split:
@@ -320,9 +322,10 @@ def _train(
     settings: Mapping[str, Any],
     options: Mapping[str, Any],
     batch_size: int,
+    decay: float = 0.0,
 ) -> None:
     x, y = training
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings["learning_rate"])
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings["learning_rate"], weight_decay=decay)
     classifier = PyTorchClassifier(
         model,
         nn.CrossEntropyLoss(),
@@ -388,7 +391,7 @@ def _draw_moons(rows: Rows, training: Split) -> None:
     """The training points, and the boundaries of the first seed."""
     from matplotlib.figure import Figure
 
-    shown = rows.select(seed=0)
+    shown = [row for row in rows.select(seed=0) if "decay" not in row["name"]]
     figure = Figure(figsize=(2.4 * len(shown), 2.3), layout="constrained")
     for axes, row in zip(figure.subplots(1, max(len(shown), 1), squeeze=False)[0], shown, strict=False):
         for label, colour in enumerate(("#c0392b", "#2264a8")):

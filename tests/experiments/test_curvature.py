@@ -19,7 +19,12 @@ def test_every_part_in_seconds_and_a_second_call_keeps_the_rows(
     given = ["curvature", "--fast", "--seeds", "0", "-o", str(tmp_path / "found.json")]
     assert main(given) == 0
     printed = capsys.readouterr().out
-    names = {"recon": ["reference", "0", "0.001"], "moons": ["0", "0.01", "0.01, moving"], "digits": ["0", "0.01"]}
+    decays = [f"weight decay {decay:g}" for decay in curvature.DECAYS]
+    names = {
+        "recon": ["reference", "0", "0.001"],
+        "moons": ["0", "0.01", "0.01, moving", *decays],
+        "digits": ["0", "0.01"],
+    }
     for part, wanted in names.items():
         rows = json.loads((tmp_path / f"found_{part}.json").read_text())["rows"]
         assert [row["name"] for row in rows] == wanted
