@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from art_levelset.experiments import batchnorm, equal_budget, figure2, released_weights, table2
+from art_levelset.experiments import batchnorm, curvature, equal_budget, figure2, released_weights, table2
 
 EXPERIMENTS = {
     "batchnorm": batchnorm,
+    "curvature": curvature,
     "equal-budget": equal_budget,
     "figure2": figure2,
     "released-weights": released_weights,

@@ -14,6 +14,7 @@ from .callbacks import Progress as Progress
 from .callbacks import StopTraining as StopTraining
 from .callbacks import TensorBoardLog as TensorBoardLog
 from .callbacks import TrainingView as TrainingView
+from .curvature import CurvatureTrainer as CurvatureTrainer
 from .distributed import World as World
 from .distributed import process_group as process_group
 from .distributed import world as world

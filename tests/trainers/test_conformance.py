@@ -22,6 +22,7 @@ from torch import nn
 from art_levelset import GeometricSVMTrainer, LevelSetMarginTrainer
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
 from art_levelset.trainers.base import LoopTrainer
+from art_levelset.trainers.curvature import CurvatureTrainer
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,13 @@ CASES = [
         bounded=False,
     ),
     Case("madry", lambda built, scale, **options: MadryTrainer(built, eps=0.1 * scale, max_iter=4, **options)),
+    Case(
+        "curvature",
+        lambda built, scale, **options: CurvatureTrainer(
+            built, 1e-3 * scale**2, scale=0.5 * scale, max_iter=2, **options
+        ),
+        bounded=False,
+    ),
     Case("trades", lambda built, scale, **options: TRADESTrainer(built, eps=0.1 * scale, max_iter=4, **options)),
 ]
 

@@ -20,7 +20,7 @@ def test_every_name_is_there_and_documented(name):
 
 
 def test_trainers_and_their_base():
-    for name in ("GeometricSVMTrainer", "LevelSetMarginTrainer", "MadryTrainer", "TRADESTrainer"):
+    for name in ("CurvatureTrainer", "GeometricSVMTrainer", "LevelSetMarginTrainer", "MadryTrainer", "TRADESTrainer"):
         assert issubclass(getattr(trainers, name), trainers.LoopTrainer)
     assert trainers.LoopTrainer is LoopTrainer
 

@@ -109,7 +109,9 @@ def curvature_penalty(field: Field, points: Tensor, gradients: Tensor) -> Tensor
 
         kappa_1 + kappa_2 = (F(x + h u) + F(x - h u) + F(x + h v) + F(x - h v) - 4 F(x)) / (h^2 |D_xF|).
 
-    The absolute value lets an edge bend in one place. Half of kappa_1 + kappa_2 is the mean curvature.
+    The absolute value lets an edge bend in one place. Half of kappa_1 + kappa_2 is the mean curvature, as
+    :func:`art_levelset.core.curvature.mean_curvature` has it over a scale; here slopes and tangent planes are constant,
+    which saves a second derivative: eq. 13 holds them.
 
     :param field: F.
     :param points: x, (n, 3).
