@@ -9,7 +9,7 @@ and each chosen one moves to the point nearest to the centre of the smallest bal
 Chebyshev centres, found by Ritter's steps), which does not depend on how densely the points lie.
 
 `sample_evenly` makes the candidates by arithmetic, not by passes through the network: F is evaluated at the nodes of a
-grid; cells with both signs at their corners are divided until there are as many as samples are wanted; in these F is
+grid; cells with both signs at their corners are divided until there is one for every three samples; in these F is
 replaced by the multilinear interpolation of its corner values, on whose zero set random points of the cell are
 projected. Only the points that `spread` chooses of these are projected to the level set of F. An error of the
 interpolation, O(h^2) for cells of the edge h, moves samples and makes gaps uneven, but no sample leaves the level set.
@@ -37,6 +37,10 @@ from art_levelset.core.samples import LevelSetSamples, check_points
 CANDIDATES = 16
 """For each sample that is wanted."""
 
+PER_CELL = 3.0
+"""The most samples for each cell of the finest grid."""
+
+MOST_HALVINGS = 20
 ROUNDS, CENTRE_STEPS = 30, 4
 
 
@@ -227,15 +231,20 @@ def _crossed_cells(
     offsets = torch.tensor(list(itertools.product((0, 1), repeat=dimension)), device=low.device)
     places = torch.cartesian_prod(*[torch.arange(nb_cells, device=low.device)] * dimension).reshape(-1, dimension)
     edge, halvings = (high - low) / nb_cells, 0
+    nodes, values = places[:0], low[:0]
     while True:
-        nodes, numbers = torch.unique((places[:, None] + offsets).flatten(0, 1), dim=0, return_inverse=True)
-        values = _scalar(field, low + edge * nodes) - level
+        asked = torch.cat([nodes, (places[:, None] + offsets).flatten(0, 1)])
+        everything, numbers = torch.unique(asked, dim=0, return_inverse=True)
+        known, numbers = numbers.split_with_sizes([len(nodes), len(asked) - len(nodes)])
+        values = torch.full((len(everything),), torch.nan, dtype=low.dtype, device=low.device).scatter(0, known, values)
+        new = values.isnan()
+        nodes, values[new] = everything, _scalar(field, low + edge * everything[new]) - level
         corners = values[numbers].reshape(len(places), -1)
         crossed = (corners.amin(dim=1) <= 0) & (corners.amax(dim=1) >= 0)
         places, corners = places[crossed], corners[crossed]
-        if not len(places) or 2 * len(places) >= enough or halvings == 20:
+        if not len(places) or PER_CELL * len(places) >= enough or halvings == MOST_HALVINGS:
             return places, edge, corners
-        places = (2 * places[:, None] + offsets).flatten(0, 1)
+        places, nodes = (2 * places[:, None] + offsets).flatten(0, 1), 2 * nodes
         edge, halvings = edge / 2, halvings + 1
 
 

@@ -6,11 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from art_levelset.experiments import batchnorm, equal_budget, released_weights, table2
+from art_levelset.experiments import batchnorm, equal_budget, figure_a1, figure_a2, released_weights, table2
 
 EXPERIMENTS = {
     "batchnorm": batchnorm,
     "equal-budget": equal_budget,
+    "figureA1": figure_a1,
+    "figureA2": figure_a2,
     "released-weights": released_weights,
     "table2": table2,
 }
