@@ -9,13 +9,14 @@ and each chosen one moves to the point nearest to the centre of the smallest bal
 Chebyshev centres, found by Ritter's steps), which does not depend on how densely the points lie.
 
 `sample_evenly` makes the candidates by arithmetic, not by passes through the network: F is evaluated at the nodes of a
-grid; cells with both signs at their corners are divided until there is one for every three samples; in these F is
-replaced by the multilinear interpolation of its corner values, on whose zero set random points of the cell are
-projected. Only the points that `spread` chooses of these are projected to the level set of F. An error of the
+grid; cells with both signs at their corners, or nearly so, are divided until there is one for every three samples; in
+these F is replaced by the multilinear interpolation of its corner values, on whose zero set random points of the cell
+are projected. Only the points that `spread` chooses of these are projected to the level set of F. An error of the
 interpolation, O(h^2) for cells of the edge h, moves samples and makes gaps uneven, but no sample leaves the level set.
 
-What it does not see: a component, or a part of one, that does not separate any two nodes of the first grid. With a
-bound of F over cells there is a guarantee: :func:`art_levelset.core.coverage.cover`.
+What it does not see: a component that does not separate any two nodes of the first grid, and what a component has
+beyond an edge of a cell between two nodes, if it is more than a bulge. With a bound of F over cells there is a
+guarantee: :func:`art_levelset.core.coverage.cover`.
 
 | Paper link: https://doi.org/10.1016/0304-3975(85)90224-5 (farthest points)
 """
@@ -39,6 +40,9 @@ CANDIDATES = 16
 
 PER_CELL = 3.0
 """The most samples for each cell of the finest grid."""
+
+NEARLY = 0.125
+"""Cells without a change of sign are divided, too, where F - c is this small a part of its range over their corners."""
 
 MOST_HALVINGS = 20
 ROUNDS, CENTRE_STEPS = 30, 4
@@ -240,11 +244,12 @@ def _crossed_cells(
         new = values.isnan()
         nodes, values[new] = everything, _scalar(field, low + edge * everything[new]) - level
         corners = values[numbers].reshape(len(places), -1)
-        crossed = (corners.amin(dim=1) <= 0) & (corners.amax(dim=1) >= 0)
-        places, corners = places[crossed], corners[crossed]
-        if not len(places) or PER_CELL * len(places) >= enough or halvings == MOST_HALVINGS:
-            return places, edge, corners
-        places, nodes = (2 * places[:, None] + offsets).flatten(0, 1), 2 * nodes
+        least, most = corners.amin(dim=1), corners.amax(dim=1)
+        crossed = (least <= 0) & (most >= 0)
+        if not bool(crossed.any()) or PER_CELL * int(crossed.sum()) >= enough or halvings == MOST_HALVINGS:
+            return places[crossed], edge, corners[crossed]
+        kept = crossed | (corners.abs().amin(dim=1) <= NEARLY * (most - least))
+        places, nodes = (2 * places[kept][:, None] + offsets).flatten(0, 1), 2 * nodes
         edge, halvings = edge / 2, halvings + 1
 
 

@@ -139,3 +139,14 @@ def test_bad_numbers_of_points() -> None:
         spread(torch.zeros(3, 2), 1, nb_rounds=-1)
     with pytest.raises(ValueError, match="points must have the shape"):
         spread(torch.zeros(3), 1)
+
+
+def test_a_bulge_between_two_nodes_is_seen() -> None:
+    """It crosses an edge of the grid twice, and separates no two nodes until that is divided."""
+
+    def bulge(x: Tensor) -> Tensor:
+        return x[:, 1] - 0.5 - 0.03 * torch.exp(-((x[:, 0] - 0.125) / 0.05).square()) + 0.02
+
+    box, top = (0.0, 1.0), torch.tensor([[0.125, 0.51]], dtype=DOUBLE)
+    samples = sample_evenly(bulge, box, 100, like=LIKE, nb_cells=4)
+    assert nearest(top, samples.points)[0].item() < 0.02
