@@ -11,8 +11,8 @@ The rows of the paper are starts that are projected by up to 20 generalized Newt
 samples of the level set disturbed by N(0, sigma^2 I). Where the paper got those it does not say; here they are uniform
 points of the true S, which cost nothing, so the normal rows know more than one who has only F. The rows *of own
 samples* do not: they disturb what the uniform starts have led to, and pay for it. Samples that leave the box are drawn
-again, and samples that do not converge count. *Evenly* is `sample_evenly`, which gets F and the box; with 1.6 n
-samples it still costs less than the uniform starts.
+again, and samples that do not converge count. *Evenly* is `sample_evenly`, which gets F and the box; with
+1.6 n samples it costs about as much as the uniform starts.
 
 The cost is counted in passes of one point: a forward pass is 1, a value with its gradient 2.
 
