@@ -4,6 +4,9 @@ The level-set core, which knows torch only: fields F and their Jacobians (`field
 (`sample_network`, `pseudo_inverse`; through BatchNorm: `statistics`). `balls`, `distances` and `losses` are what is
 measured and trained with them, and `modes` restores the network that all of them pass through.
 
+Samples that are to be all over a level set: `spreading`, with bounds of F over cells (`enclosures`) and a proof
+`coverage`, and uniform ones in any dimension by `needles` and `walks`.
+
 >>> import torch
 >>> from art_levelset.core.projection import project
 >>> project(torch.nn.Linear(2, 1), torch.zeros(3, 2)).converged

@@ -6,13 +6,24 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from art_levelset.experiments import batchnorm, curvature, equal_budget, figure2, released_weights, table2
+from art_levelset.experiments import (
+    batchnorm,
+    curvature,
+    equal_budget,
+    figure2,
+    figure_a1,
+    figure_a2,
+    released_weights,
+    table2,
+)
 
 EXPERIMENTS = {
     "batchnorm": batchnorm,
     "curvature": curvature,
     "equal-budget": equal_budget,
     "figure2": figure2,
+    "figureA1": figure_a1,
+    "figureA2": figure_a2,
     "released-weights": released_weights,
     "table2": table2,
 }
