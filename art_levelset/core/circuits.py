@@ -1,37 +1,38 @@
 """
 Circuits of minima and maxima as networks of Linear and ReLU layers.
 
-A *signal* is a function of x that some layer knows: a linear combination of its units, each of which is a ReLU and
-hence >= 0. The first layer has the coordinates, relu(x - c) and relu(c - x), and every other one hands them on, so an
-affine function of x is a signal of every layer. With sigma = relu, and for p, q >= 0,
+A *signal* is a function of x that some layer knows: a linear combination of its units, plus a constant. The first layer
+has the coordinates, relu(x - o) and relu(o - x), and every other one hands them on, so an affine function of x is a
+signal of every layer. All functions here have the form
 
-    min(p, q) = p - sigma(p - q),        max(p, q) = q + sigma(p - q)                       (one layer).
+    f = g + P - N        with an affine g, and P, N >= 0,
 
-The minimum of k affine functions takes ceil(log2 k) layers: all partial minima have the form g - R with an affine g and
-R >= 0, and
+where P and N take one unit each to be handed on, and with sigma = relu
 
-    min(g - R, g' - R') = g - (R + sigma(g - R - g' + R'))                          (two units: R, and the new one).
+    min(f, f') = f - sigma(f - f'),        max(f, f') = f + sigma(f' - f)                        (one layer).
 
-A function f whose sign matters is a *pair* (f+, f-) = (sigma(f), sigma(-f)), two signals of which one is zero. Of a, b
-and an affine h as pairs, the *switch* max(min(a, h), min(b, -h), min(a, b)) is the pair (two layers, ten units)
+So the minimum of k affine functions takes ceil(log2 k) layers and less than 2 k units (P stays 0), and max(f, h) or
+min(f, h) with an affine h = g takes a single unit: h + sigma(f - h), h - sigma(h - f). The *switch* of a, b and an
+affine h is, as minimum and maximum are distributive,
 
-    f+ = min(max(a+, h-), max(b+, h+)),      f- = min(max(a-, h-), max(b-, h+)).
+    max(min(a, h), min(b, -h), min(a, b)) = max(min(a, max(b, h)), min(b, -h)),
 
-Proof: both formulas are unchanged when (a, h) and (b, -h) trade places, so let h >= 0, h- = 0. Then the formulas for f+
-and f- read min(a+, max(b+, h)) and min(a-, max(b-, h)), and the switch max(min(a, max(b, h)), min(b, -h)), which for
-a >= 0 is min(a, max(b, h)) = min(a+, max(b+, h)) >= 0, as min(b, -h) is no larger, and for a < 0 is max(a, min(b, -h)),
-the negative of min(a-, max(b-, h)). Where b is +inf or -inf everywhere (or a, after trading places) the switch is
+seven units in three layers, the first of which need not know a yet:
 
-    max(a, -h)  or  min(a, h) = -max(-a, -h)                                              (one layer, four units).
+    u = sigma(b - h), w = sigma(-h - b)        max(b, h) = h + u, min(b, -h) = -h - w
+    v = sigma(h + u - a)                       min(a, max(b, h)) = h + u - v
+    t = sigma(2 h + u - v + w)                 the switch: -h - w + t.
 
-Each unit is made in the latest layer that allows it, so only coordinates are handed on; units that two signals share
-are made once. No coefficient of a signal exceeds 2 or the coordinates of a unit normal: values do not grow from layer
-to layer, and rounding is that of float64 at the size of |x - c|.
+Each unit is made in the latest layer that allows it, so what is handed on for more than a layer are coordinates only.
+Rounding is that of float64 at the size of |x - o|, once a layer, and minima and maxima do not enlarge it.
+
+The units' kinks are where two functions are equal, and not where one is zero. So where f = 0 the gradient that autograd
+computes is that of f, also at points that are on {f = 0} to the last bit; splitting f in relu(f) - relu(-f) would make
+it 0 there. For the same reason o, where the coordinates have kinks, is kept away from the surface.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
@@ -42,7 +43,10 @@ from torch import Tensor, nn
 from art_levelset.core.hypersurfaces import Planes
 
 DENSE = 1 << 20
-"""Up to so many weights are kept in dense matrices."""
+"""Up to so many weights, zeros among them, are kept in dense matrices."""
+
+Side: TypeAlias = tuple[int, int]
+"""A plane's index and a sign: the affine function sign * h."""
 
 
 class Signal(NamedTuple):
@@ -59,11 +63,19 @@ class Signal(NamedTuple):
 
 NOTHING = Signal({})
 
-Pair: TypeAlias = tuple[Signal, Signal]
-"""The positive and the negative part of a function."""
 
-Side: TypeAlias = tuple[int, int]
-"""A plane's index and a sign: the affine function sign * h."""
+class Value(NamedTuple):
+    """
+    A function g + P - N.
+
+    :param base: g.
+    :param plus: P, a signal of the layer that knows the function.
+    :param minus: N, likewise.
+    """
+
+    base: Side
+    plus: Signal = NOTHING
+    minus: Signal = NOTHING
 
 
 def combined(*terms: tuple[float, Signal]) -> Signal:
@@ -77,56 +89,49 @@ def combined(*terms: tuple[float, Signal]) -> Signal:
     for factor, signal in terms:
         for unit, weight in signal.weights.items():
             weights[unit] = weights.get(unit, 0.0) + factor * weight
-    return Signal(weights, sum(factor * signal.constant for factor, signal in terms))
+    constant = sum(factor * signal.constant for factor, signal in terms)
+    return Signal({unit: weight for unit, weight in weights.items() if weight}, constant)
 
 
-def difference(p: Signal, q: Signal) -> Signal:
+def negative(value: Value) -> Value:
     """
-    The difference of two signals of one layer.
+    The function with the other sign.
 
-    :param p: One signal.
-    :param q: The other one.
-    :return: p - q.
+    :param value: f.
+    :return: -f.
     """
-    return combined((1, p), (-1, q))
-
-
-def swapped(pair: Pair) -> Pair:
-    """
-    The pair of -f.
-
-    :param pair: The pair of f.
-    :return: The same signals, the other way round.
-    """
-    return pair[1], pair[0]
+    return Value((value.base[0], -value.base[1]), value.minus, value.plus)
 
 
 class Circuit:
     """
     A network that grows. Layers are counted from 1, the coordinates.
 
-    :param planes: The affine functions h of x - c.
-    :param centre: c, (d,).
+    :param planes: The affine functions h of x - o.
+    :param origin: o, (d,).
     """
 
-    def __init__(self, planes: Planes, centre: Tensor) -> None:
-        self.normals, self.offsets, self.centre = planes.normals.tolist(), planes.offsets.tolist(), centre.tolist()
+    def __init__(self, planes: Planes, origin: Tensor) -> None:
+        self.normals, self.offsets, self.origin = planes.normals.tolist(), planes.offsets.tolist(), origin.tolist()
         self.layers: list[list[Signal]] = []
-        self.shared: dict[tuple[object, ...], Signal] = {}
+        self.coordinates: dict[tuple[int, int, int], Signal] = {}
 
     @property
     def units(self) -> int:
         """The number of ReLUs."""
         return sum(map(len, self.layers))
 
-    def unit(self, layer: int, argument: Signal) -> Signal:
+    def unit(self, layer: int, *terms: tuple[float, Signal]) -> Signal:
         """
         A new ReLU.
 
         :param layer: The layer that it is to be in.
-        :param argument: A signal of the layer before.
-        :return: The ReLU of the signal, as a signal of its layer.
+        :param terms: Factors and signals of the layer before.
+        :return: The ReLU of the sum of their products, as a signal of its layer; nothing if they are.
         """
+        argument = combined(*terms)
+        if argument == NOTHING:
+            return NOTHING
         while len(self.layers) < layer:
             self.layers.append([])
         self.layers[layer - 1].append(argument)
@@ -134,18 +139,18 @@ class Circuit:
 
     def coordinate(self, layer: int, i: int, sign: int) -> Signal:
         """
-        The positive part of +-(x_i - c_i).
+        The positive part of +-(x_i - o_i).
 
         :param layer: The layer that is to know it, >= 1.
         :param i: The coordinate.
         :param sign: 1 or -1.
         :return: The signal.
         """
-        key = ("coordinate", layer, i, sign)
-        if key not in self.shared:
-            input_ = Signal({i: float(sign)}, -sign * self.centre[i])
-            self.shared[key] = self.unit(layer, input_ if layer == 1 else self.coordinate(layer - 1, i, sign))
-        return self.shared[key]
+        key = (layer, i, sign)
+        if key not in self.coordinates:
+            below = Signal({i: 1.0}, -self.origin[i]) if layer == 1 else self.coordinate(layer - 1, i, sign)
+            self.coordinates[key] = self.unit(layer, (sign if layer == 1 else 1, below))
+        return self.coordinates[key]
 
     def affine(self, layer: int, side: Side) -> Signal:
         """
@@ -162,101 +167,116 @@ class Circuit:
             if weight
             for half in (1, -1)
         ]
-        return combined(*halves, (1, Signal({}, sign * self.offsets[plane])))
+        return combined(*halves, (sign, Signal({}, self.offsets[plane])))
 
-    def part(self, layer: int, side: Side) -> Signal:
+    def signal(self, layer: int, value: Value) -> Signal:
         """
-        The positive part of an affine function.
+        A function as one signal.
 
-        :param layer: The layer that is to know it, >= 2.
-        :param side: The function.
-        :return: The signal.
+        :param layer: The layer that knows it.
+        :param value: The function.
+        :return: g + P - N.
         """
-        key = ("part", layer, *side)
-        if key not in self.shared:
-            self.shared[key] = self.unit(layer, self.affine(layer - 1, side))
-        return self.shared[key]
+        return combined((1, self.affine(layer, value.base)), (1, value.plus), (-1, value.minus))
 
-    def minimum(self, layer: int, sides: Sequence[Side]) -> Signal:
+    def minimum(self, layer: int, sides: Sequence[Side]) -> Value:
         """
         The minimum of affine functions.
 
         :param layer: The layer that is to know it, >= 1 + ceil(log2 k) for k functions.
         :param sides: The functions, at least one.
-        :return: The signal.
+        :return: The minimum.
         """
-        return difference(self.affine(layer, sides[0]), self._excess(layer, sides))
-
-    def _excess(self, layer: int, sides: Sequence[Side]) -> Signal:
-        """By how much the first function exceeds the minimum: the R of g - R."""
         if len(sides) == 1:
-            return NOTHING
+            return Value(sides[0])
         half = (len(sides) + 1) // 2
-        one, other = sides[:half], sides[half:]
-        of_one, of_other = self._excess(layer - 1, one), self._excess(layer - 1, other)
-        p = difference(self.affine(layer - 1, one[0]), of_one)
-        q = difference(self.affine(layer - 1, other[0]), of_other)
-        new = self.unit(layer, difference(p, q))
-        return combined((1, self.unit(layer, of_one)), (1, new)) if len(one) > 1 else new
+        one, other = (self.minimum(layer - 1, part) for part in (sides[:half], sides[half:]))
+        excess = self.unit(layer, (1, self.signal(layer - 1, one)), (-1, self.signal(layer - 1, other)))
+        return one._replace(minus=combined((1, self.unit(layer, (1, one.minus))), (1, excess)))
 
-    def pair(self, layer: int, signal: Signal) -> Pair:
+    def larger(self, layer: int, value: Value, side: Side) -> Value:
         """
-        A signal as a pair.
+        The maximum of a function and an affine one.
 
-        :param layer: The layer that is to know it, that after the signal's.
-        :param signal: The signal.
-        :return: The pair.
+        :param layer: The layer that is to know it.
+        :param value: f, as the layer before knows it.
+        :param side: h.
+        :return: max(f, h).
         """
-        return self.unit(layer, signal), self.unit(layer, combined((-1, signal)))
+        f, h = self.signal(layer - 1, value), self.affine(layer - 1, side)
+        return Value(side, plus=self.unit(layer, (1, f), (-1, h)))
 
-    def switch(self, layer: int, a: Pair, b: Pair, plane: int) -> Pair:
+    def switch(self, layer: int, a: Value, b: Value, side: Side) -> Value:
         """
         The function that has the sign of a where h > 0, that of b where h < 0, and where h = 0 the one they agree on.
 
         :param layer: The layer that is to know it.
-        :param a: A pair of two layers before.
-        :param b: Another one.
-        :param plane: The index of h.
-        :return: max(min(a, h), min(b, -h), min(a, b)), as a pair.
+        :param a: A function, as the second layer before knows it.
+        :param b: A function, as the third layer before knows it.
+        :param side: h.
+        :return: max(min(a, h), min(b, -h), min(a, b)).
         """
-        below, above = layer - 2, layer - 1
-        h_plus, h_minus = (plane, 1), (plane, -1)
-        found = []
-        for of_a, of_b in zip(a, b, strict=True):
-            over_a = self.unit(above, difference(of_a, self.part(below, h_minus)))
-            over_b = self.unit(above, difference(of_b, self.part(below, h_plus)))
-            p = combined((1, self.part(above, h_minus)), (1, over_a))
-            q = combined((1, self.part(above, h_plus)), (1, over_b))
-            found.append(difference(self.unit(layer, p), self.unit(layer, difference(p, q))))
-        return found[0], found[1]
-
-    def larger(self, layer: int, a: Pair, side: Side) -> Pair:
-        """
-        The maximum of a and an affine function h.
-
-        :param layer: The layer that is to know it.
-        :param a: A pair of the layer before.
-        :param side: The function.
-        :return: max(a, h), as a pair.
-        """
-        opposite = (side[0], -side[1])
-        over = self.unit(layer, difference(a[0], self.part(layer - 1, side)))
-        cut = self.unit(layer, difference(a[1], self.part(layer - 1, opposite)))
-        return combined((1, self.part(layer, side)), (1, over)), difference(self.unit(layer, a[1]), cut)
+        below, h = self.signal(layer - 3, b), self.affine(layer - 3, side)
+        u, w = self.unit(layer - 2, (1, below), (-1, h)), self.unit(layer - 2, (-1, h), (-1, below))
+        v = self.unit(layer - 1, (1, self.affine(layer - 2, side)), (1, u), (-1, self.signal(layer - 2, a)))
+        u, w = self.unit(layer - 1, (1, u)), self.unit(layer - 1, (1, w))
+        t = self.unit(layer, (2, self.affine(layer - 1, side)), (1, u), (-1, v), (1, w))
+        return Value((side[0], -side[1]), plus=t, minus=self.unit(layer, (1, w)))
 
     def modules(self, output: Signal) -> list[nn.Module]:
         """
         The network's layers.
 
         :param output: A signal of the last layer.
-        :return: Linear and ReLU in turn, from d numbers to one, in float64. If the weights are more than :data:`DENSE`,
-                 the matrices are sparse (compressed rows) and take no gradients.
+        :return: Linear and ReLU in turn, from d numbers to one, in float64. If the weights are more than :data:`DENSE`
+                 with the zeros, the Linear ones are :class:`SparseLinear`.
         """
-        widths = [len(self.centre), *map(len, self.layers), 1]
+        widths = [len(self.origin), *map(len, self.layers), 1]
         sparse = sum(n * m for n, m in pairwise(widths)) > DENSE
-        linear = [linear_of(rows, width, sparse) for rows, width in zip([*self.layers, [output]], widths, strict=False)]
+        rows = zip([*self.layers, [output]], widths, strict=False)
+        linear = [linear_of(signals, width, sparse) for signals, width in rows]
         modules: list[nn.Module] = [module for layer in linear for module in (layer, nn.ReLU())]
         return modules[:-1]
+
+
+class SparseLinear(nn.Linear):
+    """
+    A linear layer that keeps only the entries of its matrix that are not zero.
+
+    :param positions: The rows and columns of the entries, in the order of the rows, (2, entries).
+    :param values: The entries, (entries,).
+    :param bias: (out_features,).
+    :param in_features: The number of inputs.
+    """
+
+    def __init__(self, positions: Tensor, values: Tensor, bias: Tensor, in_features: int) -> None:
+        nn.Module.__init__(self)  # nn.Linear's own would make the matrix
+        self.in_features, self.out_features = in_features, len(bias)
+        self.register_buffer("positions", positions)
+        self.values, self.bias = nn.Parameter(values), nn.Parameter(bias)
+
+    @property
+    def matrix(self) -> Tensor:
+        """The matrix, (out_features, in_features), as a sparse tensor."""
+        positions = self.get_buffer("positions")
+        size = (self.out_features, self.in_features)
+        return torch.sparse_coo_tensor(positions, self.values, size, is_coalesced=True, check_invariants=False)
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """The matrix, (out_features, in_features), with its zeros."""
+        return self.matrix.to_dense()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """
+        Apply the layer.
+
+        :param input: (batch, in_features).
+        :return: (batch, out_features).
+        """
+        # Columns are samples in between; the next layer turns this back at no cost.
+        columns: Tensor = torch.sparse.mm(self.matrix, input.T)
+        return (columns + self.bias[:, None]).T
 
 
 def linear_of(rows: Sequence[Signal], width: int, sparse: bool) -> nn.Linear:
@@ -265,18 +285,16 @@ def linear_of(rows: Sequence[Signal], width: int, sparse: bool) -> nn.Linear:
 
     :param rows: Its outputs, as signals of its inputs.
     :param width: The number of its inputs.
-    :param sparse: Whether the matrix has compressed rows.
-    :return: The layer, in float64; a sparse one takes no gradients.
+    :param sparse: Whether to keep the matrix's entries only.
+    :return: The layer, in float64.
     """
-    entries = [sorted(row.weights.items()) for row in rows]
-    ends = torch.tensor([0, *map(len, entries)]).cumsum(0)
-    columns = torch.tensor([column for row in entries for column, _ in row], dtype=torch.int64)
-    values = torch.tensor([value for row in entries for _, value in row], dtype=torch.float64)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
-        weight = torch.sparse_csr_tensor(ends, columns, values, (len(rows), width), check_invariants=True)
-    layer = nn.Linear(width, len(rows), dtype=torch.float64, device="meta")
-    layer.weight = nn.Parameter(weight if sparse else weight.to_dense(), requires_grad=not sparse)
+    entries = [(i, column, value) for i, row in enumerate(rows) for column, value in sorted(row.weights.items())]
+    positions = torch.tensor([(i, column) for i, column, _ in entries], dtype=torch.int64).reshape(-1, 2).T.contiguous()
+    values = torch.tensor([value for _, _, value in entries], dtype=torch.float64)
     bias = torch.tensor([row.constant for row in rows], dtype=torch.float64)
-    layer.bias = nn.Parameter(bias, requires_grad=not sparse)
-    return layer
+    layer = SparseLinear(positions, values, bias, width)
+    if sparse:
+        return layer
+    dense = nn.Linear(width, len(rows), device="meta")  # which draws no random numbers
+    dense.weight, dense.bias = nn.Parameter(layer.weight.detach()), layer.bias
+    return dense

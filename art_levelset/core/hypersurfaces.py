@@ -27,6 +27,7 @@ TOLERANCE = 1e-12
 """Points this near to a plane are on it, as a part of the diagonal."""
 
 _ROUNDING = 64 * torch.finfo(torch.float64).eps
+_MARGIN = 0.3
 _NEAR_RIDGE = 1e-9
 _DIRECTIONS = 100
 _CHUNK = 1 << 22
@@ -34,16 +35,16 @@ _CHUNK = 1 << 22
 
 class Hypersurface(NamedTuple):
     """
-    A watertight hypersurface, about its own centre.
+    A watertight hypersurface, in coordinates of its own, which are positive.
 
-    :param simplices: The vertices of its facets minus `centre`, (m, d, d), float64.
-    :param centre: The centre of its bounding box, (d,).
+    :param simplices: The vertices of its facets minus `origin`, (m, d, d), float64.
+    :param origin: A point beside its bounding box, below it in every coordinate, (d,).
     :param diagonal: The length of the box's diagonal.
     :param tolerance: The distance from a plane up to which a point counts as on it.
     """
 
     simplices: Tensor
-    centre: Tensor
+    origin: Tensor
     diagonal: float
     tolerance: float
 
@@ -79,8 +80,8 @@ def hypersurface(mesh: Any) -> Hypersurface:
     :raises ValueError: If that is no mesh, or it is not watertight.
 
     >>> square = hypersurface(([[0, 0], [1, 0], [1, 1], [0, 1]], [[0, 1], [1, 2], [2, 3], [3, 0]]))
-    >>> square.simplices.shape, square.centre
-    (torch.Size([4, 2, 2]), tensor([0.5000, 0.5000], dtype=torch.float64))
+    >>> square.simplices.shape, round(square.diagonal, 3)
+    (torch.Size([4, 2, 2]), 1.414)
     """
     vertices, faces = _arrays(mesh)
     vertices, places = torch.unique(vertices, dim=0, return_inverse=True)
@@ -101,8 +102,8 @@ def hypersurface(mesh: Any) -> Hypersurface:
     tolerance = max(TOLERANCE * diagonal, _ROUNDING * size)
     if tolerance > 1e-9 * diagonal:
         raise ValueError(f"mesh is too far from the origin for float64: {size:.3g} at a diagonal of {diagonal:.3g}")
-    centre = (low + high) / 2
-    return Hypersurface(simplices - centre, centre, diagonal, tolerance)
+    origin = low - _MARGIN * diagonal
+    return Hypersurface(simplices - origin, origin, diagonal, tolerance)
 
 
 def facet_planes(surface: Hypersurface) -> tuple[Planes, Tensor, Tensor]:
@@ -187,9 +188,9 @@ def is_inside(points: Tensor, mesh: Any) -> Tensor:
     tensor([ True, False])
     """
     surface = hypersurface(mesh)
-    if points.dim() != 2 or points.shape[1] != len(surface.centre):
-        raise ValueError(f"points must be (n, {len(surface.centre)}), got {tuple(points.shape)}")
-    moved = points.detach().double().cpu() - surface.centre
+    if points.dim() != 2 or points.shape[1] != len(surface.origin):
+        raise ValueError(f"points must be (n, {len(surface.origin)}), got {tuple(points.shape)}")
+    moved = points.detach().double().cpu() - surface.origin
     return parity_beyond(moved, torch.ones_like(moved), surface.simplices, 0.0)
 
 

@@ -29,11 +29,8 @@ from torch import Tensor
 
 from art_levelset.core.hypersurfaces import Hypersurface, Planes, facet_planes, parity_beyond
 
-UNITS = 12
+UNITS = 6
 """About how many ReLUs a plane costs in the network of a body that is not convex."""
-
-_LEAST = 4
-"""The least that a leaf costs."""
 
 _CANDIDATES = 256
 _QUANTILES = 7
@@ -78,7 +75,7 @@ class Partition(NamedTuple):
     A partition of R^d.
 
     :param root: The cell that is all of it.
-    :param planes: The planes, those of facets first; the coordinates are relative to the hypersurface's centre.
+    :param planes: The planes, those of facets first; the coordinates are relative to the hypersurface's origin.
     :param facet_planes: How many of the planes are those of facets.
     :param inside: For each probe, whether it is inside.
     :param pieces: The number of leaves.
@@ -178,7 +175,7 @@ class _Builder:
     def count(self) -> None:
         """One leaf more."""
         self.pieces += 1
-        if self.pieces * _LEAST > self.max_units:
+        if self.pieces - 1 > self.max_units:  # a split is a unit at least
             raise ValueError(f"mesh: the network has more than max_units = {self.max_units} units")
 
     def probe(self, facets: _Facets, plane: int, sign: int) -> int:

@@ -36,14 +36,15 @@ The first two terms alone are what one writes down at first; they vanish on ever
 1-Lipschitz with a gradient of length 1 almost everywhere, and |F(x)| is at most the distance from x to M. For convex
 bodies there is one leaf, F = min_i -h_i, and inside this is the distance to M.
 
-**Size.** A leaf with k planes takes about 2 k units, a split 12, so that the network has at most about
-2 (planes of all leaves) + 14 (leaves) + 2 d (depth) units, and its depth is 2 (depth of the tree) + log2 (planes of a
-leaf) + 1. For convex bodies this is about 2 units a face (320 faces: 570 units, 10 hidden layers). In space a partition
-can need O(k^2) leaves, but bodies of everyday's kind need fewer leaves than faces, and have 9 to 11 units a face:
-see docs/results/universality.md. What would be larger than `max_units` is refused.
+**Size.** A leaf with k planes takes less than 2 k units, one with a single plane none; a split takes 7 and three
+layers, of which the deeper part needs but two, or one unit and one layer beside a leaf without facets; and the
+coordinates take 2 d units a layer. Convex bodies with k faces have fewer than 2 k units in 1 + ceil(log2 k) hidden
+layers, besides the coordinates. Other bodies can need O(k^2) leaves in space, but those that one scans or constructs
+need fewer leaves than faces: they have 5 to 6 units a face, in 20 to 35 layers for 100 to 1000 faces, as
+docs/results/universality.md measures. What would be larger than `max_units` is refused.
 
-Rounding: |F| on M is below 10^-12 of M's diagonal, which is the tolerance of the geometry; points as near to M as that
-may get the wrong sign.
+Rounding: the tolerance of the geometry is 10^-12 of M's diagonal, within which |F| on M stays, and a point that near to
+M may get the wrong sign. Measured: 2 * 10^-15.
 
 | Paper link: https://arxiv.org/abs/1905.11911
 """
@@ -57,7 +58,7 @@ import torch
 from torch import Tensor, nn
 
 from art_levelset.checks import check_count
-from art_levelset.core.circuits import Circuit, Pair, Signal, combined, difference, swapped
+from art_levelset.core.circuits import Circuit, Signal, Value, negative
 from art_levelset.core.hypersurfaces import Planes, hypersurface
 from art_levelset.core.partition import Cell, Leaf, Partition, Split, partition
 
@@ -116,8 +117,8 @@ def exact_network(mesh: Any, *, max_units: int = MAX_UNITS) -> ExactNetwork:
     :param mesh: Something with `vertices` and `faces`, such as a trimesh.Trimesh, or the pair of them: (n, d) numbers
            and (m, d) indices of vertices. In the plane the faces are the edges of polygons, (m, 2).
     :param max_units: The largest number of hidden units.
-    :return: F, (batch, d) -> (batch, 1), float64, on the CPU, with a `size`. Large ones have sparse matrices, which
-             take no gradients (:data:`art_levelset.core.circuits.DENSE`).
+    :return: F, (batch, d) -> (batch, 1), float64, on the CPU, with a `size`. Large ones
+             keep their matrices sparse (:class:`art_levelset.core.circuits.SparseLinear`).
     :raises ValueError: If the mesh is none, is not watertight, overlaps itself in a plane, or needs more units.
 
     | Paper link: https://arxiv.org/abs/1905.11911
@@ -131,13 +132,9 @@ def exact_network(mesh: Any, *, max_units: int = MAX_UNITS) -> ExactNetwork:
     check_count("max_units", max_units)
     surface = hypersurface(mesh)
     found = partition(surface, max_units)
-    circuit = Circuit(found.planes, surface.centre)
-    root, depth = found.root, _depth(found.root)
-    if isinstance(root, Leaf):
-        output = circuit.minimum(depth - 1, root.sides)
-        output = output if found.inside[root.probe] else combined((-1, output))
-    else:
-        output = difference(*_built(circuit, found, root, depth))
+    circuit = Circuit(found.planes, surface.origin)
+    depth = _depth(found.root)
+    output = circuit.signal(depth, _built(circuit, found, found.root, depth))
     return _finished(circuit, output, (len(surface.simplices), found.facet_planes, found.pieces), max_units)
 
 
@@ -168,9 +165,12 @@ def exact_polytope(normals: Tensor, offsets: Tensor, *, max_units: int = MAX_UNI
         raise ValueError(f"normals: {count} half-spaces need about {2 * count} units, more than {max_units}")
     normals, offsets = normals.detach().double().cpu(), offsets.detach().double().cpu()
     lengths = normals.norm(dim=1)
-    circuit = Circuit(Planes(-normals / lengths[:, None], -offsets / lengths), torch.zeros(normals.shape[1]))
-    leaf = Leaf(tuple((i, 1) for i in range(count)), 0)
-    return _finished(circuit, circuit.minimum(_depth(leaf) - 1, leaf.sides), (count, count, 1), max_units)
+    planes = Planes(-normals / lengths[:, None], -offsets / lengths)
+    origin = torch.full_like(normals[0], -2 * (float(planes.offsets.abs().max()) or 1))
+    circuit = Circuit(planes._replace(offsets=planes(origin)), origin)
+    depth = 1 + (count - 1).bit_length()
+    output = circuit.signal(depth, circuit.minimum(depth, [(i, 1) for i in range(count)]))
+    return _finished(circuit, output, (count, count, 1), max_units)
 
 
 def _finished(circuit: Circuit, output: Signal, counts: tuple[int, int, int], max_units: int) -> ExactNetwork:
@@ -185,12 +185,13 @@ def _finished(circuit: Circuit, output: Signal, counts: tuple[int, int, int], ma
 
 
 def _depth(cell: Cell) -> int:
-    """The first layer that can know a cell's function as a pair."""
+    """The first layer that can know a cell's function."""
     if isinstance(cell, Leaf):
-        return 2 + (len(cell.sides) - 1).bit_length()
+        return 1 + (len(cell.sides) - 1).bit_length()
     if (open_ := _open(cell)) is not None:
-        return 1 + max(2, _depth(open_[1]))
-    return 2 + max(2, _depth(cell.front), _depth(cell.back))
+        return 1 + _depth(open_[1])
+    less, more = sorted((_depth(cell.front), _depth(cell.back)))
+    return max(3 + less, 2 + more)
 
 
 def _open(cell: Split) -> tuple[Leaf, Cell, int] | None:
@@ -201,16 +202,19 @@ def _open(cell: Split) -> tuple[Leaf, Cell, int] | None:
     return None
 
 
-def _built(circuit: Circuit, found: Partition, cell: Cell, layer: int) -> Pair:
-    """A cell's function, as a pair that a layer knows."""
+def _built(circuit: Circuit, found: Partition, cell: Cell, layer: int) -> Value:
+    """A cell's function, as a layer knows it."""
     if isinstance(cell, Leaf):
-        pair = circuit.pair(layer, circuit.minimum(layer - 1, cell.sides))
-        return pair if found.inside[cell.probe] else swapped(pair)
+        value = circuit.minimum(layer, cell.sides)
+        return value if found.inside[cell.probe] else negative(value)
     if (open_ := _open(cell)) is not None:
         leaf, other, sign = open_
-        pair = _built(circuit, found, other, layer - 1)
-        if found.inside[leaf.probe]:
-            return circuit.larger(layer, pair, (cell.plane, sign))
-        return swapped(circuit.larger(layer, swapped(pair), (cell.plane, sign)))
-    a, b = (_built(circuit, found, part, layer - 2) for part in (cell.front, cell.back))
-    return circuit.switch(layer, a, b, cell.plane)
+        value = _built(circuit, found, other, layer - 1)
+        if found.inside[leaf.probe]:  # +inf where sign * h > 0
+            return circuit.larger(layer, value, (cell.plane, sign))
+        return negative(circuit.larger(layer, negative(value), (cell.plane, sign)))
+    late, soon, sign = cell.front, cell.back, 1
+    if _depth(late) < _depth(soon):
+        late, soon, sign = soon, late, -1
+    a, b = _built(circuit, found, late, layer - 2), _built(circuit, found, soon, layer - 3)
+    return circuit.switch(layer, a, b, (cell.plane, sign))
