@@ -267,6 +267,16 @@ class SparseLinear(nn.Linear):
         """The matrix, (out_features, in_features), with its zeros."""
         return self.matrix.to_dense()
 
+    def dense(self) -> nn.Linear:
+        """
+        The same layer with the zeros.
+
+        :return: A layer of PyTorch's.
+        """
+        layer = nn.Linear(self.in_features, self.out_features, device="meta")  # which draws no random numbers
+        layer.weight, layer.bias = nn.Parameter(self.weight.detach()), nn.Parameter(self.bias.detach().clone())
+        return layer
+
     def forward(self, input: Tensor) -> Tensor:
         """
         Apply the layer.
@@ -293,8 +303,4 @@ def linear_of(rows: Sequence[Signal], width: int, sparse: bool) -> nn.Linear:
     values = torch.tensor([value for _, _, value in entries], dtype=torch.float64)
     bias = torch.tensor([row.constant for row in rows], dtype=torch.float64)
     layer = SparseLinear(positions, values, bias, width)
-    if sparse:
-        return layer
-    dense = nn.Linear(width, len(rows), device="meta")  # which draws no random numbers
-    dense.weight, dense.bias = nn.Parameter(layer.weight.detach()), layer.bias
-    return dense
+    return layer if sparse else layer.dense()

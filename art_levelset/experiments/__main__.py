@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from art_levelset.experiments import batchnorm, equal_budget, released_weights, table2
+from art_levelset.experiments import batchnorm, equal_budget, released_weights, table2, universality
 
 EXPERIMENTS = {
     "batchnorm": batchnorm,
     "equal-budget": equal_budget,
     "released-weights": released_weights,
     "table2": table2,
+    "universality": universality,
 }
 
 
