@@ -260,18 +260,22 @@ def simplified(mesh: Trimesh, faces: int) -> Trimesh:
     :param faces: About how many faces to leave.
     :return: The mesh.
     """
-    return mesh.simplify_quadric_decimation(face_count=faces)
+    coarse = mesh.simplify_quadric_decimation(face_count=faces)
+    corners = np.sort(coarse.faces, axis=1)
+    _, which, counts = np.unique(corners, axis=0, return_inverse=True, return_counts=True)
+    coarse.update_faces(counts[which.ravel()] % 2 == 1)  # two faces back to back enclose nothing
+    return coarse
 
 
 def draw(path: Path, mesh: Trimesh | None, resolution: int) -> None:
     """
-    Draw the level sets of the star's network, and a mesh beside the one that its network gives.
+    Draw the level sets of the star's network, every 0.05, and a mesh beside the one that its network gives.
 
     :param path: The picture to write.
     :param mesh: The mesh, if there is one.
     :param resolution: Number of grid cells along its longest side.
     """
-    figure = Figure(figsize=(12.6, 4.4) if mesh is not None else (4.6, 4.4), layout="constrained")
+    figure = Figure(figsize=(13, 4.8) if mesh is not None else (4.8, 4.8), layout="constrained")
     axes = figure.subplots(1, 3 if mesh is not None else 1, squeeze=False)[0]
     _draw_star(axes[0])
     if mesh is not None:
@@ -307,5 +311,5 @@ def _marched(network: ExactNetwork, mesh: Trimesh, resolution: int) -> Trimesh:
 
 def _picture(mesh: Trimesh, bounds: Points) -> NDArray[np.float64]:
     low, high = bounds
-    turned = (mesh.vertices - (low + high) / 2) @ view(20.0, 10.0, high - low).T
-    return mesh_picture(turned / (0.55 * math.dist(low, high)), np.asarray(mesh.faces, dtype=np.int64))
+    turned = (mesh.vertices - (low + high) / 2) @ view(-20.0, 10.0, high - low).T
+    return mesh_picture(turned / (0.45 * math.dist(low, high)), np.asarray(mesh.faces, dtype=np.int64))
