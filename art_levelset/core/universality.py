@@ -52,7 +52,8 @@ M may get the wrong sign. Measured: 2 * 10^-15.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,8 @@ MAX_UNITS = 200_000
 _BATCH = 1024
 
 
-class Size(NamedTuple):
+@dataclass(frozen=True)
+class Size:
     """
     The size of an exact network and of what it was made of.
 

@@ -11,6 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from functools import partial
 from itertools import permutations, product
 from pathlib import Path
@@ -35,8 +36,8 @@ from art_levelset.recon.inspect.preview import mesh_picture, view
 from art_levelset.recon.io.meshes import read_mesh
 
 FACES = (125, 250, 500, 1000)
-RESOLUTION = 128
-SAMPLES = 20_000
+RESOLUTION = 64
+SAMPLES = 10_000
 
 Mesh = tuple[NDArray[np.float64], NDArray[np.int64]]
 
@@ -104,8 +105,8 @@ def measured(mesh: Mesh | Trimesh, samples: int, resolution: int) -> dict[str, A
     """
     start = time.process_time()
     network = exact_network(mesh)
-    row = {**network.size._asdict(), "seconds": time.process_time() - start}
-    row |= agreement(network, mesh, samples=samples)._asdict()
+    row = {**asdict(network.size), "seconds": time.process_time() - start}
+    row |= asdict(agreement(network, mesh, samples=samples))
     if isinstance(mesh, Trimesh):
         back = compare(_marched(network, mesh, resolution), mesh, samples=samples)
         row["back"] = back.chamfer_to_surface / back.diagonal

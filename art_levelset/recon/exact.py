@@ -7,9 +7,10 @@ The files hold numbers only: the entries of each layer's matrix that are not zer
 from __future__ import annotations
 
 import io
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -36,7 +37,8 @@ _MARGIN = 0.05
 _NEAR = (-6.0, -1.0)
 
 
-class Agreement(NamedTuple):
+@dataclass(frozen=True)
+class Agreement:
     """
     How well a network agrees with the mesh that it was made of.
 
@@ -125,7 +127,7 @@ def save_exact(path: str | Path, network: ExactNetwork, low: Points, high: Point
     contents = {
         "format": FORMAT,
         "layers": [_entries(layer) for layer in network if isinstance(layer, nn.Linear)],
-        "size": network.size._asdict(),
+        "size": asdict(network.size),
         "box": torch.tensor([low.tolist(), high.tolist()], dtype=torch.float64),
     }
     packed = io.BytesIO()

@@ -81,7 +81,8 @@ def test_agreement_and_its_lack() -> None:
     diagonal = np.linalg.norm(np.ptp(RING.bounds, axis=0))
     assert found.on_surface == pytest.approx(0.01 / diagonal)
     assert 100 < found.wrong < 500
-    assert agreement(exact_network(SQUARE), SQUARE, samples=100)[:2] == pytest.approx((0, 0), abs=1e-14)
+    square = agreement(exact_network(SQUARE), SQUARE, samples=100)
+    assert (square.on_surface, square.wrong) == pytest.approx((0, 0), abs=1e-14)
 
 
 @pytest.mark.parametrize("wrong", [{"samples": 1}, {"seed": -1}])
