@@ -9,9 +9,10 @@ each of Q's walls in the cell wholly: where they ended, another facet would lead
 And what is beyond a wall reaches no other facet, as all of them are on Q.) A leaf without facets is all inside or all
 outside. Which, is told by rays from the facets (:func:`art_levelset.core.hypersurfaces.parity_beyond`).
 
-Only cells that exist are walked: n facets give O(n log n) to O(n^2) pieces in space (Paterson and Yao), and meshes of
-usual bodies give little more than n, because the splits are chosen so as to cut few facets and to balance the tree.
-Candidates are planes of facets and planes across the axes.
+Only cells that exist are walked. There are partitions of n facets with O(n log n) pieces in the plane and O(n^2) in
+space (Paterson and Yao), which some bodies need; for those that one scans or constructs, the splits chosen here give
+fewer leaves than facets, as they cut few facets and balance the tree. Candidates are planes of facets and planes across
+the axes.
 
 A facet is cut by cutting edges: the simplex (..., u, v) whose edge from u to v crosses the plane in w becomes
 (..., w, v) and (..., u, w), until no edge crosses. So this works in every dimension.
