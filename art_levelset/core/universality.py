@@ -40,11 +40,11 @@ bodies there is one leaf, F = min_i -h_i, and inside this is the distance to M.
 layers, of which the deeper part needs but two, or one unit and one layer beside a leaf without facets; and the
 coordinates take 2 d units a layer. Convex bodies with k faces have fewer than 2 k units in 1 + ceil(log2 k) hidden
 layers, besides the coordinates. Other bodies can need O(k^2) leaves in space, but those that one scans or constructs
-need fewer leaves than faces: they have 5 to 6 units a face, in 20 to 35 layers for 100 to 1000 faces, as
+need fewer leaves than faces: they have about 5.5 units a face, in 25 to 36 layers for 100 to 1000 faces, as
 docs/results/universality.md measures. What would be larger than `max_units` is refused.
 
 Rounding: the tolerance of the geometry is 10^-12 of M's diagonal, within which |F| on M stays, and a point that near to
-M may get the wrong sign. Measured: 2 * 10^-15.
+M may get the wrong sign. Measured: 2.5 * 10^-15.
 
 | Paper link: https://arxiv.org/abs/1905.11911
 """
