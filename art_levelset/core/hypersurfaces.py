@@ -67,7 +67,11 @@ class Planes(NamedTuple):
         :param points: (..., d).
         :return: (..., k).
         """
-        return points @ self.normals.T + self.offsets
+        # Not by a matrix product, whose rounding depends on the other points: facets that share a vertex must agree.
+        distances = self.offsets
+        for i, components in enumerate(self.normals.T):
+            distances = distances + points[..., i, None] * components
+        return distances
 
 
 def hypersurface(mesh: Any) -> Hypersurface:

@@ -15,7 +15,9 @@ fewer leaves than facets, as they cut few facets and balance the tree. Candidate
 the axes.
 
 A facet is cut by cutting edges: the simplex (..., u, v) whose edge from u to v crosses the plane in w becomes
-(..., w, v) and (..., u, w), until no edge crosses. So this works in every dimension.
+(..., w, v) and (..., u, w), until no edge crosses. So this works in every dimension. Facets that share an edge find the
+same w, to the last bit, and vertices are in front of a plane, behind it or, up to a tolerance, on it for all facets
+alike. So the parts are watertight as the whole is, also where planes are parallel but for rounding.
 
 | Paper link: https://doi.org/10.1007/BF02187806
 """
@@ -138,6 +140,8 @@ class _Builder:
             )
         plane = self.chosen(facets, some, reach)
         front, back, coplanar = self.divided(facets, plane)
+        if not len(front.owners) and not len(back.owners):  # what is left is flat but for rounding
+            return self.leaf(facets._replace(owners=torch.full_like(facets.owners, plane)), torch.tensor([plane]))
         return Split(
             plane,
             self.cell(front) if len(front.owners) else self.empty(coplanar, plane, 1),
@@ -158,14 +162,22 @@ class _Builder:
     def leaf(self, facets: _Facets, owners: Tensor) -> Leaf:
         """A cell in which one of inside and outside is convex, and a probe on each side of each of its planes."""
         self.count()
-        sides = []
         first = len(self.points)
-        for j in owners.tolist():
-            ahead = bool((self.reach(facets, torch.tensor([j]))[0] >= -self.tolerance).all())
-            sides.append((j, 1 if ahead else -1))
+        low, high = self.reach(facets, owners)
+        ahead, behind = (low >= -self.tolerance).all(dim=0), (high <= self.tolerance).all(dim=0)
+        signs = ahead.double() - behind.double()
+        flat = ahead & behind
+        if flat.any():  # these planes are all the same but for rounding: the others, or one of them, tell the side
+            normals = self.planes.normals[owners]
+            known = signs[:, None] * normals if not flat.all() else normals[:1]
+            along = normals[flat] @ known.T
+            nearest = along.abs().argmax(dim=1, keepdim=True)
+            signs[flat] = torch.where(along.gather(1, nearest)[:, 0] >= 0, 1.0, -1.0).double()
+        sides = [(j, int(sign)) for j, sign in zip(owners.tolist(), signs.tolist(), strict=True)]
+        for j, sign in sides:
             own = facets.select(facets.owners == j)
-            self.claims.append((self.probe(own, j, sides[-1][1]), first))
-            self.claims.append((self.probe(own, j, -sides[-1][1]), ~first))
+            self.claims.append((self.probe(own, j, sign), first))
+            self.claims.append((self.probe(own, j, -sign), ~first))
         return Leaf(tuple(sides), first)
 
     def empty(self, coplanar: _Facets, plane: int, sign: int) -> Leaf:

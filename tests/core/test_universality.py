@@ -16,7 +16,7 @@ from trimesh.creation import icosphere, torus
 from art_levelset import project
 from art_levelset.core import circuits
 from art_levelset.core.circuits import SparseLinear
-from art_levelset.core.hypersurfaces import facet_planes, hypersurface
+from art_levelset.core.hypersurfaces import facet_planes, hypersurface, is_inside
 from art_levelset.core.partition import partition
 from art_levelset.core.universality import ExactNetwork, exact_network, exact_polytope
 
@@ -218,6 +218,21 @@ def test_projection_lands_on_the_surface(name: str) -> None:
     step = 1e-6 * torch.nn.functional.normalize(samples.jacobians[samples.converged][:, 0], dim=1)
     sides = [winding_number(landed + sign * step, mesh) != 0 for sign in (1, -1)]
     assert (sides[0] & ~sides[1]).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("seed", [40, 77])
+def test_faces_that_are_coplanar_but_for_rounding(seed: int) -> None:
+    """A union of cubes, turned and rounded to float32: planes cross each other at angles of 10^-7."""
+    generator = torch.Generator().manual_seed(seed)
+    cells = {tuple(cell) for cell in torch.randint(4, (14, 3), generator=generator).tolist()}
+    vertices, faces = blocks(cells)
+    turn, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
+    mesh = (vertices @ turn.T + 3.3).float().double(), faces
+    network = exact_network(mesh)
+    assert network.size.planes > network.size.faces / 2
+    points = around(mesh, 500)
+    assert ((values(network, points) > 0) == is_inside(points, mesh)).all()
+    assert values(network, on_facets(mesh, 500)).abs().max() <= EXACT * diagonal(mesh)
 
 
 def test_neither_the_order_of_vertices_nor_the_way_a_mesh_is_given_matters() -> None:
