@@ -14,7 +14,7 @@ from functools import partial
 
 from art_levelset import __version__
 from art_levelset.checks import check_seed
-from art_levelset.cli import demo, evaluate, leaderboard, recon, train
+from art_levelset.cli import demo, evaluate, exact, leaderboard, recon, train
 from art_levelset.cli.console import PROGRAM, Parser, check_device, exit_status
 
 
@@ -28,7 +28,7 @@ def build_parser(*, curve: bool = False) -> Parser:
     parser = Parser(prog=PROGRAM, description="Direct control over the level sets of neural networks.")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb in (demo, train, evaluate, leaderboard):
+    for verb in (demo, train, evaluate, leaderboard, exact):
         verb.add_parser(verbs)
     recon.add_parser(verbs, curve=curve)
     return parser

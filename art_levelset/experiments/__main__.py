@@ -15,6 +15,7 @@ from art_levelset.experiments import (
     figure_a2,
     released_weights,
     table2,
+    universality,
 )
 
 EXPERIMENTS = {
@@ -26,6 +27,7 @@ EXPERIMENTS = {
     "figureA2": figure_a2,
     "released-weights": released_weights,
     "table2": table2,
+    "universality": universality,
 }
 
 

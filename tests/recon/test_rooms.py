@@ -26,6 +26,7 @@ ALLOWED = {
     "paper": {"cloud", "fitting", "reconstruction"},
     "inspect": {"cloud", "io"},
     "curves": {"cloud", "io", "inspect"},
+    "exact": {"cloud", "meshing"},
 }
 """What each room, or module beside them, may import besides itself."""
 

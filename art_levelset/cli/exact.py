@@ -1,0 +1,96 @@
+"""`art-levelset exact`: a watertight mesh as the zero level set of a ReLU network, and back."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from art_levelset.cli.console import Verbs
+
+NETWORK = ".pt"
+"""The suffix of networks; all others are those of meshes."""
+
+MOST = 1e-9
+"""The largest |F| on the surface, as a part of the mesh's diagonal."""
+
+
+def add_parser(verbs: Verbs) -> None:
+    """
+    Declare the verb and its arguments.
+
+    :param verbs: The verbs of the command line.
+    """
+    parser = verbs.add_parser(
+        "exact",
+        help="turn a mesh into a network whose zero level set it is, and back",
+        description="Given a watertight mesh, writes a network of Linear and ReLU layers that is positive inside of "
+        "the mesh, negative outside and zero on it (Theorem 1). Given such a network (*.pt), writes its zero level set "
+        "as a mesh, by marching cubes.",
+    )
+    parser.add_argument("input", type=Path, metavar="FILE", help="a watertight mesh, or a network (*.pt)")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="the network (*.pt), or the mesh, to write"
+    )
+    parser.add_argument(
+        "--max-units", type=int, metavar="N", help="of meshes: the largest number of hidden units (default: 200000)"
+    )
+    parser.add_argument(
+        "--resolution", type=int, metavar="N", help="of networks: grid cells along the longest side (default: 128)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """
+    Turn a mesh into a network, or a network into a mesh.
+
+    :param arguments: `input`, `output`, `max_units` and `resolution`.
+    :return: The exit status: 1 if the network was found not to agree with the mesh.
+    """
+    from art_levelset.files import check_place
+
+    source, output = (path.suffix.lower() == NETWORK for path in (arguments.input, arguments.output))
+    if source == output:
+        raise ValueError(f"--output: one of {arguments.input} and {arguments.output} must be a network (*{NETWORK})")
+    foreign = "max_units" if source else "resolution"
+    if getattr(arguments, foreign) is not None:
+        kind = "meshes" if source else "networks"
+        raise ValueError(f"--{foreign.replace('_', '-')} is for {kind}, and {arguments.input} is none")
+    check_place(arguments.output)
+    return _to_mesh(arguments) if source else _to_network(arguments)
+
+
+def _to_network(arguments: argparse.Namespace) -> int:
+    from art_levelset.core.universality import MAX_UNITS, exact_network
+    from art_levelset.recon.exact import agreement, save_exact
+    from art_levelset.recon.io.meshes import read_mesh
+
+    mesh = read_mesh(arguments.input, "mesh")
+    start = time.perf_counter()
+    network = exact_network(mesh, max_units=MAX_UNITS if arguments.max_units is None else arguments.max_units)
+    seconds = time.perf_counter() - start
+    save_exact(arguments.output, network, *mesh.bounds)
+    size = network.size
+    print(f"faces {size.faces}, planes {size.planes}, pieces {size.pieces}")
+    print(f"hidden units {size.units} in {size.depth} layers, parameters {size.weights} (not zero), {seconds:.1f} s")
+    found = agreement(network, mesh)
+    print(f"on the surface: |F| <= {found.on_surface:.1e} of the diagonal")
+    print(f"off the surface: {found.wrong} wrong signs at {found.points} points")
+    if found.wrong or found.on_surface > MOST:
+        print("the network does not agree with the mesh, which may overlap itself", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _to_mesh(arguments: argparse.Namespace) -> int:
+    from art_levelset.recon.exact import load_exact, march
+    from art_levelset.recon.io.meshes import write_mesh
+
+    network, low, high = load_exact(arguments.input)
+    resolution = 128 if arguments.resolution is None else arguments.resolution
+    mesh = march(network, low, high, resolution, verbose=sys.stderr.isatty())
+    write_mesh(mesh, arguments.output)
+    print(f"vertices {len(mesh.vertices)}, triangles {len(mesh.faces)}, components {mesh.body_count}")
+    return 0
