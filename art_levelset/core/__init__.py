@@ -1,8 +1,8 @@
 """
 The level-set core, which knows torch only: fields F and their Jacobians (`fields`), also on intermediate layers
 (`layers`), points moved to level sets (`projection`, `bracketing`, `ascent`) with a status each (`samples`), and points
-that follow the parameters (`sample_network`, `pseudo_inverse`; through BatchNorm: `statistics`). `balls`, `distances` and `losses` are what is
-measured and trained with them, and `modes` restores the network that all of them pass through.
+that follow the parameters (`sample_network`, `pseudo_inverse`; through BatchNorm: `statistics`). `balls`, `distances`
+and `losses` are what is measured and trained with them, and `modes` restores the network that all of them pass through.
 
 >>> import torch
 >>> from art_levelset.core.projection import project

@@ -6,11 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from art_levelset.experiments import batchnorm, equal_budget, released_weights, table2
+from art_levelset.experiments import batchnorm, equal_budget, figure3, layers, released_weights, table2
 
 EXPERIMENTS = {
     "batchnorm": batchnorm,
     "equal-budget": equal_budget,
+    "figure3": figure3,
+    "layers": layers,
     "released-weights": released_weights,
     "table2": table2,
 }
