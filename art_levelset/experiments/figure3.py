@@ -65,6 +65,9 @@ BLOW_UP = 0.13
 NEIGHBOURS = 100
 """So many points of the cloud together tell where the charts are far from it."""
 
+STEP = 3 * SPACING
+"""Of tracing the whole zero set, in the unit frame."""
+
 MARGIN = 0.12
 
 
@@ -178,22 +181,18 @@ def run(arguments: argparse.Namespace) -> str:
     size = Size(None, 256, {"time_budget": arguments.seconds, "clock": time.process_time}, STEPS, None)
     seeds, settings = arguments.seeds, {"seconds": arguments.seconds, "points": POINTS, "gap": GAP}
     if arguments.fast:
-        size, seeds, settings = (
-            Size(1000, 24, {"steps": 10, "batch_size": 256}, 60, 24),
-            arguments.seeds[:1],
-            {"fast": True},
-        )
+        size = Size(1000, 24, {"steps": 10, "batch_size": 256}, 60, 24)
+        seeds, settings = arguments.seeds[:1], {"fast": True}
     rows = Rows(arguments.output, settings, keys=("name", "method", "seed"))
     arguments.work_dir.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     surfaces: list[tuple[Points, Trimesh, Trimesh]] = []
     for index, path in enumerate(arguments.scans):
         reference = read_mesh(arguments.references[index], "references") if arguments.references else None
-        cloud = read_points(path)
-        cloud = cloud[np.random.default_rng(0).permutation(len(cloud))[: size.points]]
-        surfaces.append(
-            (cloud, *(_surface(path.stem, m, cloud, reference, size, rows, arguments) for m in (CHARTS, OURS)))
-        )
+        scan = read_points(path)
+        cloud: Points = scan[np.random.default_rng(0).permutation(len(scan))[: size.points]]
+        charts, ours = [_surface(path.stem, way, cloud, reference, size, rows, arguments) for way in (CHARTS, OURS)]
+        surfaces.append((cloud, charts, ours))
     drawn = []
     for seed in seeds:
         for name, options in CASES.items():
@@ -259,10 +258,10 @@ def draw(
             axes.imshow(picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], origin="lower")
             axes.set_title(title, fontsize=9)
     (case, found), *_ = curves
-    _draw_curve(grid[-1, 0], case, found, surfaces=True)
+    _draw_curve(grid[-1, 0], case, found, None)
     grid[-1, 0].set_title("(f) {F₁ = 0} and {F₂ = 0}", fontsize=9)
     for axes, (case, found) in zip(grid[-1, 1:], curves, strict=True):
-        _draw_curve(axes, case, found)
+        _draw_curve(axes, case, found, _zero_set(found))
         axes.set_title(case.name, fontsize=9)
     for axes in grid.ravel():
         axes.set_axis_off()
@@ -341,7 +340,7 @@ def _curve(case: Case, size: Size, rows: Rows, arguments: argparse.Namespace) ->
 def _zero_set(found: CurveReconstruction) -> list[Polyline]:
     """All of the zero level set that the pieces are on, also where there are no data."""
     seeds = np.concatenate([found.frame.to_unit(piece.points) for piece in found.pieces])
-    traced = trace(found.network, torch.as_tensor(seeds, dtype=torch.float32), step=SPACING, wall=WALL)
+    traced = trace(found.network, torch.as_tensor(seeds, dtype=torch.float32), step=STEP, wall=WALL)
     return [Polyline(found.frame.from_unit(line.points), line.closed) for line in traced.lines]
 
 
@@ -385,10 +384,9 @@ def _farthest(cloud: Points, mesh: Trimesh) -> Points:
     return np.asarray(cloud[distances[near].mean(axis=1).argmax()])
 
 
-def _draw_curve(axes: Axes, case: Case, found: CurveReconstruction, surfaces: bool = False) -> None:
-    """The cloud (green), the zero level set (dashed) and the pieces (black), or them in the hypersurfaces."""
-    zeros = _zero_set(found)
-    every = np.concatenate([case.cloud, *(line.points for line in zeros)])
+def _draw_curve(axes: Axes, case: Case, found: CurveReconstruction, zeros: list[Polyline] | None) -> None:
+    """The cloud (green), the zero level set (dashed) and the pieces (black); without it, them in the hypersurfaces."""
+    every = np.concatenate([line.points for line in [*found.pieces, *(zeros or [])]] + [case.cloud])
     unit = found.frame.to_unit(every)
     low, high = unit.min(axis=0) - MARGIN, unit.max(axis=0) + MARGIN
     turn, centre = widest_view(found.frame.to_unit(case.cloud)), (low + high) / 2
@@ -397,7 +395,7 @@ def _draw_curve(axes: Axes, case: Case, found: CurveReconstruction, surfaces: bo
     def seen(points: Points) -> Points:
         return np.asarray((points - centre) @ turn.T / scale)
 
-    if surfaces:
+    if zeros is None:
         pictures = []
         for triangles, colour in zip(hypersurfaces(found, low, high), COLOURS, strict=True):
             corners = seen(triangles.reshape(-1, 3))

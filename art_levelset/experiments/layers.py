@@ -33,7 +33,7 @@ import argparse
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,13 @@ class Way:
 
 WAYS = {
     "decision boundary": Way(),
-    "decision boundary, weight decay": Way(weight_decay=1e-3),
+    "decision boundary, weight decay 0.005": Way(weight_decay=0.005),
+    "decision boundary, weight decay 0.02": Way(weight_decay=0.02),
+    "decision boundary, weight decay 0.06": Way(weight_decay=0.06),
     "decision boundary, no hidden layer": Way(linear=True),
     "and hidden units, λ = 0.3": Way(hidden=0.3, epochs=1),
     "and hidden units, λ = 1": Way(hidden=1.0, epochs=1),
+    "and hidden units, λ = 0.3, weight decay 0.005": Way(hidden=0.3, epochs=1, weight_decay=0.005),
 }
 
 
@@ -104,7 +107,7 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     add_common_arguments(parser, "layers")
     parser.add_argument("--data", default="digits", metavar="NAME", help="digits, or an .npz file (default: digits)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--epochs", type=int, default=60, help="of the rows with hidden units (default: 60)")
+    parser.add_argument("--epochs", type=int, default=30, help="of the rows with hidden units (default: 30)")
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -123,6 +126,8 @@ def run(arguments: argparse.Namespace) -> str:
     if arguments.fast:
         epochs, radii, seeds = 1, [SHOWN], seeds[:1]
     data = load(arguments.data, train=True), load(arguments.data)
+    if arguments.fast:
+        data = replace(data[0], x=data[0].x[:200], y=data[0].y[:200]), data[1]
     settings = {"data": data[0].name, "epochs": epochs, "nb_test": len(data[1].x), "radii": radii}
     rows = Rows(arguments.output, settings, keys=("name", "seed"))
     torch.set_num_threads(1)
