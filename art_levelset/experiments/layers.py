@@ -64,7 +64,7 @@ HIDDEN_EPS, NEAREST = 0.3, 8
 """The distance that it asks of the hidden units' level sets, and K."""
 
 RADII = (0.1, 0.2, 0.3, 0.4, 0.5)
-SHOWN = 0.3
+SHOWN = (0.3, 0.5)
 HIDDEN = "1"
 """The layer: the first Linear of the network, before its ReLU."""
 
@@ -91,10 +91,12 @@ WAYS = {
     "decision boundary, weight decay 0.005": Way(weight_decay=0.005),
     "decision boundary, weight decay 0.02": Way(weight_decay=0.02),
     "decision boundary, weight decay 0.06": Way(weight_decay=0.06),
+    "decision boundary, weight decay 0.2": Way(weight_decay=0.2),
     "decision boundary, no hidden layer": Way(linear=True),
     "and hidden units, λ = 0.3": Way(hidden=0.3, epochs=1),
     "and hidden units, λ = 1": Way(hidden=1.0, epochs=1),
     "and hidden units, λ = 0.3, weight decay 0.005": Way(hidden=0.3, epochs=1, weight_decay=0.005),
+    "and hidden units, λ = 0.3, weight decay 0.06": Way(hidden=0.3, epochs=1, weight_decay=0.06),
 }
 
 
@@ -124,7 +126,7 @@ def run(arguments: argparse.Namespace) -> str:
         check_seed(seed, "seeds")
     epochs, radii, seeds = arguments.epochs, list(RADII), arguments.seeds
     if arguments.fast:
-        epochs, radii, seeds = 1, [SHOWN], seeds[:1]
+        epochs, radii, seeds = 1, [SHOWN[0]], seeds[:1]
     data = load(arguments.data, train=True), load(arguments.data)
     if arguments.fast:
         data = replace(data[0], x=data[0].x[:200], y=data[0].y[:200]), data[1]
@@ -141,28 +143,30 @@ def run(arguments: argparse.Namespace) -> str:
 
 def table(rows: Rows) -> str:
     """
-    What was measured at one radius.
+    What was measured at two radii.
 
     :param rows: The rows of :func:`run`.
     :return: A table in Markdown: means over the seeds and [smallest, largest].
     """
-    shown = list(rows.settings["radii"]).index(SHOWN)
+    shown = [(place, radius) for place, radius in enumerate(rows.settings["radii"]) if radius in SHOWN]
+    heads = [f"PGD {radius} | certified {radius} | unstable units {radius}" for _, radius in shown]
     lines = [
-        f"| eq. 12 for | clean, % | after PGD, L₂ {SHOWN}, % | certified, % | unstable units of {WIDTH} | seconds |",
-        "|---|--:|--:|--:|--:|--:|",
+        f"| eq. 12 for | clean | {' | '.join(heads)} | seconds |",
+        "|---|--:|" + "--:|--:|--:|" * len(shown) + "--:|",
     ]
     for name in dict.fromkeys(row["name"] for row in rows.rows):
         runs = rows.select(name=name)
         cells = [_spread([100 * row["clean"] for row in runs])]
-        cells += [_spread([100 * row[key][shown] for row in runs]) for key in ("pgd", "certified")]
-        cells.append(_spread([row["unstable"][shown] for row in runs]))
+        for place, _ in shown:
+            cells += [_spread([100 * row[key][place] for row in runs]) for key in ("pgd", "certified")]
+            cells.append(_spread([row["unstable"][place] for row in runs]))
         lines.append(f"| {name} | {' | '.join(cells)} | {np.mean([row['seconds'] for row in runs]):.0f} |")
     return "\n".join(lines)
 
 
 def draw(rows: Rows, path: Path) -> None:
     """
-    Draw the samples that PGD leaves right (dashed) and those certified (solid) against the radius.
+    Draw the samples that are correct after PGD (dashed) and those certified (solid) against the radius.
 
     :param rows: The rows of :func:`run`; lines are means over the seeds, bands from the worst to the best.
     :param path: The PNG file to write.
@@ -172,18 +176,18 @@ def draw(rows: Rows, path: Path) -> None:
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     axes = figure.subplots()
     radii = [0.0, *rows.settings["radii"]]
-    for name in dict.fromkeys(row["name"] for row in rows.rows):
-        runs, colour = rows.select(name=name), None
+    for name, runs in _by_way(rows):
+        colour = None
         for key, style in (("certified", "-"), ("pgd", "--")):
             curves = 100 * np.array([[row["clean"], *row[key]] for row in runs])
-            label = f"{name}" if key == "certified" else None
+            label = name if key == "certified" else None
             (line,) = axes.plot(radii, curves.mean(axis=0), style, color=colour, label=label)
             colour = line.get_color()
             axes.fill_between(radii, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.12, linewidth=0)
     axes.set(
         xlabel="radius, L₂",
         ylabel="test images, %",
-        title=f"{rows.settings['data']}: certified (solid) and right after PGD (dashed)",
+        title=f"{rows.settings['data']}: certified (solid), correct after PGD (dashed)",
         ylim=(0, 101),
     )
     axes.grid(alpha=0.3)
@@ -303,6 +307,11 @@ def certificates(network: nn.Module, x: Tensor, y: Tensor, eps: float) -> tuple[
             bound -= eps * torch.linalg.vector_norm(lines @ below, dim=1)
             bounds.append(torch.where(y == rival, math.inf, bound))
         return torch.stack(bounds).amin(dim=0), unstable.sum(dim=1)
+
+
+def _by_way(rows: Rows) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The rows of each way, those that there are."""
+    return [(name, runs) for name in WAYS if (runs := rows.select(name=name))]
 
 
 def _row(
