@@ -249,7 +249,7 @@ def draw(
     :param curves: Cases and reconstructions; of the first one the two hypersurfaces are drawn too.
     :param path: The PNG file to write.
     """
-    figure = Figure(figsize=(11, 2.7 * (len(surfaces) + 1)), dpi=80, layout="constrained")
+    figure = Figure(figsize=(11, 2.7 * (len(surfaces) + 1)), dpi=66, layout="constrained")
     grid = figure.subplots(len(surfaces) + 1, 5, squeeze=False)
     for axes_row, (cloud, charts, ours) in zip(grid, surfaces, strict=False):
         colour_parts(charts)
@@ -362,14 +362,20 @@ def _surface_pictures(cloud: Points, charts: Trimesh, ours: Trimesh) -> dict[str
     def picture(mesh: Trimesh) -> NDArray[np.float64]:
         return mesh_picture(seen(np.asarray(mesh.vertices)), np.asarray(mesh.faces), face_colours(mesh))
 
+    def hidden(candidate: Points) -> int:
+        """How much of our surface is before the centre, seen from there."""
+        across, up, depth = ((np.asarray(ours.vertices) - centre) @ candidate.T / scale).T
+        return int(((across**2 + up**2 < 1) & (depth > 0)).sum())
+
     pictures = {
         "(a) cloud": points_picture(seen(cloud)),
         "(b) AtlasNet-style": picture(charts),
         "(c) ours": picture(ours),
     }
     centre, scale = _farthest(cloud, charts), BLOW_UP * _diagonal(cloud)
+    turn = min((view(azimuth, VIEWS[1][1], high - low) for azimuth in range(0, 360, 30)), key=hidden)
     for title, mesh in (("(d) blow-up of (b)", charts), ("(d) blow-up of (c)", ours)):
-        near = (np.abs(seen(np.asarray(mesh.triangles_center))) <= [1, 1, 1.5]).all(axis=1)
+        near = (np.abs(seen(np.asarray(mesh.triangles_center))[:, :2]) <= 1).all(axis=1)
         colours = face_colours(mesh)
         pictures[title] = mesh_picture(
             seen(np.asarray(mesh.vertices)), np.asarray(mesh.faces)[near], None if colours is None else colours[near]
