@@ -181,7 +181,7 @@ def run(arguments: argparse.Namespace) -> str:
     size = Size(None, 256, {"time_budget": arguments.seconds, "clock": time.process_time}, STEPS, None)
     seeds, settings = arguments.seeds, {"seconds": arguments.seconds, "points": POINTS, "gap": GAP}
     if arguments.fast:
-        size = Size(1000, 24, {"steps": 40, "batch_size": 256}, 200, 48)
+        size = Size(1000, 24, {"steps": 30, "batch_size": 256}, 120, 48)
         seeds, settings = arguments.seeds[:1], {"fast": True}
     rows = Rows(arguments.output, settings, keys=("name", "method", "seed"))
     arguments.work_dir.mkdir(parents=True, exist_ok=True)
