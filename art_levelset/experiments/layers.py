@@ -92,6 +92,7 @@ WAYS = {
     "decision boundary, weight decay 0.02": Way(weight_decay=0.02),
     "decision boundary, weight decay 0.06": Way(weight_decay=0.06),
     "decision boundary, weight decay 0.2": Way(weight_decay=0.2),
+    "decision boundary, weight decay 0.6": Way(weight_decay=0.6),
     "decision boundary, no hidden layer": Way(linear=True),
     "and hidden units, λ = 0.3": Way(hidden=0.3, epochs=1),
     "and hidden units, λ = 1": Way(hidden=1.0, epochs=1),
