@@ -155,8 +155,7 @@ def table(rows: Rows) -> str:
         f"| eq. 12 for | clean | {' | '.join(heads)} | seconds |",
         "|---|--:|" + "--:|--:|--:|" * len(shown) + "--:|",
     ]
-    for name in dict.fromkeys(row["name"] for row in rows.rows):
-        runs = rows.select(name=name)
+    for name, runs in _by_way(rows):
         cells = [_spread([100 * row["clean"] for row in runs])]
         for place, _ in shown:
             cells += [_spread([100 * row[key][place] for row in runs]) for key in ("pgd", "certified")]
@@ -176,15 +175,15 @@ def draw(rows: Rows, path: Path) -> None:
 
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     axes = figure.subplots()
-    radii = [0.0, *rows.settings["radii"]]
+    radii, colours = [0.0, *rows.settings["radii"]], _colours()
     for name, runs in _by_way(rows):
-        colour = None
         for key, style in (("certified", "-"), ("pgd", "--")):
             curves = 100 * np.array([[row["clean"], *row[key]] for row in runs])
             label = name if key == "certified" else None
-            (line,) = axes.plot(radii, curves.mean(axis=0), style, color=colour, label=label)
-            colour = line.get_color()
-            axes.fill_between(radii, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.12, linewidth=0)
+            axes.plot(radii, curves.mean(axis=0), style, color=colours[name], label=label)
+            axes.fill_between(
+                radii, curves.min(axis=0), curves.max(axis=0), color=colours[name], alpha=0.12, linewidth=0
+            )
     axes.set(
         xlabel="radius, L₂",
         ylabel="test images, %",
@@ -308,6 +307,17 @@ def certificates(network: nn.Module, x: Tensor, y: Tensor, eps: float) -> tuple[
             bound -= eps * torch.linalg.vector_norm(lines @ below, dim=1)
             bounds.append(torch.where(y == rival, math.inf, bound))
         return torch.stack(bounds).amin(dim=0), unstable.sum(dim=1)
+
+
+def _colours() -> dict[str, Any]:
+    """Blue for the decision boundary alone, the darker the later; orange with hidden units; black for linear ones."""
+    from matplotlib import colormaps
+
+    colours: dict[str, Any] = {name: "black" for name, way in WAYS.items() if way.linear}
+    for palette, hidden in (("Blues", False), ("Oranges", True)):
+        names = [name for name, way in WAYS.items() if bool(way.hidden) is hidden and not way.linear]
+        colours |= zip(names, colormaps[palette](np.linspace(0.35, 1, len(names))), strict=True)
+    return colours
 
 
 def _by_way(rows: Rows) -> list[tuple[str, list[dict[str, Any]]]]:
