@@ -19,9 +19,9 @@ import argparse
 import time
 from collections.abc import Sequence
 
-import known_curves as known
 import numpy as np
 
+from art_levelset.experiments import known_curves as known
 from art_levelset.recon.cloud.clouds import Points, check_cloud, unit_frame, without_outliers
 from art_levelset.recon.curves import Polyline, reconstruct_curve
 from art_levelset.recon.curves.ordering import linear_radius, order_at_radius, order_points

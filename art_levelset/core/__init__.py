@@ -1,8 +1,8 @@
 """
-The level-set core, which knows torch only: fields F and their Jacobians (`fields`), points moved to level sets
-(`projection`, `bracketing`, `ascent`) with a status each (`samples`), and points that follow the parameters
-(`sample_network`, `pseudo_inverse`; through BatchNorm: `statistics`). `balls`, `distances` and `losses` are what is
-measured and trained with them, and `modes` restores the network that all of them pass through.
+The level-set core, which knows torch only: fields F and their Jacobians (`fields`), also on intermediate layers
+(`layers`), points moved to level sets (`projection`, `bracketing`, `ascent`) with a status each (`samples`), and points
+that follow the parameters (`sample_network`, `pseudo_inverse`; through BatchNorm: `statistics`). `balls`, `distances`
+and `losses` are what is measured and trained with them, and `modes` restores the network that all of them pass through.
 
 Samples that are to be all over a level set: `spreading`, with bounds of F over cells (`enclosures`) and a proof
 `coverage`, and uniform ones in any dimension by `needles` and `walks`.

@@ -175,6 +175,20 @@ def nearest_samples(mesh: Trimesh, reference: Trimesh, seed: int = 0) -> dict[st
     }
 
 
+def colour_parts(mesh: Trimesh) -> None:
+    """
+    Give every connected component, such as a chart, a colour of its own.
+
+    :param mesh: The mesh, whose vertices get the colours.
+    """
+    from matplotlib import colormaps
+
+    palette = (255 * colormaps["tab20"](np.arange(20))).astype(np.uint8)
+    parts = np.zeros(len(mesh.vertices), dtype=np.int64)
+    parts[mesh.faces] = label_components(np.asarray(mesh.faces))[1][:, None]
+    mesh.visual = ColorVisuals(mesh, vertex_colors=palette[parts % len(palette)])
+
+
 def table(results: Mapping[str, Any]) -> str:
     """
     The means over the seeds, for each scan.
@@ -234,18 +248,13 @@ def _mesh_path(arguments: argparse.Namespace, scan: str, name: str, seed: int) -
 
 def _draw(pairs: Mapping[str, tuple[Points, Trimesh]], arguments: argparse.Namespace) -> None:
     """The cloud, the meshes and the reference of each scan side by side; every chart in a colour of its own."""
-    from matplotlib import colormaps
-
-    palette = (255 * colormaps["tab20"](np.arange(20))).astype(np.uint8)
     rows = []
     for scan, (points, reference) in pairs.items():
         shown: dict[str, Points | Trimesh] = {scan: points}
         for name in arguments.rows:
             mesh = read_mesh(_mesh_path(arguments, scan, name, arguments.seeds[0]), "work_dir")
             if name in CHARTS:
-                charts = np.zeros(len(mesh.vertices), dtype=np.int64)
-                charts[mesh.faces] = label_components(np.asarray(mesh.faces))[1][:, None]
-                mesh.visual = ColorVisuals(mesh, vertex_colors=palette[charts % len(palette)])
+                colour_parts(mesh)
             shown[name] = mesh
         rows.append({**shown, "reference": reference})
     with replacing(arguments.picture) as temporary:

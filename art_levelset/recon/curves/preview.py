@@ -47,7 +47,7 @@ def draw_curve(path: str | Path, reconstruction: CurveReconstruction, cloud: Poi
     chains = [frame.to_unit(piece.chain) for piece in reconstruction.pieces]
     every = np.concatenate(chains)
     low, high = every.min(axis=0) - MARGIN, every.max(axis=0) + MARGIN
-    centre, turn = (low + high) / 2, _view(every)
+    centre, turn = (low + high) / 2, widest_view(every)
     corners = np.where(np.indices((2, 2, 2)).reshape(3, -1).T, high, low)
     scale = np.abs((corners - centre) @ turn.T)[:, :2].max()
 
@@ -55,7 +55,7 @@ def draw_curve(path: str | Path, reconstruction: CurveReconstruction, cloud: Poi
         return np.asarray((points - centre) @ turn.T / scale)
 
     lines = [seen(chain) for chain in chains]
-    surfaces = [seen(triangles.reshape(-1, 3)) for triangles in _surfaces(reconstruction, low, high)]
+    surfaces = [seen(triangles.reshape(-1, 3)) for triangles in hypersurfaces(reconstruction, low, high)]
     shapes = [*surfaces, *map(_ribbon, lines)]
     colours = [*COLOURS, *[(0.0, 0.0, 0.0)] * len(lines)]
     counts = [len(corners) // 3 for corners in shapes]
@@ -81,8 +81,13 @@ def draw_curve(path: str | Path, reconstruction: CurveReconstruction, cloud: Poi
         figure.savefig(unfinished, format="png")
 
 
-def _view(points: Points) -> Points:
-    """The rotation to where the points look widest, but for a tilt: its rows are right, up and towards the viewer."""
+def widest_view(points: Points) -> Points:
+    """
+    The rotation to where points look widest, but for a tilt.
+
+    :param points: (n, 3).
+    :return: (3, 3), the rows are the picture's right and up and the direction to the viewer.
+    """
     axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2]
     axes[2] *= np.sign(np.linalg.det(axes))
     cosine, sine = np.cos(np.deg2rad(TILT)), np.sin(np.deg2rad(TILT))
@@ -99,8 +104,15 @@ def _ribbon(line: Points) -> Points:
     return np.stack([a, b, c, b, c, d], axis=1).reshape(-1, 3)
 
 
-def _surfaces(reconstruction: CurveReconstruction, low: Points, high: Points) -> list[NDArray[np.float64]]:
-    """The triangles of {F_1 = 0} and {F_2 = 0} in a box of the unit frame, (m, 3, 3) each."""
+def hypersurfaces(reconstruction: CurveReconstruction, low: Points, high: Points) -> list[NDArray[np.float64]]:
+    """
+    The two surfaces {F_1 = 0} and {F_2 = 0} in a box.
+
+    :param reconstruction: The reconstruction.
+    :param low: The box's lowest corner in the unit frame, (3,).
+    :param high: Its highest one.
+    :return: The triangles of each surface, (m, 3, 3), in the unit frame.
+    """
     from skimage.measure import marching_cubes
 
     step = float((high - low).max()) / CELLS

@@ -46,13 +46,13 @@ def draw(path: str | Path, mesh: Trimesh, cloud: Points, *, title: str = "") -> 
     vertices = (np.asarray(mesh.vertices) - centre) / scale
     shown = cloud[np.random.default_rng(0).permutation(len(cloud))[:MOST_POINTS]]
     shown = (shown - centre) / scale
-    base = _face_colours(mesh)
+    base = face_colours(mesh)
     figure = Figure(figsize=(len(VIEWS) * 4, 8.2), dpi=100)
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     for column, (azimuth, elevation) in enumerate(VIEWS):
         turn = view(azimuth, elevation, high - low)
-        pictures = (_points_picture(shown @ turn.T), mesh_picture(vertices @ turn.T, np.asarray(mesh.faces), base))
+        pictures = (points_picture(shown @ turn.T), mesh_picture(vertices @ turn.T, np.asarray(mesh.faces), base))
         for row, picture in enumerate(pictures):
             axes = figure.add_subplot(2, len(VIEWS), row * len(VIEWS) + column + 1)
             axes.imshow(picture, origin="lower")
@@ -86,10 +86,10 @@ def draw_beside(path: str | Path, rows: Sequence[Mapping[str, Trimesh | Points]]
         for shape in shown.values():
             if isinstance(shape, np.ndarray):
                 some = shape[np.random.default_rng(0).permutation(len(shape))[:MOST_POINTS]]
-                pictures.append(_points_picture((some - centre) / scale @ turn.T))
+                pictures.append(points_picture((some - centre) / scale @ turn.T))
             else:
                 vertices = (np.asarray(shape.vertices) - centre) / scale @ turn.T
-                pictures.append(mesh_picture(vertices, np.asarray(shape.faces), _face_colours(shape)))
+                pictures.append(mesh_picture(vertices, np.asarray(shape.faces), face_colours(shape)))
         drawn = np.any([(picture < 1).any(axis=2) for picture in pictures], axis=0)
         bottom, top, left, right = (index for axis in (1, 0) for index in np.flatnonzero(drawn.any(axis=axis))[[0, -1]])
         for column, (title, picture) in enumerate(zip(shown, pictures, strict=True)):
@@ -125,8 +125,13 @@ def _rotation(azimuth: float, elevation: float, upright: int) -> Points:
     return np.stack([np.cross(up, toward), up, toward])
 
 
-def _face_colours(mesh: Trimesh) -> Points | None:
-    """The means of the vertex colours, (m, 3), if there are any."""
+def face_colours(mesh: Trimesh) -> Points | None:
+    """
+    The colours of faces: the means of those of their vertices.
+
+    :param mesh: The mesh.
+    :return: (m, 3), from 0 to 1; None if the vertices have none.
+    """
     colours = vertex_colours(mesh)
     return None if colours is None else np.asarray(colours[mesh.faces, :3].mean(axis=1) / 255)
 
@@ -169,7 +174,13 @@ def pixels(points: Points) -> Points:
     return np.asarray((points[:, :2] * 0.98 + 1) * (PIXELS - 1) / 2)
 
 
-def _points_picture(points: Points) -> NDArray[np.float64]:
+def points_picture(points: Points) -> NDArray[np.float64]:
+    """
+    Points as pixels, the darker the nearer to the viewer.
+
+    :param points: (n, 3), the picture's right and up, from -1 to 1, and the direction to the viewer.
+    :return: (PIXELS, PIXELS, 3), the lowest row first.
+    """
     depth = (points[:, 2:] - points[:, 2].min()) / max(float(np.ptp(points[:, 2])), 1e-30)
     return _splat(points, np.array([0.15, 0.15, 0.2]) + 0.55 * (1 - depth))
 

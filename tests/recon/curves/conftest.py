@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from art_levelset.experiments import known_curves
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves import CurveReconstruction, reconstruct_curve
-
-FOLDER = Path(__file__).parents[3] / "benchmarks"
 
 
 @pytest.fixture(scope="session")
 def known() -> Any:
     """The module of known curves."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        return importlib.import_module("known_curves")
-    finally:
-        sys.path.remove(str(FOLDER))
+    return known_curves
 
 
 @pytest.fixture(scope="session")

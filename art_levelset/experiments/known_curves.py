@@ -9,7 +9,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.spatial import cKDTree
 
-from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.cloud.clouds import Points, neighbours
 from art_levelset.recon.curves import Polyline
 
 VERTICES = 4000
@@ -52,13 +52,15 @@ def torus_knot(p: int, q: int) -> Polyline:
     return Polyline(np.stack([ring * np.cos(p * t), ring * np.sin(p * t), -np.sin(q * t)], axis=1), True)
 
 
-def through_points(seed: int) -> Polyline:
+def through_points(seed: int, *, closed: bool = False) -> Polyline:
     """
-    The open cubic spline through six random points of a cube, as in the paper's Section 5.3.
+    The cubic spline through six random points of a cube, as in the paper's Section 5.3.
 
     :param seed: Picks the points.
+    :param closed: Whether it returns to the first point.
+    :return: The curve.
     """
-    return _spline(np.random.default_rng(seed).uniform(-1, 1, (6, 3)))
+    return _spline(np.random.default_rng(seed).uniform(-1, 1, (6, 3)), closed)
 
 
 def protein() -> Polyline:
@@ -100,6 +102,22 @@ def sample(
     return noisy
 
 
+def spread_out(points: Points, count: int) -> Points:
+    """
+    Farthest-point sampling: each point is the one that is farthest from all that are chosen before it.
+
+    :param points: (n, 3); the first one is chosen first.
+    :param count: How many are chosen, at most n.
+    :return: (count, 3).
+    """
+    chosen = [0]
+    distances = np.linalg.norm(points - points[0], axis=1)
+    while len(chosen) < count:
+        chosen.append(int(distances.argmax()))
+        distances = np.minimum(distances, np.linalg.norm(points - points[chosen[-1]], axis=1))
+    return points[chosen]
+
+
 def diagonal(curve: Polyline) -> float:
     """
     The diagonal of a curve's bounding box.
@@ -131,7 +149,7 @@ def errors(lines: Sequence[Polyline], truth: Polyline) -> Errors:
     spacing = diagonal(truth) / 4000
     ours = np.concatenate([line.resampled(spacing).points for line in lines])
     theirs = truth.resampled(spacing).points
-    there, back = cKDTree(theirs).query(ours)[0], cKDTree(ours).query(theirs)[0]
+    there, back = neighbours(cKDTree(theirs), ours, 1)[0], neighbours(cKDTree(ours), theirs, 1)[0]
     scale = diagonal(truth)
     return Errors(
         float(there.mean() + back.mean()) / 2 / scale,
@@ -144,7 +162,9 @@ def _angles() -> Points:
     return np.linspace(0, 2 * np.pi, VERTICES, endpoint=False)
 
 
-def _spline(points: Points) -> Polyline:
+def _spline(points: Points, closed: bool = False) -> Polyline:
     """The cubic spline through points, by chord length."""
-    chords = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    return Polyline(CubicSpline(chords, points)(np.linspace(0, chords[-1], VERTICES)), False)
+    knots = np.concatenate([points, points[:1]]) if closed else points
+    chords = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
+    spline = CubicSpline(chords, knots, bc_type="periodic" if closed else "not-a-knot")
+    return Polyline(spline(np.linspace(0, chords[-1], VERTICES, endpoint=not closed)), closed)
