@@ -99,6 +99,22 @@ class Deadline(Callback):
         self.set_rate(trainer.classifier.optimizer)
         self.steps += 1
 
+    def state_dict(self) -> dict[str, Any]:
+        """
+        The time that is spent, which a continued run does not get again.
+
+        :return: Seconds and steps.
+        """
+        return {"spent": time.process_time() - self.started, "steps": self.steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """
+        Go on from a checkpoint.
+
+        :param state: What :meth:`state_dict` returned.
+        """
+        self.started, self.steps = time.process_time() - state["spent"], state["steps"]
+
 
 Fit = Callable[[PyTorchClassifier, NDArray[Any], NDArray[Any], Deadline, int], int]
 """Trains until the deadline; returns the number of steps."""
