@@ -6,12 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from art_levelset.experiments import batchnorm, equal_budget, released_weights, table2
+from art_levelset.experiments import batchnorm, equal_budget, figure1, released_weights, table1, table2
 
 EXPERIMENTS = {
     "batchnorm": batchnorm,
     "equal-budget": equal_budget,
+    "figure1": figure1,
     "released-weights": released_weights,
+    "table1": table1,
     "table2": table2,
 }
 

@@ -30,7 +30,7 @@ def test_distances_of_a_known_boundary() -> None:
 
 
 def test_the_four_panels_in_few_steps(tmp_path: Path) -> None:
-    panels = figure1.run(tmp_path / "figure1.png", nb_epochs=3, verbose=False)
+    panels = figure1.draw_continued(tmp_path / "figure1.png", nb_epochs=3, verbose=False)
     assert [panel.name for panel in panels] == list("abcd")
     assert (tmp_path / "figure1.png").read_bytes().startswith(b"\x89PNG")
     assert all(panel.distance_inf <= panel.distance_2 for panel in panels)
