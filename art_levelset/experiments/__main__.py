@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from art_levelset.experiments import batchnorm, equal_budget, figure1, released_weights, table1, table2
+from art_levelset.experiments import batchnorm, equal_budget, figure1, released_weights, table1, table2, transfer_tables
 
-EXPERIMENTS = {
+EXPERIMENTS: dict[str, Any] = {
     "batchnorm": batchnorm,
     "equal-budget": equal_budget,
     "figure1": figure1,
     "released-weights": released_weights,
     "table1": table1,
     "table2": table2,
+    "tableB3": transfer_tables.B3,
+    "tableB4": transfer_tables.B4,
 }
 
 
