@@ -54,7 +54,7 @@ KEPT = 0.95
 """The part of eps beyond which the distance counts as kept."""
 
 _LIMITS = (-0.05, 0.55)
-_GRID = 301
+_GRID, _FAST_GRID = 301, 61
 _COLOURS = ("#c0392b", "#2264a8")
 _LIGHT = ("#f2b8b0", "#a9cbec")
 
@@ -128,12 +128,11 @@ def run(arguments: argparse.Namespace) -> str:
     folder = arguments.work_dir or arguments.output.parent / "networks"
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    x, y = points()
-    continued_epochs = 3 if arguments.fast else CONTINUED_EPOCHS
+    continued_epochs, size = (3, _FAST_GRID) if arguments.fast else (CONTINUED_EPOCHS, _GRID)
     drawn: dict[str, list[Panel]] = {}
     for seed in arguments.seeds:
         if seed == arguments.seeds[0] or len(rows.select(start="continued", seed=seed)) < len(_TRAINING):
-            panels = continued(seed, nb_epochs=continued_epochs, verbose=False)
+            panels = continued(seed, nb_epochs=continued_epochs, size=size, verbose=False)
             drawn.setdefault("continued", panels)
             for panel in panels:
                 rows.add({"start": "continued", "seed": seed, **panel.metrics()})
@@ -146,11 +145,10 @@ def run(arguments: argparse.Namespace) -> str:
                 with replacing(path) as temporary:
                     torch.save(model.state_dict(), temporary)
                 found = {"start": "random", "seed": seed, "seconds": time.process_time() - started}
-                rows.add({**found, **_panel(name, _TRAINING[name][0], model, x, y).metrics()})
+                rows.add({**found, **_panel(name, model, size).metrics()})
             if seed == arguments.seeds[0]:
-                panel = _panel(name, _TRAINING[name][0], load_weights(fc_1(2, 2), path), x, y)
-                drawn.setdefault("random", []).append(panel)
-    draw([drawn["random"], drawn["continued"]], x, y, arguments.output.with_suffix(".png"))
+                drawn.setdefault("random", []).append(_panel(name, load_weights(fc_1(2, 2), path), size))
+    draw([drawn["random"], drawn["continued"]], *points(), arguments.output.with_suffix(".png"))
     return table(rows.rows)
 
 
@@ -162,15 +160,21 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     :return: A table in Markdown.
     """
     lines = ["| start | panel | accuracy, % | L_inf | L_2 | keeps eps | seconds | seeds |", "|---" * 8 + "|"]
-    for start, name in sorted({(row["start"], row["panel"]) for row in rows}, key=lambda key: (key[0] != "random", key)):
+    for start, name in sorted(
+        {(row["start"], row["panel"]) for row in rows}, key=lambda key: (key[0] != "random", key)
+    ):
         runs = [row for row in rows if (row["start"], row["panel"]) == (start, name)]
+        if not runs:
+            continue
         accuracy = 100 * float(np.mean([row["accuracy"] for row in runs]))
         cells = [_spread([row[column] for row in runs]) for column in ("distance_inf", "distance_2")]
         kept = [_keeps(row) for row in runs]
         cells.append("" if name in "ad" else f"{sum(kept)} of {len(kept)}")
         seconds = [row["seconds"] for row in runs if "seconds" in row]
         cells.append(f"{np.mean(seconds):.0f}" if seconds else "")
-        lines.append(f"| {start} | ({name}) {runs[0]['training']} | {accuracy:.1f} | {' | '.join(cells)} | {len(runs)} |")
+        lines.append(
+            f"| {start} | ({name}) {runs[0]['training']} | {accuracy:.1f} | {' | '.join(cells)} | {len(runs)} |"
+        )
     return "\n".join(lines)
 
 
@@ -223,12 +227,13 @@ def draw_continued(
     return panels
 
 
-def continued(seed: int, *, nb_epochs: int, verbose: bool) -> list[Panel]:
+def continued(seed: int, *, nb_epochs: int, size: int = _GRID, verbose: bool = True) -> list[Panel]:
     """
     The four networks, (b), (c) and (d) going on from (a), trained on all points at once.
 
     :param seed: Seed of the networks and the trainers, >= 0.
     :param nb_epochs: Steps of each training, >= 1.
+    :param size: Points of the picture's grid a side.
     :param verbose: Whether to show progress bars.
     :return: The panels (a) to (d).
     """
@@ -236,13 +241,13 @@ def continued(seed: int, *, nb_epochs: int, verbose: bool) -> list[Panel]:
     torch.manual_seed(seed)
     model: nn.Module = fc_1(2, 2)
     panels = []
-    for name, (training, rate, fit) in _TRAINING.items():
+    for name, (_, rate, fit) in _TRAINING.items():
         copy = deepcopy(model)
         optimizer = torch.optim.Adam(copy.parameters(), lr=rate)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, nb_epochs)
         classifier = _classifier(copy, optimizer)
         fit(classifier, seed)(x, y, batch_size=len(x), nb_epochs=nb_epochs, scheduler=scheduler, verbose=verbose)
-        panels.append(_panel(name, training, copy, x, y))
+        panels.append(_panel(name, copy, size))
         if name == "a":
             model = copy
     return panels
@@ -314,17 +319,19 @@ def _classifier(model: nn.Module, optimizer: torch.optim.Optimizer) -> PyTorchCl
     )
 
 
-def _panel(name: str, training: str, model: nn.Module, x: NDArray[np.float32], y: NDArray[np.int64]) -> Panel:
-    ticks = torch.linspace(*_LIMITS, _GRID)
+def _panel(name: str, model: nn.Module, size: int) -> Panel:
+    """A trained network, looked at on a grid of so many points a side."""
+    x, y = points()
+    ticks = torch.linspace(*_LIMITS, size)
     grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), dim=-1)
     with torch.no_grad():
-        scores = _scores(model, grid.reshape(-1, 2)).reshape(_GRID, _GRID).double().numpy()
+        scores = _scores(model, grid.reshape(-1, 2)).reshape(size, size).double().numpy()
         right = (_scores(model, torch.from_numpy(x)).numpy() > 0) == (y == 1)
     boundary = _densely(_curves(scores, 0.0))
     offsets = np.abs(boundary[:, None] - x[None])
     return Panel(
         name,
-        training,
+        _TRAINING[name][0],
         float(right.mean()),
         float(offsets.max(axis=2).min(initial=math.inf)),
         float(np.sqrt((offsets**2).sum(axis=2)).min(initial=math.inf)),
@@ -340,7 +347,7 @@ def _scores(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def _curves(scores: NDArray[np.float64], level: float) -> list[NDArray[np.float64]]:
     """The level set in the picture: polygonal lines, each (n, 2)."""
     low, high = _LIMITS
-    scale = (high - low) / (_GRID - 1)
+    scale = (high - low) / (len(scores) - 1)
     return [low + scale * curve[:, ::-1] for curve in find_contours(scores, level)]
 
 
@@ -352,7 +359,7 @@ def _densely(curves: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _draw_panel(axes: Axes, panel: Panel, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
-    ticks = np.linspace(*_LIMITS, _GRID)
+    ticks = np.linspace(*_LIMITS, len(panel.scores))
     axes.contourf(ticks, ticks, panel.scores, levels=[-np.inf, 0, np.inf], colors=["#fdf3f1", "#eff5fb"])
     if panel.name in "bc":
         for point in x:

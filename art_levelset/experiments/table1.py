@@ -6,8 +6,8 @@ The attacks are the paper's: PGD from a random start, on MNIST of radius 0.3 wit
 Clean accuracy is that of the whole test set, robust accuracy that of its first images.
 
 Networks come from the authors' files, where there are some and `--weights` names their folder, or are trained
-(:mod:`art_levelset.experiments.table1_rows`). Each is evaluated once, its record is kept, and the table is made from the
-records. A killed experiment goes on: trainings from their last checkpoint, attacks after their last batch.
+(:mod:`art_levelset.experiments.table1_rows`). Each is evaluated once, its record is kept, and the table is made from
+the records. A killed experiment goes on: trainings from their last checkpoint, attacks after their last batch.
 
 | Paper link: https://arxiv.org/abs/1905.11911
 """
@@ -326,9 +326,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             found = [100 * row[column] for row in rows if row["row"] == name]
             axes.plot(found, [height] * len(found), "o", color="#2264a8", label="measured" if not height else None)
             if (paper := ROWS[name].paper) is not None:
-                axes.plot(
-                    paper[number], height, "o", markersize=10, markerfacecolor="none", markeredgecolor="#c0392b"
-                )
+                axes.plot(paper[number], height, "o", markersize=10, markerfacecolor="none", markeredgecolor="#c0392b")
         axes.set(title=title, xlim=(-4, 104), xlabel="accuracy, %")
         axes.set_yticks(range(len(names)), list(reversed(names)))
         axes.grid(color="0.9")

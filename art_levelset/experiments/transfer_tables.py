@@ -1,11 +1,11 @@
 """
 Tables B3 and B4: attacks made on one network and tried on every other, with the cross-entropy and with the margin.
 
-The networks, data and attacks are those of Table 1 (:mod:`art_levelset.experiments.table1`), the attack's examples being
-its last steps on the first test images. The paper does not say of which radius its Madry and TRADES networks are; its
-diagonals tell: Madry 0.3 on MNIST, 0.045 on CIFAR10, TRADES between its two. On CIFAR10 "ours" is this package's
-default here, as eq. 12 needs more time than trainings of minutes have. A killed experiment goes on after the last batch
-of examples.
+The networks, data and attacks are those of Table 1 (:mod:`art_levelset.experiments.table1`): the examples are the last
+points of the attacks, on the first test images. The paper does not say of which radius its Madry and TRADES networks
+are; by its diagonals Madry is that of 0.3 on MNIST and of 0.045 on CIFAR10, and TRADES near those of 0.3 and 0.031. On
+CIFAR10 "ours" is this package's default here, as eq. 12 needs more time than trainings of minutes have. A killed
+experiment goes on after the last batch of examples.
 
 | Paper link: https://arxiv.org/abs/1905.11911
 """
