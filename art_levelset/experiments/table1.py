@@ -35,7 +35,7 @@ from art_levelset.evaluation.datasets import Dataset, load
 from art_levelset.evaluation.figures import save
 from art_levelset.evaluation.record import Record, read_record, read_records, write_record
 from art_levelset.experiments.rows import Rows, add_common_arguments
-from art_levelset.experiments.table1_rows import CIFAR10_EPS, ROWS, Row, train_row
+from art_levelset.experiments.table1_rows import CIFAR10_EPS, ROWS, Row, read_about, train_row
 from art_levelset.models import CLASSIFIERS, load_released_weights, load_weights
 
 LOSSES = ("cross_entropy", "margin")
@@ -232,9 +232,11 @@ class Networks:
         path = self.file(name, seed)
         if path.parent != self.folder:
             return {}
-        x, y = (np.empty(0), np.empty(0)) if path.exists() else self._training(name)
+        if path.exists():
+            return read_about(path)
+        data = self.data(name, train=True)
         options = {"device": self._given.device, "augment": self._given.augment and ROWS[name].data == "cifar10"}
-        return train_row(self.row(name), x, y, seconds=self.seconds, seed=seed, path=path, **options)
+        return train_row(self.row(name), data.x, data.y, seconds=self.seconds, seed=seed, path=path, **options)
 
     def network(self, name: str, seed: int) -> nn.Module:
         """
@@ -276,10 +278,6 @@ class Networks:
             reported="" if row.paper is None else f"{min(row.paper[1:]):.2f}",
             weights={"sha256": _sha256(path)},
         )
-
-    def _training(self, name: str) -> tuple[Any, Any]:
-        data = self.data(name, train=True)
-        return data.x, data.y
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

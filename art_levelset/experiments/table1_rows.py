@@ -201,16 +201,12 @@ def train_row(
     :param y: Their labels, (n,).
     :param seconds: Processor time, > 0.
     :param seed: Seed of all that is random, >= 0.
-    :param path: The file of the weights; checkpoints are in a folder beside it until it is written. If it is there,
-           nothing is trained.
+    :param path: The file of the weights to write; checkpoints are in a folder beside it until it is there.
     :param device: Where to compute, "cpu" or "cuda".
     :param augment: Whether images are shifted and mirrored at random.
     :return: "seconds", "steps", "epochs" and "learning_rate".
     :raises ValueError: If the checkpoints are of another training.
     """
-    if path.exists():
-        about: dict[str, Any] = torch.load(path, weights_only=True)["about"]
-        return about
     torch.manual_seed(seed)
     model = CLASSIFIERS[row.architecture](nb_classes=10, input_shape=x.shape[1:])
     rate = PRESETS[row.data].learning_rate
@@ -238,6 +234,17 @@ def train_row(
     with replacing(path) as temporary:
         torch.save({"state_dict": model.cpu().state_dict(), "about": about}, temporary)
     shutil.rmtree(folder)
+    return about
+
+
+def read_about(path: Path) -> Mapping[str, Any]:
+    """
+    What the training of a file of weights was.
+
+    :param path: A file that :func:`train_row` has written.
+    :return: What that returned.
+    """
+    about: dict[str, Any] = torch.load(path, weights_only=True)["about"]
     return about
 
 
