@@ -148,7 +148,11 @@ def run(arguments: argparse.Namespace) -> str:
                 rows.add({**found, **_panel(name, model, size).metrics()})
             if seed == arguments.seeds[0]:
                 drawn.setdefault("random", []).append(_panel(name, load_weights(fc_1(2, 2), path), size))
-    draw([drawn["random"], drawn["continued"]], *points(), arguments.output.with_suffix(".png"))
+    draw(
+        {"random start": drawn["random"], "continued": drawn["continued"]},
+        *points(),
+        arguments.output.with_suffix(".png"),
+    )
     return table(rows.rows)
 
 
@@ -223,7 +227,7 @@ def draw_continued(
     :return: The panels (a) to (d).
     """
     panels = continued(seed, nb_epochs=nb_epochs, verbose=verbose)
-    draw([panels], *points(), path)
+    draw({"": panels}, *points(), path)
     return panels
 
 
@@ -270,22 +274,24 @@ def points() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def draw(
-    rows: Sequence[Sequence[Panel]], x: NDArray[np.float32], y: NDArray[np.int64], path: str | PathLike[str]
+    rows: Mapping[str, Sequence[Panel]], x: NDArray[np.float32], y: NDArray[np.int64], path: str | PathLike[str]
 ) -> None:
     """
     Draw panels side by side: the two decision regions, their boundary, the points and what each loss controls.
 
-    :param rows: Rows of panels, not more in any than in the last one.
+    :param rows: Rows of panels by what stands beside them, not more in any than in the last one.
     :param x: The points, (n, 2).
     :param y: Their classes, (n,).
     :param path: The picture to write.
     """
     figure = Figure(figsize=(16, 4.6 * len(rows)), layout="constrained")
-    for line, panels in zip(figure.subplots(len(rows), len(rows[-1]), squeeze=False), rows, strict=True):
+    columns = len(list(rows.values())[-1])
+    for line, (name, panels) in zip(figure.subplots(len(rows), columns, squeeze=False), rows.items(), strict=True):
         for axes in line[len(panels) :]:
             axes.set_axis_off()
         for axes, panel in zip(line, panels, strict=False):
             _draw_panel(axes, panel, x, y)
+        line[0].set_ylabel(name, fontsize=14)
     figure.savefig(path, dpi=110 if len(rows) == 1 else 80)
 
 

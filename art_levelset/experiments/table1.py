@@ -322,7 +322,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     for number, (axes, (column, title)) in enumerate(zip(panels, COLUMNS.items(), strict=True)):
         for height, name in enumerate(reversed(names)):
             found = [100 * row[column] for row in rows if row["row"] == name]
-            axes.plot(found, [height] * len(found), "o", color="#2264a8", label="measured" if not height else None)
+            axes.plot(found, [height] * len(found), "o", color="#2264a8")
             if (paper := ROWS[name].paper) is not None:
                 axes.plot(paper[number], height, "o", markersize=10, markerfacecolor="none", markeredgecolor="#c0392b")
         axes.set(title=title, xlim=(-4, 104), xlabel="accuracy, %")
