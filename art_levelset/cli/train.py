@@ -1,4 +1,4 @@
-"""`art-levelset train`: a robust classifier, on one process or, started by torchrun, on several."""
+"""`art-levelset train`: a classifier with controlled level sets, on one process or, started by torchrun, on several."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,13 @@ from art_levelset.cli.console import Verbs, number
 if TYPE_CHECKING:
     import torch
 
+    from art_levelset.attacks.protocol import Attack
     from art_levelset.evaluation.datasets import Dataset
-    from art_levelset.trainers import LoopTrainer, Preset
+    from art_levelset.trainers import GeometricSVMPreset, LoopTrainer, Preset
 
-TRAINERS = ("levelset", "madry", "trades")
+    Settings = Preset | GeometricSVMPreset
+
+TRAINERS = ("levelset", "madry", "trades", "geometric-svm")
 AUGMENTATIONS = ("none", "crop", "crop-flip")
 
 VALIDATION_STEPS = 20
@@ -35,14 +38,15 @@ def add_parser(verbs: Verbs) -> None:
     """
     parser = verbs.add_parser(
         "train",
-        help="train a classifier that withstands attacks",
+        help="train a classifier that withstands attacks, or for a wide margin",
         description="Trains a network, shows what each epoch brings, and writes its weights and a picture of the "
         "curves. With torchrun --nproc-per-node N -m art_levelset train ... N processes share the work.",
     )
     parser.add_argument(
         "--preset",
         metavar="NAME",
-        help="settings of a known run: mnist, ...; --data, --arch, --eps, --lr, --nb-epochs, --batch-size and "
+        help="settings of a known run of levelset (mnist, ...) or geometric-svm (paper-mnist, ...); --data, --arch, "
+        "--eps, --lr, --nb-epochs, --batch-size and "
         "--augment change them where they are given",
     )
     parser.add_argument("--data", help="an .npz file with x_train and y_train; mnist, fashion_mnist, cifar10 or digits")
@@ -53,20 +57,29 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--eps",
         help="radius of the L_inf ball around an image in [0, 1] that the network shall withstand: 0.3 or 8/255 "
-        "(default: the preset's; with another one its training distances and steps change in proportion)",
+        "(default: the preset's; with another one its training distances and steps change in proportion); "
+        "geometric-svm has no radius and only attacks validation images with it",
     )
     parser.add_argument("--trainer", choices=TRAINERS, default=TRAINERS[0], help="how to train (default: %(default)s)")
     parser.add_argument("--nb-epochs", type=int, metavar="N", help="passes over the data (default: 20 or the preset's)")
     parser.add_argument(
-        "--batch-size", type=int, metavar="N", help="images a step, of all processes (default: 128, or the preset's)"
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images a step, of all processes (default: 128, 32 for geometric-svm, or the preset's)",
     )
-    parser.add_argument("--lr", type=float, help="Adam's learning rate, at its peak (default: 0.005 or the preset's)")
+    parser.add_argument(
+        "--lr",
+        type=float,
+        help="the learning rate, at its peak (default: the preset's; or 0.005, Adam's, 0.02, SGD's, for geometric-svm)",
+    )
     parser.add_argument("--ema", type=float, metavar="DECAY", help="average the weights with this decay, such as 0.999")
     parser.add_argument(
         "--patience",
         type=int,
         metavar="N",
-        help="stop when the validation accuracy under attack has not grown for N epochs; keep the best epoch's weights",
+        help="stop when the validation accuracy (under attack, with a radius) has not grown for N epochs; keep the "
+        "best epoch's weights",
     )
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where precision allows, channels last")
     parser.add_argument(
@@ -126,10 +139,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(arguments: argparse.Namespace) -> Preset:
+def _settings(arguments: argparse.Namespace) -> Settings:
     """The preset, or the defaults, with what the options change."""
     from art_levelset.models import CLASSIFIERS
-    from art_levelset.trainers import PRESETS, Preset, crop, crop_and_flip
+    from art_levelset.trainers import GEOMETRIC_SVM_PRESETS, PRESETS, crop, crop_and_flip
 
     given = {
         "data": arguments.data,
@@ -143,31 +156,39 @@ def _settings(arguments: argparse.Namespace) -> Preset:
     if arguments.augment is not None:
         changes["augmentation"] = augmentations[arguments.augment]
     eps = None if arguments.eps is None else number("--eps", arguments.eps)
+    presets: dict[str, Mapping[str, Settings]] = {"levelset": PRESETS, "geometric-svm": GEOMETRIC_SVM_PRESETS}
     if arguments.preset is None:
-        for option in ("data", "arch", "eps"):
-            if getattr(arguments, option) is None:
-                raise ValueError(f"--{option} must be given where there is no --preset")
-        augmentation = crop_and_flip if arguments.data == "cifar10" else None
-        defaults = {
-            "eps": eps,
-            "options": {"eps": eps},
-            "learning_rate": 5e-3,
-            "nb_epochs": 20,
-            "augmentation": augmentation,
-        }
-        settings = Preset(**{**defaults, **changes})
-    elif arguments.preset not in PRESETS:
-        raise ValueError(f"--preset must be one of {', '.join(PRESETS)}, got {arguments.preset!r}")
-    elif arguments.trainer != TRAINERS[0]:
-        raise ValueError(f"--preset is for --trainer {TRAINERS[0]}, got {arguments.trainer}")
+        settings = _without_preset(arguments, eps, changes)
+    elif arguments.trainer not in presets:
+        raise ValueError(f"--preset is for --trainer {' and '.join(presets)}, got {arguments.trainer}")
+    elif arguments.preset not in presets[arguments.trainer]:
+        raise ValueError(
+            f"--preset must be one of {', '.join(presets[arguments.trainer])} for --trainer {arguments.trainer}, "
+            f"got {arguments.preset!r}"
+        )
     else:
-        settings = dataclasses.replace(PRESETS[arguments.preset], **changes)
-        settings = settings if eps is None else settings.for_radius(eps)
+        settings = dataclasses.replace(presets[arguments.trainer][arguments.preset], **changes)
+        if eps is not None:
+            settings = settings.for_radius(eps)
     if settings.architecture not in CLASSIFIERS:
         raise ValueError(f"--arch must be one of {', '.join(CLASSIFIERS)}, got {settings.architecture!r}")
     if not (settings.learning_rate > 0 and math.isfinite(settings.learning_rate)):
         raise ValueError(f"--lr must be positive and finite, got {settings.learning_rate}")
     return settings
+
+
+def _without_preset(arguments: argparse.Namespace, eps: float | None, changes: dict[str, Any]) -> Settings:
+    """The defaults, with what the options change."""
+    from art_levelset.trainers import GeometricSVMPreset, Preset, crop_and_flip
+
+    has_radius = arguments.trainer != "geometric-svm"
+    for option in ("data", "arch", *(("eps",) if has_radius else ())):
+        if getattr(arguments, option) is None:
+            raise ValueError(f"--{option} must be given where there is no --preset")
+    defaults = {"eps": eps, "augmentation": crop_and_flip if arguments.data == "cifar10" else None, "nb_epochs": 20}
+    if not has_radius:
+        return GeometricSVMPreset(**{**defaults, **changes})
+    return Preset(**{**defaults, "options": {"eps": eps}, "learning_rate": 5e-3, **changes})
 
 
 def _device(name: str) -> torch.device:
@@ -180,8 +201,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _train(arguments: argparse.Namespace, settings: Preset, device: torch.device, plot: Path) -> None:
-    from art_levelset.attacks.pgd import decaying_steps, pgd
+def _train(arguments: argparse.Namespace, settings: Settings, device: torch.device, plot: Path) -> None:
     from art_levelset.cli.epochs import EpochTable
     from art_levelset.evaluation.datasets import load
     from art_levelset.evaluation.figures import plot_history
@@ -193,7 +213,8 @@ def _train(arguments: argparse.Namespace, settings: Preset, device: torch.device
     rows, held_out = _split(len(data.x), arguments.nb_validation, arguments.seed)
     trainer = _trainer(arguments, settings, device, data)
     scheduler, callbacks = settings.schedule(trainer.classifier.optimizer)
-    stopping = [] if arguments.patience is None else [EarlyStopping(patience=arguments.patience)]
+    metric = "validation_accuracy" if settings.eps is None else "validation_robust_accuracy"
+    stopping = [] if arguments.patience is None else [EarlyStopping(metric, arguments.patience)]
     trainer.fit(
         data.x[rows],
         data.y[rows],
@@ -202,13 +223,7 @@ def _train(arguments: argparse.Namespace, settings: Preset, device: torch.device
         nb_epochs=settings.nb_epochs,
         scheduler=scheduler,
         augmentation=settings.augmentation,
-        validation_attack=partial(
-            pgd,
-            eps=settings.eps,
-            eps_step=decaying_steps(settings.eps, VALIDATION_STEPS),
-            max_iter=VALIDATION_STEPS,
-            loss="margin",
-        ),
+        validation_attack=None if settings.eps is None else _attack(settings.eps),
         callbacks=[*callbacks, *stopping, EpochTable()],
         checkpoint_dir=arguments.checkpoint_dir,
         csv_file=arguments.csv,
@@ -216,10 +231,12 @@ def _train(arguments: argparse.Namespace, settings: Preset, device: torch.device
     )
     if world().main:
         weights = {name: value.cpu() for name, value in trainer.classifier.model.state_dict().items()}
-        name, eps = arguments.preset or arguments.trainer, _eps(arguments, settings)
-        plot_history(trainer.history, plot, title=f"{name}: {data.name}, {settings.architecture}, ε = {eps}")
+        title = f"{arguments.preset or arguments.trainer}: {data.name}, {settings.architecture}"
+        radius = _eps(arguments, settings.eps)
+        plot_history(trainer.history, plot, title=title if radius is None else f"{title}, ε = {radius}")
         write_bytes(pack(weights), arguments.output, durable=True)
-        print(f"wrote {arguments.output} and {plot}; to see what the network withstands:")
+        which = "" if radius is not None else ", with a radius for EPS"
+        print(f"wrote {arguments.output} and {plot}; to see what the network withstands{which}:")
         print(_evaluation(arguments, settings))
 
 
@@ -236,12 +253,18 @@ def _split(count: int, nb_validation: int | None, seed: int) -> tuple[Any, Any]:
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
-def _trainer(arguments: argparse.Namespace, settings: Preset, device: torch.device, data: Dataset) -> LoopTrainer:
+def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.device, data: Dataset) -> LoopTrainer:
     import torch
     from art.estimators.classification import PyTorchClassifier
 
     from art_levelset.models import CLASSIFIERS
-    from art_levelset.trainers import Execution, LevelSetMarginTrainer, MadryTrainer, TRADESTrainer
+    from art_levelset.trainers import (
+        Execution,
+        GeometricSVMTrainer,
+        LevelSetMarginTrainer,
+        MadryTrainer,
+        TRADESTrainer,
+    )
 
     torch.manual_seed(arguments.seed)
     shape = data.x.shape[1:]
@@ -255,28 +278,41 @@ def _trainer(arguments: argparse.Namespace, settings: Preset, device: torch.devi
         clip_values=(0.0, 1.0),
         device_type="gpu" if device.type == "cuda" else "cpu",
     )
-    kinds: tuple[Callable[..., LoopTrainer], ...] = (LevelSetMarginTrainer, MadryTrainer, TRADESTrainer)
+    kinds: tuple[Callable[..., LoopTrainer], ...] = (
+        LevelSetMarginTrainer,
+        MadryTrainer,
+        TRADESTrainer,
+        GeometricSVMTrainer,
+    )
     make = kinds[TRAINERS.index(arguments.trainer)]
     execution = Execution(bf16=arguments.bf16, channels_last=arguments.bf16)
     return make(classifier, seed=arguments.seed, ema_decay=arguments.ema, execution=execution, **settings.options)
 
 
-def _eps(arguments: argparse.Namespace, settings: Preset) -> str:
-    """The radius as text: as it was given, or the preset's, a short decimal or a fraction."""
-    if arguments.eps is not None:
-        return str(arguments.eps)
-    decimal = f"{settings.eps:g}"
-    return decimal if float(decimal) == settings.eps else str(Fraction(settings.eps).limit_denominator(1000))
+def _attack(eps: float) -> Attack:
+    """That on validation images."""
+    from art_levelset.attacks.pgd import decaying_steps, pgd
+
+    steps = decaying_steps(eps, VALIDATION_STEPS)
+    return partial(pgd, eps=eps, eps_step=steps, max_iter=VALIDATION_STEPS, loss="margin")
 
 
-def _evaluation(arguments: argparse.Namespace, settings: Preset) -> str:
+def _eps(arguments: argparse.Namespace, eps: float | None) -> str | None:
+    """The radius as text: as it was given, or the preset's, a short decimal or a fraction; None for none."""
+    if arguments.eps is not None or eps is None:
+        return None if arguments.eps is None else str(arguments.eps)
+    decimal = f"{eps:g}"
+    return decimal if float(decimal) == eps else str(Fraction(eps).limit_denominator(1000))
+
+
+def _evaluation(arguments: argparse.Namespace, settings: Settings) -> str:
     """The command that evaluates the weights."""
     options: dict[str, Any] = {
         "--model": arguments.output,
         "--arch": settings.architecture,
         "--data": settings.data,
         "--data-root": arguments.data_root,
-        "--eps": _eps(arguments, settings),
+        "--eps": _eps(arguments, settings.eps) or "EPS",
         "--device": arguments.device,
         "--output": arguments.output.with_suffix(".json"),
     }

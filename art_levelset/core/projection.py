@@ -37,7 +37,7 @@ _SEARCHING = -1
 
 def project(
     field: FieldLike,
-    points: Tensor,
+    points: Tensor | LevelSetSamples,
     level: float | Tensor = 0.0,
     *,
     max_iter: int = 20,
@@ -52,7 +52,8 @@ def project(
     iteration evaluates the remaining ones only, once.
 
     :param field: F: a Field, a network or a function of the points, (batch, ...) -> (batch, l).
-    :param points: The points to start from, (batch, ...), floating point, at least two dimensions. Not changed.
+    :param points: The points to start from, (batch, ...), floating point, at least two dimensions. Not changed. Or
+           samples of this field, whose values and Jacobians are then not computed again, unless `box` moves them.
     :param level: The level c: a number, or a tensor (), (batch,) or (batch, l).
     :param max_iter: The largest number of steps, >= 0. 0 only evaluates: the samples lie on their own level set.
     :param tol: The largest |F_i - c_i| of a converged sample, >= 0, in units of F.
@@ -158,7 +159,7 @@ class _State:
 
 def _search(
     field: FieldLike,
-    points: Tensor,
+    points: Tensor | LevelSetSamples,
     level: float | Tensor,
     direction: Direction,
     *,
@@ -168,14 +169,19 @@ def _search(
     backtracking: bool,
 ) -> LevelSetSamples:
     field = as_field(field)
-    check_points(points)
+    known = points if isinstance(points, LevelSetSamples) else None
+    given = points.points if isinstance(points, LevelSetSamples) else points
+    check_points(given)
     check_count("max_iter", max_iter, least=0)
     check_not_negative("tol", tol)
-    low, high = walls(box, points)
+    low, high = walls(box, given)
     with torch.inference_mode(False), torch.no_grad():
-        start = recordable(points)
+        start = recordable(given)
         start = start if box is None else torch.clamp(start, low, high)
-        values, jacobians = values_and_jacobians(field, start)
+        if known is None or not torch.equal(start, given):
+            values, jacobians = values_and_jacobians(field, start)
+        else:
+            values, jacobians = recordable(known.values), recordable(known.jacobians)
         if values.shape[1] > start[:1].numel() and len(start):
             raise ValueError(
                 f"field: {values.shape[1]} values at points with {start[:1].numel()} coordinates; need l <= d"

@@ -7,12 +7,22 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from art_levelset.experiments import batchnorm, equal_budget, figure1, released_weights, table1, table2, transfer_tables
+from art_levelset.experiments import (
+    batchnorm,
+    equal_budget,
+    figure1,
+    figure2,
+    released_weights,
+    table1,
+    table2,
+    transfer_tables,
+)
 
 EXPERIMENTS: dict[str, Any] = {
     "batchnorm": batchnorm,
     "equal-budget": equal_budget,
     "figure1": figure1,
+    "figure2": figure2,
     "released-weights": released_weights,
     "table1": table1,
     "table2": table2,

@@ -2,10 +2,11 @@
 How a level-set trainer should treat BatchNorm: the same training with different statistics, compared.
 
 Two small networks with BatchNorm, a ConvNet and ResNet-18 with an eighth of its channels, are trained by
-LevelSetMarginTrainer (eq. 12). The rows differ in what the layers normalise by while a step computes its loss, and in
-whether the gradient knows that the statistics follow the parameters; docs/batchnorm.md has the mathematics. Every
-network is judged in evaluation mode. Each row takes the learning rate, of those given, with which the first seed is
-most robust on validation images: training images that are not trained on.
+LevelSetMarginTrainer (eq. 12) or GeometricSVMTrainer (eq. 11, alpha = -1, L_inf). The rows differ in what the layers
+normalise by while a step computes its loss, and in whether the gradient knows that the statistics follow the
+parameters; docs/batchnorm.md has the mathematics. Every network is judged in evaluation mode. Each row takes the
+learning rate, of those given, with which the first seed is most robust on validation images: training images that are
+not trained on.
 """
 
 from __future__ import annotations
@@ -34,11 +35,17 @@ from art_levelset.evaluation import evaluate, pgd
 from art_levelset.evaluation.datasets import Dataset, load
 from art_levelset.files import replacing, write_text
 from art_levelset.models.convnets import ImageShape, convnet_2a
+from art_levelset.trainers.base import LoopTrainer
+from art_levelset.trainers.geometric_svm import GeometricSVMTrainer
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.presets import EQ_12
+from art_levelset.trainers.svm_presets import EQ_11
 
 EPS = 0.1
 """The radius of the attacks; training asks for a quarter more."""
+
+LAM = 0.1
+"""lambda of eq. 11."""
 
 NB_VALIDATION, NB_TEST, BATCH_SIZE = 300, 1000, 64
 
@@ -54,6 +61,7 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument("--data", required=True, metavar="FILE", help="digits, or an .npz file")
     parser.add_argument("--network", choices=NETWORKS, required=True, help="the network")
+    parser.add_argument("--trainer", choices=TRAINERS, default="margin", help="eq. 12 or eq. 11 (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="seeds (default: 0 1 2)")
     parser.add_argument("--rates", type=float, nargs="+", default=[2e-3], metavar="LR", help="learning rates of Adam")
     parser.add_argument("--samples", type=int, default=960, metavar="N", help="training images (default: 960)")
@@ -64,7 +72,7 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> str:
     """
-    Train the network in all ways, write `NETWORK_DATA.json` and draw `NETWORK_DATA.png`.
+    Train the network in all ways, write `NETWORK_DATA.json` and draw `NETWORK_DATA.png`, or `..._geometric_svm`.
 
     :param arguments: As :func:`add_parser` declares them.
     :return: What was found, as a table.
@@ -96,14 +104,25 @@ def run(arguments: argparse.Namespace) -> str:
         "batch_size": BATCH_SIZE,
         "rows": rows,
     }
-    name = f"{arguments.network}_{training.name}"
+    eq_11 = arguments.trainer == "geometric-svm"
+    if eq_11:
+        content["trainer"] = arguments.trainer
+    name = f"{arguments.network}_{training.name}{'_geometric_svm' if eq_11 else ''}"
     write_text(json.dumps(content, indent=2) + "\n", arguments.output_dir / f"{name}.json")
     draw(content, arguments.output_dir / f"{name}.png")
     return table(content)
 
 
 def train(
-    network: str, treatment: str, seed: int, rate: float, epochs: int, training: Dataset, test: Dataset, samples: int
+    network: str,
+    treatment: str,
+    seed: int,
+    rate: float,
+    epochs: int,
+    training: Dataset,
+    test: Dataset,
+    samples: int,
+    trainer_name: str = "margin",
 ) -> dict[str, Any]:
     """
     Train a network in one way, and judge it.
@@ -116,6 +135,7 @@ def train(
     :param training: The training images; the last :data:`NB_VALIDATION` are for validation.
     :param test: The test images.
     :param samples: How many training images are used.
+    :param trainer_name: A name of :data:`TRAINERS`.
     :return: The history by epoch and the test metrics.
     """
     norm, statistics = TREATMENTS[treatment]
@@ -132,7 +152,7 @@ def train(
         clip_values=(0, 1),
         device_type="cpu",
     )
-    trainer = _Trainer(classifier, statistics, seed)
+    trainer = TRAINERS[trainer_name](classifier, statistics, seed)
     steps = math.ceil(samples / BATCH_SIZE)
     started = time.process_time()
     trainer.fit(
@@ -148,12 +168,12 @@ def train(
     seconds = time.process_time() - started
     attack = partial(pgd, eps=EPS, max_iter=20, loss="margin", stop_when_broken=True)
     report = evaluate(classifier, test.x[:NB_TEST], test.y[:NB_TEST], {"margin": attack}, verbose=False)
-    keys = ("loss", "accuracy", "crossed", "validation_accuracy", "validation_robust_accuracy")
+    keys = ("loss", "accuracy", "crossed", "projected", "validation_accuracy", "validation_robust_accuracy")
     return {
         "seed": seed,
         "rate": rate,
         "steps": [steps * (epoch + 1) for epoch in range(epochs)],
-        **{key: [metrics[key] for metrics in trainer.history] for key in keys},
+        **{key: [metrics[key] for metrics in trainer.history] for key in keys if key in trainer.history[-1]},
         "step_seconds": trainer.seconds / (steps * epochs),
         "run_seconds": seconds,
         "clean": float(report.clean.mean()),
@@ -227,32 +247,44 @@ class _ByBatch(nn.BatchNorm2d):
         )
 
 
-class _Trainer(LevelSetMarginTrainer):
-    """Eq. 12 with another treatment of BatchNorm."""
+class _Treated(LoopTrainer):
+    """A trainer with another treatment of BatchNorm."""
 
-    def __init__(self, classifier: PyTorchClassifier, treatment: Treatment, seed: int) -> None:
-        super().__init__(classifier, 1.25 * EPS, max_iter=5, seed=seed, **EQ_12)
+    def __init__(self, classifier: PyTorchClassifier, treatment: Treatment, **options: Any) -> None:
+        super().__init__(classifier, **options)
         self.treatment = treatment
         self.seconds = 0.0
 
     def statistics(self, x: Tensor) -> Statistics:
         return self.treatment(self.network, x)
 
-    def batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor | None, dict[str, float]]:
+    def step(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[bool, dict[str, float]]:
+        started = time.process_time()
         layers = [part for part in self.network.modules() if isinstance(part, _ByBatch)]
         for layer in layers:
             layer.switched = True
         try:
-            return super().batch_loss(x, y, rows)
+            return super().step(x, y, rows)
         finally:
             for layer in layers:
                 layer.switched = False
+            self.seconds += time.process_time() - started
 
-    def step(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[bool, dict[str, float]]:
-        started = time.process_time()
-        result = super().step(x, y, rows)
-        self.seconds += time.process_time() - started
-        return result
+
+class _Margin(_Treated, LevelSetMarginTrainer):
+    def __init__(self, classifier: PyTorchClassifier, treatment: Treatment, seed: int) -> None:
+        super().__init__(classifier, treatment, eps=1.25 * EPS, max_iter=5, seed=seed, **EQ_12)
+
+
+class _SVM(_Treated, GeometricSVMTrainer):
+    def __init__(self, classifier: PyTorchClassifier, treatment: Treatment, seed: int) -> None:
+        super().__init__(classifier, treatment, lam=LAM, seed=seed, **EQ_11)
+
+
+TRAINERS: dict[str, Callable[[PyTorchClassifier, Treatment, int], _Treated]] = {
+    "margin": _Margin,
+    "geometric-svm": _SVM,
+}
 
 
 def _running(network: nn.Module, x: Tensor) -> Statistics:
@@ -352,10 +384,12 @@ def _recalled(
     rate: float,
 ) -> dict[str, Any]:
     network, epochs, samples = arguments.network, arguments.epochs, arguments.samples
-    key = memo.key(training.sha256, test.sha256, network, treatment, seed, rate, epochs, samples, EPS, BATCH_SIZE)
+    trainer = [] if arguments.trainer == "margin" else [arguments.trainer, LAM]
+    data = (training.sha256, test.sha256)
+    key = memo.key(*data, network, treatment, seed, rate, epochs, samples, EPS, BATCH_SIZE, *trainer)
     kept = memo.recall(key)
     if kept is None:
-        result = train(network, treatment, seed, rate, epochs, training, test, samples)
+        result = train(network, treatment, seed, rate, epochs, training, test, samples, arguments.trainer)
         kept = {"result": np.array(json.dumps(result))}
         memo.store(key, **kept)
     recalled: dict[str, Any] = json.loads(str(kept["result"]))

@@ -26,3 +26,6 @@ from .presets import Preset as Preset
 from .schedules import Linear as Linear
 from .schedules import Schedule as Schedule
 from .schedules import Trapezoid as Trapezoid
+from .svm_presets import EQ_11 as EQ_11
+from .svm_presets import GEOMETRIC_SVM_PRESETS as GEOMETRIC_SVM_PRESETS
+from .svm_presets import GeometricSVMPreset as GeometricSVMPreset

@@ -1,44 +1,65 @@
 """
-The geometric SVM (Section 3.1, eq. 11): soft-margin SVM training of a network for two classes, in input space.
+The geometric SVM (Section 3.1, eq. 11): soft-margin SVM training of a network in input space.
 
-A step projects each sample x_j to a point p_j of the zero level set and p_j on to points q_j of the +1 and -1 level
-sets, by generalized Newton steps. With their sample networks, d = L_2 and Delta_j = min |p_j - q_j| over the two,
+F_j is the margin of the label of sample x_j, positive where x_j is classified right: the label's logit less the largest
+other one, for two classes +-(f_1 - f_0). (The paper writes y_j F with one F and labels +-1; S_-1 and S_1 change places
+with the label, and their minimum does not.) A step projects each x_j to p^t_j on the level sets {F_j = t}, t in {0, 1,
+-1}, by generalized Newton steps. With their sample networks, Delta_j = min(d(p^0_j, p^1_j), d(p^0_j, p^-1_j)) and
+d = L_norm,
 
-    1/N sum_j max(0, 1 - sign(y_j F(x_j)) |x_j - p_j| / Delta_j) + lambda/N sum_j Delta_j^alpha.
+    1/N sum_j max(0, 1 - sign(F_j(x_j)) d(x_j, p^0_j) / Delta_j) + lambda/N sum_j Delta_j^alpha.
 
-A sample whose projections fail (a network that is still nearly constant does not take the values 0 and +-1 anywhere
-near) keeps its term with F linearised at the sample, one Newton step: d = |F| / |D_xF|, Delta = 1 / |D_xF|, so d /
-Delta = |F(x_j)| and the term is the ordinary hinge. Left out, or kept on the level that its projection ended on,
-training can come to rest in a constant classifier, from which no projection leads anywhere.
+A point lies on the level c that its projection has reached, within a tolerance of t or, where it has failed, far from
+it (Section 2.1). Delta is measured in distance per unit of F, d(p^0_j, p^t_j) / |c^t_j - c^0_j|, which is the same but
+for the tolerance where all succeed, and exact for an affine F wherever they end. But distances to wrong levels must not
+decide on which side a sample is: trained by them, a network that is still nearly constant, whose level sets are far
+from the data if they are anywhere, learns slowly or comes to rest in a constant classifier. Where one of the three
+fails (or x_j is on the boundary, so that d has no gradient), the distance is that of an affine F, |F_j(x_j)| Delta_j,
+and d / Delta = |F_j(x_j)|: the ordinary hinge. That alone remains where nothing moves, in a dead network.
+
+With `gamma` the loss is that of Elsayed et al., one Newton step: d_j = |F_j| / |D_xF_j|_q, the distance to F linearised
+at the sample (1/norm + 1/q = 1, the denominator a constant for the gradient, as they have it), and
+
+    1/N sum_j max(0, gamma - sign(F_j(x_j)) d_j).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
+from torch.nn import functional
 
-from art_levelset.checks import check_count, check_not_negative
-from art_levelset.core.distances import lp_distance
-from art_levelset.core.fields import Field
-from art_levelset.core.losses import geometric_svm_loss
+from art_levelset.checks import check_count, check_positive
+from art_levelset.core.distances import linearised_distance, lp_distance
+from art_levelset.core.fields import Field, jacobians_of, label_margin
+from art_levelset.core.losses import geometric_svm_loss, margin_loss
 from art_levelset.core.modes import evaluating
 from art_levelset.core.projection import project
-from art_levelset.core.sample_network import SampleNetwork
+from art_levelset.core.sample_network import sample_network
+from art_levelset.core.samples import LevelSetSamples
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.execution import Execution
+from art_levelset.trainers.schedules import Schedule, check_schedule, value_at
+
+_LEAST_SPEED = 1e-6
+"""The least |D_xF|_q of the linearised distance: a dead network's distances stay finite."""
+
+Loss = tuple[Tensor, dict[str, float]]
 
 
 class GeometricSVMTrainer(LoopTrainer):
     """
-    Train a classifier of two classes for a wide margin in input space (eq. 11).
+    Train a classifier for a wide margin in input space (eq. 11): for people with little data.
 
-    F is the network's one logit, or the difference of its two, positive for class 1.
+    The network has a logit for each class, or one for two classes, positive for class 1. The paper's runs are in
+    :mod:`art_levelset.trainers.svm_presets`.
 
     | Paper link: https://arxiv.org/abs/1905.11911
+    | Paper link: https://arxiv.org/abs/1803.05598 (`gamma`)
 
     >>> import numpy as np, torch
     >>> from art.estimators.classification import PyTorchClassifier
@@ -60,10 +81,14 @@ class GeometricSVMTrainer(LoopTrainer):
     def __init__(
         self,
         classifier: PyTorchClassifier,
-        lam: float = 0.01,
+        lam: Schedule = 0.01,
         *,
         alpha: float = -2.0,
+        norm: float = 2,
+        projection: Literal["sample", "boundary"] = "sample",
         max_iter: int = 20,
+        tol: float = 1e-3,
+        gamma: float | None = None,
         seed: int | None = None,
         ema_decay: float | None = None,
         max_grad_norm: float | None = None,
@@ -72,84 +97,185 @@ class GeometricSVMTrainer(LoopTrainer):
         """
         Create a trainer.
 
-        :param classifier: An ART PyTorchClassifier of two classes with an optimizer; its model returns one logit or
-               two.
-        :param lam: lambda, >= 0: the weight of the margin term. The paper uses 0.001 in Figure 1 and up to 0.2 on
-               MNIST.
-        :param alpha: The exponent of the margin term, < 0; -2 is the SVM's for an affine network.
+        :param classifier: An ART PyTorchClassifier with an optimizer; its model returns a logit for each class, or one
+               for two classes.
+        :param lam: lambda, >= 0, the weight of the margin term: a number, or a function of the epochs done such as
+               :class:`art_levelset.trainers.schedules.Linear`. The paper has 0.001 in Figure 1 and up to 0.2 on MNIST.
+        :param alpha: The exponent of the margin term, < 0: -1 in the paper's runs; -2 with norm 2 is the SVM's for an
+               affine network.
+        :param norm: The norm of the distances d, in [1, inf]: `math.inf` in the paper's runs.
+        :param projection: Where the projections to the level sets -1 and 1 start: at the "sample", as the paper
+               approximates Delta, or at the "boundary" point p^0, from where they go onwards.
         :param max_iter: The largest number of Newton steps of a projection, >= 1.
+        :param tol: |F - t| of a point that counts as being on level t, >= 0.
+        :param gamma: The distance to keep in Elsayed et al.'s loss, > 0, in units of the raw inputs; None for eq. 11.
+               `lam`, `alpha`, `projection`, `max_iter` and `tol` are then not used.
         :param seed: Seed of all that is random, >= 0; None to draw it from torch's global generator.
         :param ema_decay: The decay of a moving average of the weights, in [0, 1); None for no average.
         :param max_grad_norm: The largest L_2 norm of a step's gradient, > 0; None for no limit.
         :param execution: How passes are executed; projections are always exact, so only the layout matters.
         :raises TypeError: If the classifier is no PyTorchClassifier.
-        :raises ValueError: If a number is out of range, or the classifier has not two classes or no optimizer.
+        :raises ValueError: If a number is out of range, or the classifier has no optimizer; the message names it.
         """
         super().__init__(classifier, seed=seed, ema_decay=ema_decay, max_grad_norm=max_grad_norm, execution=execution)
-        if classifier.nb_classes != 2:
-            raise ValueError(f"classifier must have two classes, got {classifier.nb_classes}")
-        check_not_negative("lam", lam)
+        check_schedule("lam", lam, strict=False)
         if not (alpha < 0 and math.isfinite(alpha)):
             raise ValueError(f"alpha must be negative and finite, got {alpha}")
+        if not norm >= 1:
+            raise ValueError(f"norm must be in [1, inf], got {norm}")
+        if projection not in ("sample", "boundary"):
+            raise ValueError(f"projection must be 'sample' or 'boundary', got {projection!r}")
         check_count("max_iter", max_iter)
+        if not 0 <= tol < 1:
+            raise ValueError(f"tol must be in [0, 1), the distance between the levels, got {tol}")
+        if gamma is not None:
+            check_positive("gamma", gamma)
         self.lam = lam
         self.alpha = alpha
+        self.norm = norm
+        self.projection = projection
         self.max_iter = max_iter
-        self._field = Field(self._score, self.network)
+        self.tol = tol
+        self.gamma = gamma
 
     def check_outputs(self, outputs: Any, count: int) -> None:
         """
-        Check what the network returns, before it is trained: one logit, or two.
+        Check what the network returns, before it is trained: a logit for each class, or one for two classes.
 
         :param outputs: What it has returned for some samples.
         :param count: Their number.
         :raises TypeError: If it is no tensor of floating-point numbers.
         :raises ValueError: If its shape is another, or it holds probabilities.
         """
-        if not isinstance(outputs, Tensor) or outputs.shape not in ((count,), (count, 1)):
+        one = isinstance(outputs, Tensor) and outputs.shape in ((count,), (count, 1))
+        if self.classifier.nb_classes != 2 or not one:
             super().check_outputs(outputs, count)
 
-    def _score(self, x: Tensor) -> Tensor:
+    def _margins(self, x: Tensor, y: Tensor) -> Tensor:
+        """F_j, (batch,)."""
         outputs: Tensor = self.network(x)
         if outputs.dim() == 1 or outputs.shape[1] == 1:
-            return outputs.reshape(-1)
-        return outputs[:, 1] - outputs[:, 0]
+            return outputs.reshape(-1) * (2 * y - 1).to(outputs.dtype)
+        return label_margin(outputs, y)
 
-    def batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+    def batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> Loss:
         """
-        Eq. 11.
+        Eq. 11, or Elsayed et al.'s loss.
 
         :param x: Raw inputs, (batch, ...).
-        :param y: Labels, 0 or 1, (batch,).
+        :param y: Integer labels, (batch,).
         :param rows: Not used.
-        :return: The loss, and the metrics `accuracy`, `projected` and `margin`.
+        :return: The loss, and the metrics `accuracy`, `margin` (Delta, or the distance kept) and `projected`, the part
+                 of the samples whose three projections have succeeded.
         """
-        signs = (2 * y - 1).to(x.dtype)
-        with torch.no_grad(), evaluating(self.network):
-            values = self._field(x).squeeze(1)
-        samples = project(self._field, x, max_iter=self.max_iter, backtracking=True)
-        reached = torch.nonzero(samples.converged).squeeze(1)
-        moving: Tensor = SampleNetwork(self._field)(samples.select(reached))
-        margins = torch.minimum(self._distances(moving, 1.0), self._distances(moving, -1.0))
-        wide = torch.isfinite(margins.detach()) & (margins.detach() > 0)
-        reached, moving, margins = reached[wide], moving[wide], margins[wide]
-        left = torch.ones(len(x), dtype=torch.bool, device=x.device).index_fill(0, reached, False)
-        metrics = {
-            "accuracy": (signs * values > 0).float().mean().item(),
-            "projected": 1.0 - left.float().mean().item(),
-            "margin": margins.detach().mean().item() if len(reached) else 0.0,
-        }
-        distances = lp_distance(x[reached], moving)
-        loss = geometric_svm_loss(values[reached], signs[reached], distances, margins, self.lam, self.alpha, len(x))
-        if bool(left.any()):
-            with evaluating(self.network):
-                scores = self._field(x[left]).squeeze(1)
-            ones = torch.ones_like(scores)
-            loss = loss + geometric_svm_loss(scores, signs[left], scores.abs(), ones, 0.0, self.alpha, len(x))
-        return loss, metrics
+        field = Field(self._margins, self.network, (y,))
+        if self.gamma is not None:
+            return linearised_loss(field, x, self.gamma, self.norm)
+        on_boundary, on_levels = self._project(field, x)
+        lam = value_at(self.lam, self.progress.epochs)
+        return svm_loss_at(field, x, on_boundary, on_levels, lam=lam, alpha=self.alpha, norm=self.norm)
 
-    def _distances(self, points: Tensor, level: float) -> Tensor:
-        """From p(theta) to the sample of another level set that it is projected to; infinite where that fails."""
-        samples = project(self._field, points.detach(), level, max_iter=self.max_iter, backtracking=True)
-        distances = lp_distance(points, SampleNetwork(self._field)(samples))
-        return torch.where(samples.converged, distances, torch.inf)
+    def _project(self, field: Field, x: Tensor) -> tuple[LevelSetSamples, LevelSetSamples]:
+        """The points p^0, (batch, ...), and p^1 and p^-1, (2 batch, ...)."""
+        count = len(x)
+        rows = torch.arange(count, device=x.device).repeat(3)
+        options: dict[str, Any] = {"max_iter": self.max_iter, "tol": self.tol, "backtracking": True}
+        levels = x.new_tensor([0.0, 1.0, -1.0]).repeat_interleave(count)
+        at_x = project(field, x, max_iter=0)
+        if self.projection == "boundary":
+            on_boundary = project(field, at_x, **options)
+            others = rows[count:]
+            return on_boundary, project(field.select(others), on_boundary.select(others), levels[count:], **options)
+        samples = project(field.select(rows), at_x.select(rows), levels, **options)
+        order = torch.arange(3 * count, device=x.device)
+        return samples.select(order[:count]), samples.select(order[count:])
+
+
+def svm_loss_at(
+    field: Field,
+    x: Tensor,
+    on_boundary: LevelSetSamples,
+    on_levels: LevelSetSamples,
+    *,
+    lam: float,
+    alpha: float,
+    norm: float,
+) -> Loss:
+    """
+    Eq. 11 of samples whose projections are known, differentiable in the parameters.
+
+    :param field: F_j of the samples.
+    :param x: The samples, (batch, ...).
+    :param on_boundary: Their projections to the level 0, (batch, ...).
+    :param on_levels: Those to the level 1, and after them those to -1, (2 batch, ...).
+    :param lam: lambda, >= 0.
+    :param alpha: The exponent, < 0.
+    :param norm: The norm of the distances, in [1, inf].
+    :return: The loss, and the metrics `accuracy`, `margin` and `projected`.
+    """
+    count = len(x)
+    rows = torch.arange(count, device=x.device).repeat(3)
+    points = torch.cat([on_boundary.points, on_levels.points])
+    jacobians = torch.cat([on_boundary.jacobians, on_levels.jacobians])
+    reached = torch.cat([on_boundary.converged, on_levels.converged]).reshape(3, count)
+    levels = torch.cat([on_boundary.values, on_levels.values]).reshape(3, count)
+    everywhere = reached.all(dim=0)
+    moved = (on_boundary.points != x).flatten(1).any(dim=1)
+    scores = _scores(field, x, ~(everywhere & moved))
+    known = torch.isfinite(points.flatten(1)).all(dim=1).reshape(3, count).all(dim=0)
+    known &= torch.isfinite(levels).all(dim=0) & (levels[1:] != levels[0]).all(dim=0) & (scores != 0)
+    kept = torch.nonzero(known).squeeze(1)
+
+    moving = sample_network(field.select(rows), points, jacobians).reshape(3, count, *x.shape[1:])[:, kept]
+    gaps = (levels[1:] - levels[0]).abs()[:, kept]
+    sides = torch.stack([lp_distance(moving[0], side, norm) for side in moving[1:]]).div(gaps)
+    margins = sides.amin(dim=0)
+    values, found = scores[kept], (everywhere & moved)[kept]
+    part = torch.where(found, values / (values - levels[0, kept]), 1.0).detach()  # of the way to the level 0 exactly
+    distances = torch.where(found, part * lp_distance(x[kept], moving[0], norm), values.abs() * margins)
+    signs = torch.ones_like(margins)
+    loss = geometric_svm_loss(values, signs, distances, margins, lam, alpha, count)
+    left = torch.nonzero(~known).squeeze(1)
+    if len(left):
+        with evaluating(field.module):
+            hinge = functional.relu(1 - field.select(left)(x[left]))
+        loss = loss + hinge.sum() / count
+    return loss, {
+        "accuracy": (scores.detach() > 0).float().mean().item(),
+        "projected": everywhere.float().mean().item(),
+        "margin": margins.detach().mean().item() if len(kept) else 0.0,
+    }
+
+
+def linearised_loss(field: Field, x: Tensor, gamma: float, norm: float) -> Loss:
+    """
+    The large-margin loss of Elsayed et al., differentiable in the parameters.
+
+    :param field: F_j of the samples.
+    :param x: The samples, (batch, ...).
+    :param gamma: The distance to keep, > 0.
+    :param norm: The norm of the distances, in [1, inf].
+    :return: The loss, and the metrics `accuracy`, `margin` and `projected` (always 1).
+    """
+    leaves = x.detach().clone().requires_grad_()
+    with torch.enable_grad(), evaluating(field.module):
+        values = field(leaves)
+        jacobians = jacobians_of(values, leaves, retain_graph=True)
+    values = values.squeeze(1)
+    distances = linearised_distance(values, jacobians, norm, floor=_LEAST_SPEED)
+    return margin_loss(values, distances, gamma), {
+        "accuracy": (values.detach() > 0).float().mean().item(),
+        "projected": 1.0,
+        "margin": distances.detach().mean().item(),
+    }
+
+
+def _scores(field: Field, x: Tensor, rows: Tensor) -> Tensor:
+    """F_j(x_j), (batch,); differentiable in the parameters in some rows, where the loss needs it."""
+    with torch.no_grad(), evaluating(field.module):
+        scores = field(x).squeeze(1)
+    rows = torch.nonzero(rows).squeeze(1)
+    if not len(rows):
+        return scores
+    with evaluating(field.module):
+        return scores.index_put((rows,), field.select(rows)(x[rows]).squeeze(1))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import signal
@@ -14,7 +15,7 @@ import torch
 
 from art_levelset.cli.main import main
 from art_levelset.evaluation.record import read_record
-from art_levelset.trainers import PRESETS, LevelSetMarginTrainer, crop
+from art_levelset.trainers import GEOMETRIC_SVM_PRESETS, PRESETS, LevelSetMarginTrainer, crop
 
 RUN = ["train", "--data", "digits", "--arch", "convnet2a", "--eps", "0.15", "--batch-size", "64"]
 
@@ -89,7 +90,7 @@ def test_it_stops_where_nothing_is_gained(tmp_path: Path, capsys: pytest.Capture
         (["--device", "abacus"], "--device must be cpu, cuda or cuda:N, got 'abacus'"),
         (["--device", "cuda:99"], "--device: there is no cuda:99"),
         (["--preset", "mine"], "--preset must be one of paper-mnist"),
-        (["--preset", "mnist", "--trainer", "trades"], "--preset is for --trainer levelset"),
+        (["--preset", "mnist", "--trainer", "trades"], "--preset is for --trainer levelset and geometric-svm"),
         (["--output", "missing/weights.pth"], "the folder missing does not exist"),
         (["--plot", "weights.pth"], "--plot must be another file than --output"),
     ],
@@ -241,3 +242,31 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(tmp_path: Path) -
     assert (tmp_path / "killed").exists(), "a process was killed"
     found, expected = weights(tmp_path / "resumed.pth"), weights(tmp_path / "whole.pth")
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_the_geometric_svm_is_trained_on_any_number_of_classes_without_a_radius(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--trainer", "geometric-svm", "--data", "digits", "--arch", "convnet2a", "--nb-epochs", "5"]
+    assert main(["train", *options, "--patience", "4", "-o", "svm.pth"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:6] == ["epoch", "loss", "accuracy", "margin", "val.", "clean"]
+    assert float(lines[5].split()[4].rstrip("%")) > 80
+    assert "with a radius for EPS" in lines[-2]
+    evaluation = shlex.split(lines[-1].replace("EPS", "0.1"))[1:-1]  # without the search for masked gradients
+    assert main([*evaluation, "--nb-examples", "50", "--max-iter", "5"]) == 0
+    assert read_record(tmp_path / "svm.json").clean > 0.8
+
+
+def test_a_radius_of_the_geometric_svm_is_for_validation() -> None:
+    preset = GEOMETRIC_SVM_PRESETS["paper-mnist"]
+    assert preset.eps is None
+    assert preset.for_radius(0.1) == dataclasses.replace(preset, eps=0.1)
+
+
+def test_presets_belong_to_trainers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--trainer", "geometric-svm", "--preset", "mnist"]) == 2
+    assert "--preset must be one of paper-mnist, paper-fashion-mnist, paper-cifar10" in capsys.readouterr().err
+    assert main(["train", "--trainer", "geometric-svm", "--data", "digits"]) == 2
+    assert "--arch must be given where there is no --preset" in capsys.readouterr().err

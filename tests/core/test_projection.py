@@ -485,3 +485,24 @@ def test_bad_input_is_named(search: Search, arguments: dict[str, object], error:
 def test_descent_needs_a_positive_step(step: float) -> None:
     with pytest.raises(ValueError, match="step must be a finite number > 0"):
         descend(length, torch.ones(1, 2), step=step)
+
+
+@pytest.mark.parametrize("box", [None, (-3.0, 3.0), (-0.5, 0.5)])
+def test_samples_are_gone_on_from_without_a_second_evaluation(box):
+    calls = []
+
+    def sphere(x):
+        calls.append(len(x))
+        return torch.linalg.vector_norm(x, dim=1) - 1
+
+    points = torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = project(sphere, points, 0.25, box=box)
+    once = sum(calls)
+    samples = project(sphere, points, max_iter=0)
+    calls.clear()
+    found = project(sphere, samples, 0.25, box=box)
+    inside = box is None or bool((points.abs() <= box[1]).all())
+    assert sum(calls) == (once - 7 if inside else once)
+    for name in ("points", "values", "jacobians", "status", "iterations"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=0, atol=0)
+    assert torch.equal(samples.points, points)

@@ -42,6 +42,17 @@ def test_every_treatment_trains_in_its_own_way_and_a_second_call_recalls_it(
     assert capsys.readouterr().out == printed
 
 
+def test_the_geometric_svm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {name: batchnorm.TREATMENTS[name] for name in ("batch, constant", "batch")}
+    monkeypatch.setattr(batchnorm, "TREATMENTS", rows)
+    given = [*GIVEN, "--network", "convnet", "--trainer", "geometric-svm", "-o", str(tmp_path)]
+    assert main(given) == 0
+    content = json.loads((tmp_path / "convnet_digits_geometric_svm.json").read_text())
+    losses = [result["loss"][-1] for row in content["rows"] for result in row["runs"]]
+    assert len(set(losses)) == 4, "the derivative by the statistics makes a difference"
+    assert all("projected" in result for row in content["rows"] for result in row["runs"])
+
+
 def test_too_many_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = [*GIVEN, "--samples", "1297", "--network", "resnet", "-o", str(tmp_path / "results")]
     assert main(given) == 2

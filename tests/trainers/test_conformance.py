@@ -8,6 +8,7 @@ classifier's preprocessing and clip values hold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -51,6 +52,18 @@ CASES = [
         "geometric svm",
         lambda built, scale, **options: GeometricSVMTrainer(built, lam=0.01 * scale**2, **options),
         nb_classes=2,
+        bounded=False,
+    ),
+    Case(
+        "geometric svm, ten classes",
+        lambda built, scale, **options: GeometricSVMTrainer(
+            built, lam=0.01 * scale, alpha=-1, norm=math.inf, projection="boundary", max_iter=6, **options
+        ),
+        bounded=False,
+    ),
+    Case(
+        "large margin",
+        lambda built, scale, **options: GeometricSVMTrainer(built, gamma=0.2 * scale, norm=2, **options),
         bounded=False,
     ),
     Case("madry", lambda built, scale, **options: MadryTrainer(built, eps=0.1 * scale, max_iter=4, **options)),
