@@ -2,9 +2,10 @@
 The rows of Table 1: what the paper reports, and how each network is trained here for a given processor time.
 
 All rows of a data set have batches of 128, Adam and one trapezoidal learning rate, that of our preset. The adversarial
-trainers search with :data:`ATTACK_STEPS` steps of 2.5 / 5 of the radius, which grows from zero over the first 30% of
-the time, as that of the package's default does; the paper's have steps of 0.01 (0.003) and no such growth, but epochs
-by the hundred. The rows "ours, eq. 12" have the paper's preset, its schedules in the same parts of the time as they
+trainers search with :data:`ATTACK_STEPS` steps of 2.5 radii in all; the radius grows from zero over the first 30% of
+the time, as that of the package's default does. The paper's have steps of 0.01 and no such growth, but epochs by the
+hundred. Madry's with five steps, which do for TRADES, learned in 100 seconds to be right in the corners of the ball of
+radius 0.4 only: 94.9% clean, and nothing left by PGD with steps of 0.01. The rows "ours, eq. 12" have the paper's preset, its schedules in the same parts of the time as they
 have there of 200 epochs.
 
 A killed training goes on from its last checkpoint with the time that is left: checkpoints are written every
@@ -40,7 +41,7 @@ from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.presets import PRESETS
 from art_levelset.trainers.schedules import Trapezoid
 
-ATTACK_STEPS = 5
+ATTACK_STEPS = {"Madry": 10, "TRADES": 5}
 WARMUP = 0.3
 SLICE = 40
 """Steps between two checkpoints."""
@@ -259,5 +260,5 @@ def _trainer(row: Row, classifier: PyTorchClassifier, seed: int) -> tuple[LoopTr
         paper = PRESETS["paper-mnist" if row.data == "mnist" else "paper-cifar10-convnet4b"]
         return LevelSetMarginTrainer(classifier, **{**given, **paper.options}), [Compressed(paper.nb_epochs)]
     make = {"Madry": MadryTrainer, "TRADES": TRADESTrainer}[row.method]
-    adversarial = make(classifier, row.eps, max_iter=ATTACK_STEPS, **given)
+    adversarial = make(classifier, row.eps, max_iter=ATTACK_STEPS[row.method], **given)
     return adversarial, [Growth(adversarial)]
