@@ -4,8 +4,8 @@ The rows of Table 1: what the paper reports, and how each network is trained her
 All rows of a data set have batches of 128, Adam and one trapezoidal learning rate, that of our preset. The adversarial
 trainers search with :data:`ATTACK_STEPS` steps of 2.5 radii in all; the radius grows from zero over the first 30% of
 the time, as that of the package's default does. The paper's have steps of 0.01 and no such growth, but epochs by the
-hundred. Madry's with five steps, which do for TRADES, learned in 100 seconds to be right in the corners of the ball of
-radius 0.4 only: 94.9% clean, and nothing left by PGD with steps of 0.01. The rows "ours, eq. 12" have the paper's
+hundred. Madry's with five steps, which do for TRADES, learned in 100 seconds to withstand that search alone (radius
+0.4): 94.9% clean, and nothing left by PGD with steps of 0.01. The rows "ours, eq. 12" have the paper's
 preset, its schedules in the same parts of the time as they have there of 200 epochs.
 
 A killed training goes on from its last checkpoint with the time that is left: checkpoints are written every
