@@ -237,7 +237,9 @@ def values_and_jacobians(field: FieldLike, points: Tensor) -> tuple[Tensor, Tens
     field = as_field(field)
     with torch.inference_mode(False), torch.enable_grad(), evaluating(field.module):
         leaves = recordable(points).requires_grad_()
-        values = replace(field, per_sample=tuple(recordable(tensor) for tensor in field.per_sample))(leaves)
+        if any(tensor.is_inference() or tensor.requires_grad for tensor in field.per_sample):
+            field = replace(field, per_sample=tuple(recordable(tensor) for tensor in field.per_sample))
+        values = field(leaves)
         return values.detach(), jacobians_of(values, leaves)
 
 

@@ -44,8 +44,13 @@ def _in_mode(module: nn.Module | None, mode: bool, exceptions: Collection[nn.Mod
     flags = [] if module is None else [(part, part.training) for part in module.modules()]
     try:
         for part, _ in flags:
-            part.training = mode and part not in exceptions
+            _set_mode(part, mode and part not in exceptions)
         yield
     finally:
         for part, flag in flags:
-            part.training = flag
+            _set_mode(part, flag)
+
+
+def _set_mode(part: nn.Module, flag: bool) -> None:
+    if part.training != flag:  # writing an attribute of a module takes ten times as long as reading it
+        part.training = flag

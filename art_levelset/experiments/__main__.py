@@ -5,32 +5,40 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from art_levelset.experiments import (
     batchnorm,
     curvature,
     equal_budget,
+    figure1,
     figure2,
     figure3,
     figure_a1,
     figure_a2,
     layers,
     released_weights,
+    table1,
     table2,
+    transfer_tables,
     universality,
 )
 
-EXPERIMENTS = {
+EXPERIMENTS: dict[str, Any] = {
     "batchnorm": batchnorm,
     "curvature": curvature,
     "equal-budget": equal_budget,
+    "figure1": figure1,
     "figure2": figure2,
     "figure3": figure3,
     "figureA1": figure_a1,
     "figureA2": figure_a2,
     "layers": layers,
     "released-weights": released_weights,
+    "table1": table1,
     "table2": table2,
+    "tableB3": transfer_tables.B3,
+    "tableB4": transfer_tables.B4,
     "universality": universality,
 }
 

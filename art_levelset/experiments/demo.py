@@ -153,7 +153,7 @@ def run(output_dir: str | Path, *, seed: int = 0, verbose: bool = True) -> Demon
     with tempfile.TemporaryDirectory(dir=folder, prefix=".demo-") as scratch:
         unfinished = Path(scratch)
         robustness = compare_on_digits(seed=seed, verbose=verbose)
-        panels = figure1.run(unfinished / "figure1.png", seed=seed, verbose=verbose)
+        panels = figure1.draw_continued(unfinished / "figure1.png", seed=seed, verbose=verbose)
         scan = reconstruct_scan(unfinished, seed=seed, verbose=verbose)
         contents = {
             "eps": EPS,

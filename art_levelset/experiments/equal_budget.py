@@ -13,10 +13,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +35,7 @@ from art_levelset.attacks.protocol import Attack
 from art_levelset.evaluation import evaluate, pgd
 from art_levelset.evaluation.calibration import calibration
 from art_levelset.evaluation.datasets import Split, load
-from art_levelset.files import write_text
+from art_levelset.experiments.rows import Rows
 from art_levelset.models import CLASSIFIERS
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
 from art_levelset.trainers.base import LoopTrainer
@@ -98,6 +97,22 @@ class Deadline(Callback):
         trainer.progress = replace(trainer.progress, fraction=self.fraction)
         self.set_rate(trainer.classifier.optimizer)
         self.steps += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """
+        The time that is spent, which a continued run does not get again.
+
+        :return: Seconds and steps.
+        """
+        return {"spent": time.process_time() - self.started, "steps": self.steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """
+        Go on from a checkpoint.
+
+        :param state: What :meth:`state_dict` returned.
+        """
+        self.started, self.steps = time.process_time() - state["spent"], state["steps"]
 
 
 Fit = Callable[[PyTorchClassifier, NDArray[Any], NDArray[Any], Deadline, int], int]
@@ -229,6 +244,8 @@ def run(arguments: argparse.Namespace) -> str:
     else:
         test = load(arguments.data_file)
         attacked = (test.x, test.y)
+    settings = {name: getattr(arguments, name) for name in ("data", "arch", "seconds", "nb_examples", "validation")}
+    results = Rows(arguments.output, settings)
     arguments.work_dir.mkdir(parents=True, exist_ok=True)
     for seed in arguments.seeds:
         for name in arguments.rows:
@@ -236,27 +253,27 @@ def run(arguments: argparse.Namespace) -> str:
             key = f"{arguments.data} {arguments.arch} {arguments.seconds:g} {split}{name} {seed}"
             model, about = _trained(known[name], x, y, key, seed, arguments)
             result = _attacked(model, attacked, arguments)
-            _add({"name": name, "seed": seed, **about, **result}, arguments)
-    return table(json.loads(arguments.output.read_text()))
+            results.add({"name": name, "seed": seed, **about, **result})
+    return table(results.rows)
 
 
-def table(results: Mapping[str, Any]) -> str:
+def table(found: Sequence[Mapping[str, Any]]) -> str:
     """
     The means over the seeds.
 
-    :param results: What :func:`run` has written.
+    :param found: The rows that :func:`run` has written.
     :return: A table in Markdown, percent.
     """
-    names = list(dict.fromkeys(row["name"] for row in results["rows"]))
+    names = list(dict.fromkeys(row["name"] for row in found))
     columns = ["clean", "cross_entropy", "margin", "autoattack", "ece", "logit_margin", "epochs"]
     lines = ["| training | " + " | ".join(columns) + " | seeds |", "|---" * (len(columns) + 2) + "|"]
     for name in names:
-        runs = [row for row in results["rows"] if row["name"] == name]
+        runs = [row for row in found if row["name"] == name]
         cells = []
         for column in columns:
-            found = [row[column] for row in runs if row.get(column) is not None]
+            values = [row[column] for row in runs if row.get(column) is not None]
             scale = 1 if column in ("epochs", "logit_margin") else 100
-            cells.append(f"{scale * float(np.mean(found)):.1f}" if found else "")
+            cells.append(f"{scale * float(np.mean(values)):.1f}" if values else "")
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {len(runs)} |")
     return "\n".join(lines)
 
@@ -327,15 +344,3 @@ def _attacked(model: nn.Module, data: Split, arguments: argparse.Namespace) -> d
         "logit_margin": logits.margin,
         "n_examples": count,
     }
-
-
-def _add(row: dict[str, Any], arguments: argparse.Namespace) -> None:
-    """Put a row into the results, in place of one of the same name and seed."""
-    results: dict[str, Any] = {"rows": []}
-    if arguments.output.exists():
-        results = json.loads(arguments.output.read_text())
-    settings = {name: getattr(arguments, name) for name in ("data", "arch", "seconds", "nb_examples", "validation")}
-    if results.get("settings", settings) != settings:
-        raise ValueError(f"output: {arguments.output} has results of other settings: {results['settings']}")
-    others = [other for other in results["rows"] if (other["name"], other["seed"]) != (row["name"], row["seed"])]
-    write_text(json.dumps({"settings": settings, "rows": [*others, row]}, indent=2) + "\n", arguments.output)

@@ -22,7 +22,6 @@ and metrics are there are kept.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,10 +33,12 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from trimesh import Trimesh
+from trimesh.creation import icosphere
 from trimesh.visual import ColorVisuals
 
 from art_levelset.experiments.atlas import fit_atlas
-from art_levelset.files import check_place, replacing, write_text
+from art_levelset.experiments.rows import Rows, add_common_arguments
+from art_levelset.files import replacing
 from art_levelset.recon import compare, read_points, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.inspect.metrics import SAMPLES, sample_surface
@@ -54,17 +55,18 @@ Fit = Callable[[Points, float, int], Trimesh]
 """Fits a surface to a cloud in so many processor seconds, with a seed."""
 
 
-def level_sets(points: Points, seconds: float, seed: int) -> Trimesh:
+def level_sets(points: Points, seconds: float, seed: int, resolution: int | None = None) -> Trimesh:
     """
     The package's default.
 
     :param points: The cloud, (n, 3).
     :param seconds: Processor seconds of the fit.
     :param seed: The seed.
+    :param resolution: Cells along the longest side; :data:`RESOLUTION` by default.
     :return: The mesh.
     """
     fitted = reconstruct(points, time_budget=seconds, clock=time.process_time, seed=seed, verbose=False)
-    return fitted.mesh(RESOLUTION)
+    return fitted.mesh(resolution or RESOLUTION)
 
 
 def level_sets_of_the_paper(points: Points, seconds: float, seed: int) -> Trimesh:
@@ -90,6 +92,12 @@ CHARTS: dict[str, Fit] = {
     "AtlasNet-style, 25 patches": partial(_charts, charts=25),
 }
 ROWS: dict[str, Fit] = {**CHARTS, "level sets, paper": level_sets_of_the_paper, "level sets": level_sets}
+FAST: dict[str, Fit] = {
+    "AtlasNet-style, 1 patch": CHARTS["AtlasNet-style, 1 patch"],
+    "level sets": partial(level_sets, resolution=24),
+}
+FAST_SAMPLES = 1000
+"""Rows and samples of `--fast`."""
 
 
 def add_parser(parser: argparse.ArgumentParser) -> None:
@@ -98,18 +106,17 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
 
     :param parser: The experiment's parser.
     """
-    parser.add_argument("files", type=Path, nargs="+", metavar="SCAN REFERENCE", help="clouds, and surfaces as meshes")
+    add_common_arguments(parser, "table2")
+    parser.add_argument("files", type=Path, nargs="*", metavar="SCAN REFERENCE", help="clouds, and surfaces as meshes")
     parser.add_argument("--seconds", type=float, default=60.0, help="processor time of a fit (default: 60)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), metavar="NAME", help="default: all")
-    parser.add_argument("--work-dir", type=Path, required=True, metavar="DIR", help="the meshes")
-    parser.add_argument("--picture", type=Path, metavar="PNG", help="also draw those of the first seed side by side")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the results, JSON")
+    parser.add_argument("--rows", nargs="+", metavar="NAME", help="default: all")
+    parser.add_argument("--work-dir", type=Path, metavar="DIR", help="the meshes (default: beside the rows)")
 
 
 def run(arguments: argparse.Namespace) -> str:
     """
-    Fit and compare what is not yet in the results.
+    Fit and compare what is not yet in the results, and draw the surfaces of the first seed side by side.
 
     :param arguments: As :func:`add_parser` declares them.
     :return: The table in Markdown.
@@ -117,57 +124,53 @@ def run(arguments: argparse.Namespace) -> str:
             settings.
     :raises OSError: If a file cannot be read or written.
     """
-    for name in arguments.rows:
-        if name not in ROWS:
-            raise ValueError(f"rows: {name!r} is none of {', '.join(ROWS)}")
+    fits = FAST if arguments.fast else ROWS
+    names = list(fits) if arguments.rows is None else arguments.rows
+    for name in names:
+        if name not in fits:
+            raise ValueError(f"rows: {name!r} is none of {', '.join(fits)}")
     if not 0 < arguments.seconds < math.inf:
         raise ValueError(f"seconds must be positive, got {arguments.seconds}")
     if min(arguments.seeds) < 0:
         raise ValueError(f"seeds must be >= 0, got {min(arguments.seeds)}")
-    if len(arguments.files) % 2:
-        raise ValueError(f"files: every scan needs a reference, got {len(arguments.files)} files")
-    for path in filter(None, (arguments.output, arguments.picture)):
-        check_place(path)
-    settings = {"seconds": arguments.seconds, "samples": SAMPLES}
-    results: dict[str, Any] = {"settings": settings, "rows": []}
-    if arguments.output.exists():
-        results = json.loads(arguments.output.read_text())
-        if results["settings"] != settings:
-            raise ValueError(f"output: {arguments.output} has results of other settings: {results['settings']}")
-    pairs = {
-        scan.stem: (read_points(scan), read_mesh(path, "files"))
-        for scan, path in zip(arguments.files[::2], arguments.files[1::2], strict=True)
-    }
-    if 2 * len(pairs) < len(arguments.files):
-        raise ValueError("files: two scans have the same name")
-    arguments.work_dir.mkdir(parents=True, exist_ok=True)
+    seconds = min(arguments.seconds, 1.0) if arguments.fast else arguments.seconds
+    samples = FAST_SAMPLES if arguments.fast else SAMPLES
+    pairs = {"sphere": _sphere()} if arguments.fast and not arguments.files else _read(arguments.files)
+    rows = Rows(arguments.output, {"seconds": seconds, "samples": samples}, keys=("scan", "name", "seed"))
+    folder = arguments.work_dir or arguments.output.parent / "meshes"
+    folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     torch.optim.Adam([torch.zeros(1)])  # imports seconds of what no fit is to be charged with
     for scan, (points, reference) in pairs.items():
-        _add({"scan": scan, "name": FLOOR, "seed": 0, **nearest_samples(reference, reference)}, results, arguments)
+        rows.add({"scan": scan, "name": FLOOR, "seed": 0, **nearest_samples(reference, reference, samples=samples)})
         for seed in arguments.seeds:
-            for name in arguments.rows:
-                path = _mesh_path(arguments, scan, name, seed)
-                if not path.exists() or _found(results, scan, name, seed) is None:
-                    row = _row(ROWS[name], points, reference, arguments.seconds, seed, path)
-                    _add({"scan": scan, "name": name, "seed": seed, **row}, results, arguments)
-    if arguments.picture is not None:
-        _draw(pairs, arguments)
-    return table(results)
+            for name in names:
+                path = _mesh_path(folder, seconds, scan, name, seed)
+                if not path.exists() or rows.find(scan=scan, name=name, seed=seed) is None:
+                    row = _row(fits[name], points, reference, seconds, seed, path, samples)
+                    rows.add({"scan": scan, "name": name, "seed": seed, **row})
+    meshes = {
+        scan: {name: _mesh_path(folder, seconds, scan, name, arguments.seeds[0]) for name in names} for scan in pairs
+    }
+    _draw(pairs, meshes, arguments.output.with_suffix(".png"))
+    return table(rows.rows)
 
 
-def nearest_samples(mesh: Trimesh, reference: Trimesh, seed: int = 0) -> dict[str, float]:
+def nearest_samples(
+    mesh: Trimesh, reference: Trimesh, seed: int = 0, *, samples: int | None = None
+) -> dict[str, float]:
     """
     The distances of the paper's table: between samples of two surfaces and the nearest samples of the other one.
 
     :param mesh: One surface.
     :param reference: The other one; it may be the same, for the floor.
     :param seed: Seed of the samples, >= 0.
+    :param samples: Samples of each surface; the paper's 30,000 by default.
     :return: "l1" and "l2" of this module's description, in the unit of the surfaces.
     :raises ValueError: If a surface has no area.
     """
     generator = np.random.default_rng(seed)
-    ours, theirs = (sample_surface(surface, SAMPLES, generator) for surface in (mesh, reference))
+    ours, theirs = (sample_surface(surface, samples or SAMPLES, generator) for surface in (mesh, reference))
     trees = cKDTree(ours), cKDTree(theirs)
     return {
         f"l{p}": float(np.mean(trees[1].query(ours, p=p)[0]) + np.mean(trees[0].query(theirs, p=p)[0])) / 2
@@ -189,16 +192,16 @@ def colour_parts(mesh: Trimesh) -> None:
     mesh.visual = ColorVisuals(mesh, vertex_colors=palette[parts % len(palette)])
 
 
-def table(results: Mapping[str, Any]) -> str:
+def table(found: Sequence[Mapping[str, Any]]) -> str:
     """
     The means over the seeds, for each scan.
 
-    :param results: What :func:`run` has written.
+    :param found: The rows that :func:`run` has written.
     :return: Tables in Markdown, all metrics times 10^3.
     """
     lines = []
-    for scan in dict.fromkeys(row["scan"] for row in results["rows"]):
-        rows = [row for row in results["rows"] if row["scan"] == scan]
+    for scan in dict.fromkeys(row["scan"] for row in found):
+        rows = [row for row in found if row["scan"] == scan]
         lines += ["", f"| {scan} | L1 | L2 | to the surface / diagonal | seconds | seeds |", "|---" * 6 + "|"]
         for name in dict.fromkeys(row["name"] for row in rows):
             runs = [row for row in rows if row["name"] == name]
@@ -215,47 +218,54 @@ def _mean(rows: Sequence[Mapping[str, Any]], column: str) -> float | None:
     return float(np.mean(found)) if found else None
 
 
-def _row(fit: Fit, points: Points, reference: Trimesh, seconds: float, seed: int, path: Path) -> dict[str, float]:
+def _row(
+    fit: Fit, points: Points, reference: Trimesh, seconds: float, seed: int, path: Path, samples: int
+) -> dict[str, float]:
     """Fit a surface, write its mesh and compare it."""
     started = time.process_time()
     mesh = fit(points, seconds, seed)
     spent = time.process_time() - started
-    found = compare(mesh, reference, samples=SAMPLES)
-    metrics = {**nearest_samples(mesh, reference), "exact": found.chamfer_to_surface / found.diagonal, "seconds": spent}
+    found = compare(mesh, reference, samples=samples)
+    nearest = nearest_samples(mesh, reference, samples=samples)
+    metrics = {**nearest, "exact": found.chamfer_to_surface / found.diagonal, "seconds": spent}
     with replacing(path) as temporary:
         write_mesh(mesh, temporary)
     return metrics
 
 
-def _found(results: Mapping[str, Any], scan: str, name: str, seed: int) -> dict[str, Any] | None:
-    rows = (row for row in results["rows"] if (row["scan"], row["name"], row["seed"]) == (scan, name, seed))
-    return next(rows, None)
+def _read(files: Sequence[Path]) -> dict[str, tuple[Points, Trimesh]]:
+    """Clouds and references by the clouds' names."""
+    if not files or len(files) % 2:
+        raise ValueError(f"files: every scan needs a reference, got {len(files)} files")
+    pairs = {
+        scan.stem: (read_points(scan), read_mesh(path, "files"))
+        for scan, path in zip(files[::2], files[1::2], strict=True)
+    }
+    if 2 * len(pairs) < len(files):
+        raise ValueError("files: two scans have the same name")
+    return pairs
 
 
-def _add(row: dict[str, Any], results: dict[str, Any], arguments: argparse.Namespace) -> None:
-    """Put a row into the results, in place of one of the same scan, name and seed."""
-    if (old := _found(results, row["scan"], row["name"], row["seed"])) is None:
-        results["rows"].append(row)
-    else:
-        results["rows"][results["rows"].index(old)] = row
-    write_text(json.dumps(results, indent=2) + "\n", arguments.output)
+def _sphere() -> tuple[Points, Trimesh]:
+    """A cloud of the unit sphere, and the sphere."""
+    directions = np.random.default_rng(0).standard_normal((400, 3))
+    return directions / np.linalg.norm(directions, axis=1, keepdims=True), icosphere(subdivisions=4)
 
 
-def _mesh_path(arguments: argparse.Namespace, scan: str, name: str, seed: int) -> Path:
-    folder: Path = arguments.work_dir
-    return folder / f"{scan}_{arguments.seconds:g}s_{name.replace(',', '').replace(' ', '_')}_{seed}.ply"
+def _mesh_path(folder: Path, seconds: float, scan: str, name: str, seed: int) -> Path:
+    return folder / f"{scan}_{seconds:g}s_{name.replace(',', '').replace(' ', '_')}_{seed}.ply"
 
 
-def _draw(pairs: Mapping[str, tuple[Points, Trimesh]], arguments: argparse.Namespace) -> None:
+def _draw(pairs: Mapping[str, tuple[Points, Trimesh]], meshes: Mapping[str, Mapping[str, Path]], path: Path) -> None:
     """The cloud, the meshes and the reference of each scan side by side; every chart in a colour of its own."""
     rows = []
     for scan, (points, reference) in pairs.items():
         shown: dict[str, Points | Trimesh] = {scan: points}
-        for name in arguments.rows:
-            mesh = read_mesh(_mesh_path(arguments, scan, name, arguments.seeds[0]), "work_dir")
+        for name, file in meshes[scan].items():
+            mesh = read_mesh(file, "work_dir")
             if name in CHARTS:
                 colour_parts(mesh)
             shown[name] = mesh
         rows.append({**shown, "reference": reference})
-    with replacing(arguments.picture) as temporary:
+    with replacing(path) as temporary:
         draw_beside(temporary, rows)

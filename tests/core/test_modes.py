@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from art_levelset import Field, SampleNetwork, descend, false_position, margin_field, project, sample_network
 from art_levelset.core.ascent import seek_crossing
 from art_levelset.core.fields import values_and_jacobians
-from art_levelset.core.modes import evaluating
+from art_levelset.core.modes import evaluating, training
 from art_levelset.core.sample_network import attach
 
 DOUBLE = torch.float64
@@ -140,3 +140,21 @@ def test_a_module_used_twice_is_restored_once() -> None:
         assert not module.training
     assert [part.training for part in module] == [False, True, False]
     assert module.training
+
+
+def test_modes_are_written_only_where_they_change() -> None:
+    written: list[bool] = []
+
+    class Watched(nn.Linear):
+        def __setattr__(self, name: str, value: object) -> None:
+            if name == "training":
+                written.append(bool(value))
+            super().__setattr__(name, value)
+
+    layer = Watched(1, 1).eval()
+    written.clear()
+    with evaluating(layer):
+        assert written == []
+    with training(layer):
+        assert written == [True]
+    assert written == [True, False]

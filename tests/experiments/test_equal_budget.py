@@ -80,7 +80,7 @@ def test_results_of_other_settings_are_not_mixed(
     before = (tmp_path / "results.json").read_text()
     capsys.readouterr()
     assert main([*call, "--nb-examples", "5"]) == 2
-    assert "has results of other settings" in capsys.readouterr().err
+    assert "has rows of other settings" in capsys.readouterr().err
     assert (tmp_path / "results.json").read_text() == before
 
 
@@ -99,8 +99,20 @@ def test_bad_input(
 def test_the_table_has_means_over_the_seeds() -> None:
     shares = {"clean": 0.9, "cross_entropy": 0.5, "margin": 0.4, "ece": 0.01, "logit_margin": 3.0, "epochs": 2.0}
     others = {**shares, "clean": 0.8, "autoattack": 0.3}
-    lines = equal_budget.table({"rows": [{"name": "a", "seed": 0, **shares}, {"name": "a", "seed": 1, **others}]})
+    lines = equal_budget.table([{"name": "a", "seed": 0, **shares}, {"name": "a", "seed": 1, **others}])
     assert lines.splitlines()[-1] == "| a | 85.0 | 50.0 | 40.0 | 30.0 | 1.0 | 3.0 | 2.0 | 2 |"
+
+
+def test_a_deadline_goes_on_with_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([10.0, 14.0, 100.0, 100.0, 103.0])
+    monkeypatch.setattr(equal_budget.time, "process_time", lambda: next(seconds))
+    first = Deadline(10.0, None)
+    first.steps = 7
+    state = first.state_dict()
+    again = Deadline(10.0, None)
+    again.load_state_dict(state)
+    assert again.steps == 7
+    assert again.fraction == pytest.approx(0.7)
 
 
 def test_the_learning_rate_follows_the_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:

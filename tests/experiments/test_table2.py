@@ -100,16 +100,27 @@ def test_all_rows_and_their_picture(run: Run, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(table2, "SAMPLES", 300)
     monkeypatch.setattr(atlas, "VERTICES", 1000)
     monkeypatch.setattr(atlas, "SUBDIVISIONS", 3)
-    assert run("--seconds", "1", "--picture", str(tmp_path / "figure3.png")) == 0
+    assert run("--seconds", "1") == 0
     rows = json.loads((tmp_path / "table2.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["floor", *table2.ROWS]
     errors = {row["name"]: row["exact"] for row in rows[1:]}
     assert errors["level sets"] < 0.02
     assert max(errors.values()) < 0.2
     assert all(1 <= row["seconds"] < 9 for row in rows[1:-1])
-    picture = imread(tmp_path / "figure3.png")
+    picture = imread(tmp_path / "table2.png")
     assert picture.shape[1] > 4 * picture.shape[0]
     assert len(list((tmp_path / "work").iterdir())) == 5
+
+
+def test_the_fast_version(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atlas, "VERTICES", 1000)
+    assert main(["table2", "--fast", "-o", str(tmp_path / "fast.json")]) == 0
+    assert "| level sets |" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "fast.json").read_text())["rows"]
+    errors = {row["name"]: row["exact"] for row in rows[1:]}
+    assert list(errors) == list(table2.FAST)
+    assert errors["level sets"] < 0.03
+    assert (tmp_path / "fast.png").exists()
 
 
 def test_bad_input(run: Run, pair: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,8 +134,7 @@ def test_bad_input(run: Run, pair: list[str], tmp_path: Path, capsys: pytest.Cap
         ([], pair + pair, "files: two scans have the same name"),
         ([], [pair[0], str(tmp_path / "none.ply")], "none.ply"),
         ([], [pair[0], str(tmp_path / "no_mesh.npy")], "no_mesh.npy cannot be read as a mesh"),
-        (["--picture", str(tmp_path / "none" / "a.png")], pair, "none does not exist"),
-        (["-o", str(tmp_path / "other.json")], pair, "has results of other settings: {'seconds': 1.0}"),
+        (["-o", str(tmp_path / "other.json")], pair, "has rows of other settings: {'seconds': 1.0}"),
     ]
     for options, files, message in cases:
         assert run(*options, files=files) == 2
