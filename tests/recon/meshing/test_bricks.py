@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -35,13 +35,18 @@ def turned(faces: Faces) -> set[tuple[int, ...]]:
     return {tuple(face) for face in np.take_along_axis(faces, (first + np.arange(3)) % 3, axis=1).tolist()}
 
 
+def tolerance(low: Points, high: Points, resolution: int) -> float:
+    """How far apart vertices of the two meshes may be that are the same one."""
+    return float(1e-5 * (high - low).max() / resolution * resolution**0.5)
+
+
 def assert_same(function: Function, low: Points, high: Points, resolution: int, slope: float = 1.5) -> None:
     """The bricks and the whole grid give the same mesh, up to the order of vertices and triangles."""
     vertices, faces = zero_set(function, low, high, resolution, slope=slope, verbose=False)
     expected, triangles = dense(function, low, high, resolution)
     distance, match = cKDTree(vertices).query(expected)
     assert len(vertices) == len(expected) == len(np.unique(match))
-    assert distance.max() < 1e-5 * (high - low).max() / resolution * resolution**0.5
+    assert distance.max() < tolerance(low, high, resolution)
     assert len(faces) == len(triangles)
     assert turned(faces) == turned(match[triangles])
 
@@ -62,6 +67,7 @@ def network(seed: int, sharpness: float) -> tuple[Function, float]:
 
 
 @settings(max_examples=25, deadline=None)
+@example(seed=694, sharpness=10.94802024175382, resolution=32, sides=(0.5, 0.5, 0.5504592167695443))
 @given(
     seed=st.integers(0, 10_000),
     sharpness=st.floats(1.0, 12.0),
@@ -75,11 +81,13 @@ def test_random_networks_give_the_mesh_of_the_whole_grid(
     low = np.array([-0.4, -0.5, -0.6])
     high = low + sides
     try:
-        dense(function, low, high, resolution)
+        expected, _ = dense(function, low, high, resolution)
     except (ValueError, RuntimeError):  # scikit-image finds no surface
         with pytest.raises(ValueError, match="the reconstruction is empty"):
             zero_set(function, low, high, resolution, slope=slope, verbose=False)
     else:
+        # Where F is almost zero at a node, vertices on two of its edges coincide, and cannot be told apart.
+        assume(cKDTree(expected).query(expected, k=2)[0][:, 1].min() > tolerance(low, high, resolution))
         assert_same(function, low, high, resolution, slope)
 
 
