@@ -23,6 +23,7 @@ from art_levelset.experiments import (
     transfer_tables,
     universality,
 )
+from art_levelset.experiments.rows import default_output
 
 EXPERIMENTS: dict[str, Any] = {
     "batchnorm": batchnorm,
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         summary = (experiment.__doc__ or "").strip().partition("\n")[0]
         experiment.add_parser(names.add_parser(name, help=summary, description=summary))
     arguments = parser.parse_args(argv)
+    if getattr(arguments, "fast", False) and arguments.output == default_output(arguments.name):
+        arguments.output = default_output(arguments.name, fast=True)
     try:
         print(EXPERIMENTS[arguments.name].run(arguments))
     except (ValueError, OSError, ImportError) as error:

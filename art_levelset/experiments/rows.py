@@ -92,8 +92,19 @@ def add_common_arguments(parser: argparse.ArgumentParser, name: str) -> None:
         "-o",
         "--output",
         type=Path,
-        default=Path("results") / name / f"{name}.json",
+        default=default_output(name),
         metavar="FILE",
-        help="the rows, JSON; the picture beside it has the suffix .png (default: %(default)s)",
+        help="the rows, JSON; the picture beside it ends in .png (default: %(default)s; with --fast in demo-output)",
     )
     parser.add_argument("--fast", action="store_true", help="a version of seconds, that shows that all of it works")
+
+
+def default_output(name: str, *, fast: bool = False) -> Path:
+    """
+    Where an experiment's rows go by default; those of its short version elsewhere, for they are no results.
+
+    :param name: The experiment's name.
+    :param fast: Whether it is the short version.
+    :return: The file.
+    """
+    return Path("demo-output" if fast else "results") / name / f"{name}.json"

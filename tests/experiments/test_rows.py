@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from art_levelset.experiments.__main__ import main
 from art_levelset.experiments.rows import Rows
 
 
@@ -37,3 +38,10 @@ def test_other_settings_and_other_files_are_refused_and_kept(tmp_path):
     path.write_text("[1, 2]")
     with pytest.raises(ValueError, match="output.*no file of an experiment's rows"):
         Rows(path, {"steps": 3})
+
+
+def test_a_short_version_leaves_the_results_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["universality", "--fast"]) == 0
+    assert (tmp_path / "demo-output" / "universality" / "universality.json").exists()
+    assert not (tmp_path / "results").exists()
