@@ -171,17 +171,17 @@ class GeometricSVMTrainer(LoopTrainer):
         field = Field(self._margins, self.network, (y,))
         if self.gamma is not None:
             return linearised_loss(field, x, self.gamma, self.norm)
-        on_boundary, on_levels = self._project(field, x)
+        at_x = project(field, x, max_iter=0)
+        on_boundary, on_levels = self._project(field, at_x)
         lam = value_at(self.lam, self.progress.epochs)
-        return svm_loss_at(field, x, on_boundary, on_levels, lam=lam, alpha=self.alpha, norm=self.norm)
+        return svm_loss_at(field, at_x, on_boundary, on_levels, lam=lam, alpha=self.alpha, norm=self.norm)
 
-    def _project(self, field: Field, x: Tensor) -> tuple[LevelSetSamples, LevelSetSamples]:
+    def _project(self, field: Field, at_x: LevelSetSamples) -> tuple[LevelSetSamples, LevelSetSamples]:
         """The points p^0, (batch, ...), and p^1 and p^-1, (2 batch, ...)."""
-        count = len(x)
+        count, x = len(at_x), at_x.points
         rows = torch.arange(count, device=x.device).repeat(3)
         options: dict[str, Any] = {"max_iter": self.max_iter, "tol": self.tol, "backtracking": True}
         levels = x.new_tensor([0.0, 1.0, -1.0]).repeat_interleave(count)
-        at_x = project(field, x, max_iter=0)
         if self.projection == "boundary":
             on_boundary = project(field, at_x, **options)
             others = rows[count:]
@@ -193,7 +193,7 @@ class GeometricSVMTrainer(LoopTrainer):
 
 def svm_loss_at(
     field: Field,
-    x: Tensor,
+    at_x: LevelSetSamples,
     on_boundary: LevelSetSamples,
     on_levels: LevelSetSamples,
     *,
@@ -205,7 +205,7 @@ def svm_loss_at(
     Eq. 11 of samples whose projections are known, differentiable in the parameters.
 
     :param field: F_j of the samples.
-    :param x: The samples, (batch, ...).
+    :param at_x: The samples themselves, each on its own level F_j(x_j), (batch, ...).
     :param on_boundary: Their projections to the level 0, (batch, ...).
     :param on_levels: Those to the level 1, and after them those to -1, (2 batch, ...).
     :param lam: lambda, >= 0.
@@ -213,7 +213,7 @@ def svm_loss_at(
     :param norm: The norm of the distances, in [1, inf].
     :return: The loss, and the metrics `accuracy`, `margin` and `projected`.
     """
-    count = len(x)
+    count, x = len(at_x), at_x.points
     rows = torch.arange(count, device=x.device).repeat(3)
     points = torch.cat([on_boundary.points, on_levels.points])
     jacobians = torch.cat([on_boundary.jacobians, on_levels.jacobians])
@@ -221,7 +221,7 @@ def svm_loss_at(
     levels = torch.cat([on_boundary.values, on_levels.values]).reshape(3, count)
     everywhere = reached.all(dim=0)
     moved = (on_boundary.points != x).flatten(1).any(dim=1)
-    scores = _scores(field, x, ~(everywhere & moved))
+    scores = _scores(field, at_x, ~(everywhere & moved))
     known = torch.isfinite(points.flatten(1)).all(dim=1).reshape(3, count).all(dim=0)
     known &= torch.isfinite(levels).all(dim=0) & (levels[1:] != levels[0]).all(dim=0) & (scores != 0)
     kept = torch.nonzero(known).squeeze(1)
@@ -235,11 +235,8 @@ def svm_loss_at(
     distances = torch.where(found, part * lp_distance(x[kept], moving[0], norm), values.abs() * margins)
     signs = torch.ones_like(margins)
     loss = geometric_svm_loss(values, signs, distances, margins, lam, alpha, count)
-    left = torch.nonzero(~known).squeeze(1)
-    if len(left):
-        with evaluating(field.module):
-            hinge = functional.relu(1 - field.select(left)(x[left]))
-        loss = loss + hinge.sum() / count
+    if not bool(known.all()):
+        loss = loss + functional.relu(1 - scores[~known]).sum() / count
     return loss, {
         "accuracy": (scores.detach() > 0).float().mean().item(),
         "projected": everywhere.float().mean().item(),
@@ -270,12 +267,11 @@ def linearised_loss(field: Field, x: Tensor, gamma: float, norm: float) -> Loss:
     }
 
 
-def _scores(field: Field, x: Tensor, rows: Tensor) -> Tensor:
+def _scores(field: Field, at_x: LevelSetSamples, rows: Tensor) -> Tensor:
     """F_j(x_j), (batch,); differentiable in the parameters in some rows, where the loss needs it."""
-    with torch.no_grad(), evaluating(field.module):
-        scores = field(x).squeeze(1)
+    scores = at_x.values.squeeze(1)
     rows = torch.nonzero(rows).squeeze(1)
     if not len(rows):
         return scores
     with evaluating(field.module):
-        return scores.index_put((rows,), field.select(rows)(x[rows]).squeeze(1))
+        return scores.index_put((rows,), field.select(rows)(at_x.points[rows]).squeeze(1))
