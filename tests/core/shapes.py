@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection, Sequence
-from itertools import permutations, product
+from itertools import product
 
 import torch
 from torch import Tensor
+
+from art_levelset.experiments import universality
 
 Mesh = tuple[Tensor, Tensor]
 Cell = tuple[int, ...]
@@ -32,21 +33,9 @@ def star(tips: int = 5, inner: float = 0.4) -> Mesh:
 
 
 def blocks(cells: Collection[Cell]) -> Mesh:
-    """The boundary of a union of unit cubes in R^d: each is divided into d! simplices, and facets of two are inside."""
-    facets: Counter[tuple[Cell, ...]] = Counter()
-    for cell in cells:
-        for order in permutations(range(len(cell))):
-            path = [cell]
-            for axis in order:
-                path.append(tuple(x + (i == axis) for i, x in enumerate(path[-1])))
-            facets.update(tuple(path[:i] + path[i + 1 :]) for i in range(len(path)))
-    outer = [facet for facet, count in facets.items() if count == 1]
-    corners = sorted({corner for facet in outer for corner in facet})
-    number = {corner: i for i, corner in enumerate(corners)}
-    return (
-        torch.tensor(corners, dtype=torch.float64),
-        torch.tensor([[number[corner] for corner in facet] for facet in outer]),
-    )
+    """The boundary of a union of unit cubes in R^d."""
+    vertices, facets = universality.blocks(cells)
+    return torch.tensor(vertices), torch.tensor(facets)
 
 
 def lattice(cells: Collection[Cell]) -> tuple[Tensor, Tensor]:
