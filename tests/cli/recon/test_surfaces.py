@@ -219,7 +219,7 @@ def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Pa
     ("argv", "message"),
     [
         (["--resolution", "7"], "--resolution must be an integer >= 8, got 7"),
-        (["--resolution", "many"], "argument --resolution: invalid int value: 'many'"),
+        (["--resolution", "many"], "--resolution must be an integer, got 'many'"),
         (["--steps", "0"], "--steps must be an integer >= 1, got 0"),
         (["--seed", "-1"], "--seed must be an integer >= 0, got -1"),
         (["--device", "abacus"], "--device must be cpu, cuda or cuda:N, got 'abacus'"),
