@@ -86,6 +86,7 @@ class Parser(argparse.ArgumentParser):
         """
         given = sys.argv[1:] if args is None else list(args)
         self._check_options(given)
+        self._shorten_usage()  # before the method below makes a long one
         if not self.intermixed:
             return super().parse_known_args(given, namespace)
         self.intermixed = False  # the method below calls this one
@@ -100,9 +101,7 @@ class Parser(argparse.ArgumentParser):
 
         :return: A short usage, what the program does, examples, and the options in their groups.
         """
-        words = _words(self.usage) if self.usage else [self.prog, *self._needed(), "[options]"]
-        indent = len("usage: ")
-        self.usage = f"\n{' ' * indent}  ".join(_joined(words, _columns() - indent - 3))
+        self._shorten_usage()
         return super().format_help()
 
     @property
@@ -129,6 +128,11 @@ class Parser(argparse.ArgumentParser):
         for action in (action for actions in other.parts().values() for action in actions):
             if action.option_strings and not {*action.option_strings} & {*self._option_string_actions}:
                 self._add_action(action)
+
+    def _shorten_usage(self) -> None:
+        words = _words(self.usage) if self.usage else [self.prog, *self._needed(), "[options]"]
+        indent = len("usage: ")
+        self.usage = f"\n{' ' * indent}  ".join(_joined(words, _columns() - indent - 3))
 
     def _needed(self) -> Iterator[str]:
         """What must be given: positional arguments, and options with their values."""

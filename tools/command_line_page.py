@@ -115,8 +115,8 @@ def experiments() -> Iterator[str]:
     :return: Paragraphs.
     """
     yield f"## {PROGRAM}"
-    yield "The paper's tables and figures, and what else was measured; [the results](results/README.md) have the commands."
-    rows = [f"| `{name}` | {known.summary} | `{known.example}`: {known.purpose} |" for name, known in EXPERIMENTS.items()]
+    yield "The paper's tables and figures, and what else was measured: see [the results](results/README.md)."
+    rows = [f"| `{name}` | {one.summary} | `{one.example}`: {one.purpose} |" for name, one in EXPERIMENTS.items()]
     yield "\n".join(["| NAME | what it finds out | for example |", "|---|---|---|", *rows])
 
 
