@@ -55,7 +55,7 @@ class Seconds:
         started = time.perf_counter()
         yield
         self.parts[name] = time.perf_counter() - started
-        logger.info("%s: %.1f s", name, self.parts[name])
+        logger.info("%s took %.1f s", name, self.parts[name])
 
     def total(self) -> float:
         """
@@ -160,7 +160,8 @@ class ScanEnd:
         """
         if self.result is None:
             return {"scan": self.scan, "error": self.error, "files": []}
-        return {"scan": self.scan, "error": None, "files": self.result.files, **self.result.document}
+        own = {name: value for name, value in self.result.document.items() if name not in envelope("", [])}
+        return {"scan": self.scan, "error": None, "files": self.result.files, **own}
 
     def __str__(self) -> str:
         """For a terminal."""
@@ -309,7 +310,7 @@ def _work_alone(sender: Connection, job: Namespace, work: Callable[[Namespace], 
     Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops this process
     torch.set_num_threads(threads)
-    with logging_on_stderr("recon", job.quiet, job.verbose):
+    with logging_on_stderr("recon", job.quiet, job.verbose, f"{job.scan}: "):
         sender.send(_end(job, work))
 
 
