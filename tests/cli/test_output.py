@@ -1,36 +1,45 @@
-"""What the verbs let out: one JSON document, results alone with --quiet, a log with --verbose, bars on terminals only."""
+"""What the verbs let out: one JSON document, results alone with --quiet, a log with --verbose, bars on a terminal."""
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
 import re
-import subprocess
+import struct
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from trimesh.creation import box
 
 from art_levelset.cli.main import main
 from art_levelset.cli.output import Output, as_json
+from art_levelset.cli.recon import curves, surfaces
+from art_levelset.evaluation.datasets import digits
 from art_levelset.evaluation.record import write_record
 from art_levelset.experiments import demo
 from art_levelset.models import convnet_2a
+from art_levelset.recon import reconstruct
+from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.curves.fit import reconstruct_curve
+from art_levelset.recon.curves.result import CurveReconstruction
 
 from ..evaluation.invented import record
 from .test_main import FOUND
 
 PAGE = Path(__file__).parents[2] / "docs" / "command_line.md"
-TRAIN = ["train", "--data", "digits", "--arch", "convnet2a", "--eps", "0.15", "--batch-size", "64", "--nb-epochs", "1"]
-EVALUATE = ["evaluate", "--arch", "convnet2a", "--data", "digits", "--eps", "0.15", "--max-iter", "2"]
-EVALUATE += ["--nb-examples", "20", "--attacks", "pgd-margin", "--model", "weights.pth"]
+NETWORK = ["--arch", "convnet2a", "--data", "few.npz", "--eps", "0.15"]
+TRAIN = ["train", *NETWORK, "--batch-size", "20", "--nb-epochs", "1", "--trainer", "madry"]
+EVALUATE = ["evaluate", *NETWORK, "--max-iter", "2", "--attacks", "pgd-margin", "--model", "weights.pth"]
 RECON = ["recon", "a.npy", "--steps", "1", "--resolution", "16"]
-CURVE = ["recon", "--curve", "ring.npy", "--steps", "3"]
+CURVE = ["recon", "--curve", "ring.npy"]
 COMMANDS = {
     "demo": ["demo"],
     "train": TRAIN,
@@ -43,21 +52,50 @@ COMMANDS = {
 each_verb = pytest.mark.parametrize("verb", COMMANDS)
 
 
+FIRST_LINES = {
+    "demo": r"Handwritten digits",
+    "train": r"epoch +loss",
+    "evaluate": r" +accuracy +95% interval",
+    "leaderboard": r"mnist, Linf, eps 0.3\b",
+    "exact": r"faces 12, planes",
+    "recon": r"to the cloud / diagonal",
+    "recon --curve": r"\d+ pieces?, length",
+}
+
+
+def circle(count: int = 300) -> Points:
+    angles = np.random.default_rng(0).uniform(0, 2 * np.pi, count)
+    noise = np.random.default_rng(1).normal(0, 0.01, (count, 3))
+    found: Points = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1) + noise
+    return found
+
+
+@pytest.fixture(scope="module")
+def curve() -> CurveReconstruction:
+    return reconstruct_curve(circle(), steps=40, verbose=False)
+
+
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder with something for each verb."""
-    import torch
-
+    """A folder with something small for each verb."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "run", lambda *_, **__: FOUND)
+    monkeypatch.setitem(surfaces.PRESETS, "default", partial(reconstruct, batch_size=64))
     torch.save(convnet_2a(10, (1, 8, 8)).state_dict(), "weights.pth")
+    (x, y), _ = digits()
+    np.savez("few.npz", x_train=x[:60, 0], y_train=y[:60], x_test=x[:20, 0], y_test=y[:20])
     Path("records").mkdir()
     write_record(record("A", 0.8), "records/A.json")
     box().export("box.ply")
-    sphere = np.random.default_rng(0).standard_normal((500, 3))
+    sphere = np.random.default_rng(0).standard_normal((300, 3))
     np.save("a.npy", sphere / np.linalg.norm(sphere, axis=1, keepdims=True))
-    angles = np.random.default_rng(0).uniform(0, 2 * np.pi, 300)
-    np.save("ring.npy", np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1))
+    np.save("ring.npy", circle())
+
+
+@pytest.fixture
+def _fitted(curve: CurveReconstruction, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The curve of the circle, without fitting it again."""
+    monkeypatch.setattr(curves, "reconstruct_curve", lambda *_, **__: curve)
 
 
 def documented(verb: str) -> set[str]:
@@ -67,13 +105,14 @@ def documented(verb: str) -> set[str]:
 
 
 @each_verb
-def test_stdout_is_one_document(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("_fitted")
+def test_the_document_is_alone_on_stdout(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*COMMANDS[verb], "--json"]) == 0
     captured = capsys.readouterr()
     document = json.loads(captured.out)
     assert document["verb"] == verb.split()[0]
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", document["version"])
-    assert captured.err, "what people read"
+    assert re.search(FIRST_LINES[verb], captured.err, flags=re.MULTILINE), "what people read"
     if verb != "demo":
         assert all(Path(file).exists() for file in document["files"])
     own = document.keys() - {"verb", "version", "files"}
@@ -84,10 +123,6 @@ def test_stdout_is_one_document(verb: str, capsys: pytest.CaptureFixture[str]) -
         "demo": {"eps_train", "attack_steps", "seed", "digits", "figure1", "scan"},  # of an invented demonstration
         "leaderboard": {"dataset", "threat_model", "eps", "rows"},  # one level below
     }.get(verb, set())
-    assert main([*COMMANDS[verb], "--quiet", "--json", "-"]) == 0
-    captured = capsys.readouterr()
-    assert json.loads(captured.out).keys() == document.keys()
-    assert captured.err == ""
 
 
 def test_the_keys_of_the_demonstration() -> None:
@@ -95,34 +130,30 @@ def test_the_keys_of_the_demonstration() -> None:
 
 
 @each_verb
-def test_a_document_in_a_file_leaves_stdout_as_it_is(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*COMMANDS[verb], "--json", "all.json", "--quiet"]) == 0
-    with_file = capsys.readouterr()
-    assert with_file.err == ""
-    document = json.loads(Path("all.json").read_text(encoding="utf-8"))
-    assert document["verb"] == verb.split()[0]
-    assert main([*COMMANDS[verb], "--quiet"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(with_file.out.splitlines()) > 0
-
-
-@pytest.mark.parametrize(
-    ("verb", "first"),
-    [
-        ("demo", r"Handwritten digits"),
-        ("train", r"epoch +loss"),
-        ("evaluate", r" +accuracy +95% interval"),
-        ("leaderboard", r"mnist, Linf, eps 0.3$"),
-        ("exact", r"faces 12, planes"),
-        ("recon", r"to the cloud / diagonal"),
-        ("recon --curve", r"\d+ pieces?, length"),
-    ],
-)
-def test_quiet_leaves_the_results(verb: str, first: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*COMMANDS[verb], "--quiet"]) == 0
+@pytest.mark.usefixtures("_fitted")
+def test_quiet_leaves_the_results_and_a_file_has_the_document(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*COMMANDS[verb], "--quiet", "--json", "all.json"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    assert re.match(first, captured.out.splitlines()[0])
+    assert re.match(FIRST_LINES[verb], captured.out)
     assert not re.search(r"^wrote|^Wrote|art-levelset", captured.out, flags=re.MULTILINE)
+    assert json.loads(Path("all.json").read_text(encoding="utf-8"))["verb"] == verb.split()[0]
+
+
+def test_quiet_leaves_the_document_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*COMMANDS["leaderboard"], "--quiet", "--json", "-"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert json.loads(captured.out)["boards"]
+
+
+def test_an_exact_network_as_a_mesh(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["exact", "box.ply", "-o", "box.pt", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["exact", "box.pt", "-o", "back.ply", "--resolution", "10", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["files"] == ["back.ply"]
+    assert document["mesh"].keys() == {"vertices", "triangles", "components"}
 
 
 def test_of_several_scans(capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,7 +250,7 @@ def test_verbose_is_a_log(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_log_says_what_is_read_and_done(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RECON, "-v"]) == 0
     text = capsys.readouterr().err
-    for message in ("a.npy has 500 points", "500 points, ", "fit took ", "wrote a.mesh.ply"):
+    for message in ("a.npy has 300 points", "300 points, ", "fit took ", "wrote a.mesh.ply"):
         assert f": {message}" in text
 
 
@@ -243,32 +274,39 @@ def test_results_and_remarks(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("a result\n", "")
 
 
-def on_a_terminal(argv: list[str]) -> tuple[str, str]:
-    """What the program writes to stdout, and to stderr, which is a terminal."""
-    pty = pytest.importorskip("pty", reason="terminals of POSIX systems")
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
-        os.close(theirs)
-        seen = b""
-        try:
-            while part := os.read(ours, 65536):
-                seen += part
-        except OSError as error:  # how the end of a terminal is told on Linux
-            assert error.errno == errno.EIO
-        assert process.stdout is not None
-        out = process.stdout.read()
-    os.close(ours)
-    assert process.returncode == 0, seen
-    return out, seen.decode()
+class Terminal:
+    """The error stream of the process as a terminal of 80 columns, and what is written to it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pty, fcntl, termios = (pytest.importorskip(name) for name in ("pty", "fcntl", "termios"))
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self._stream = os.fdopen(theirs, "w", encoding="utf-8")
+        self._seen = b""
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
+        monkeypatch.setattr(sys, "stderr", self._stream)
+
+    def _read(self) -> None:
+        with suppress(OSError):  # how the end of a terminal is told on Linux
+            while part := os.read(self._ours, 65536):
+                self._seen += part
+
+    def text(self) -> str:
+        self._stream.close()
+        self._reader.join()
+        os.close(self._ours)
+        return self._seen.decode()
 
 
-def test_bars_are_drawn_on_a_terminal_only() -> None:
-    command = [sys.executable, "-m", "art_levelset", *TRAIN]
-    piped = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert piped.stderr == ""
-    out, seen = on_a_terminal(command)
-    assert re.search(r"\rLevelSetMargin: .*\d+/\d+ \[", seen)
-    assert out.splitlines()[0] == piped.stdout.splitlines()[0]
-    out, seen = on_a_terminal([*command, "--quiet"])
-    assert seen == ""
-    assert len(out.splitlines()) == 2
+def test_bars_are_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(TRAIN) == 0
+    assert capsys.readouterr().err == ""
+    with monkeypatch.context() as patch:
+        terminal = Terminal(patch)
+        assert main(TRAIN) == 0
+        assert re.search(r"\rMadry: .* \d+/\d+ \[", terminal.text())
+    with monkeypatch.context() as patch:
+        terminal = Terminal(patch)
+        assert main([*TRAIN, "--quiet"]) == 0
+        assert terminal.text() == ""
