@@ -14,7 +14,7 @@ PAPER_STEPS = 5000
 CURVE_STEPS = 1000
 RESOLUTION = 256
 
-FORMATS = ".csv .las .laz .npy .npz .obj .off .ply .pts .stl .xyz"
+FORMATS = ".asc .csv .las .laz .npy .npz .obj .off .pcd .ply .pts .stl .txt .xyz .xyzn .xyzrgb"
 """What :func:`art_levelset.recon.io.reading.read_cloud` reads."""
 
 SEVERAL = """\
