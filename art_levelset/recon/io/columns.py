@@ -29,7 +29,7 @@ _HEIGHT = "elevation|elev|height|altitude|alt|hoehe|höhe"
 _GEOGRAPHIC = {"lon", "long", "longitude", "lat", "latitude", "lng"}
 
 
-def check_columns(columns: object) -> Chosen | None:
+def check_columns(columns: object, name: str = "columns") -> Chosen | None:
     """
     Check what a user says of the columns.
 
@@ -37,18 +37,19 @@ def check_columns(columns: object) -> Chosen | None:
     ((2, 1, 3), ('easting', 'northing', 5))
 
     :param columns: Three numbers, counted from 1, or names, as a sequence or between commas; None for nothing said.
+    :param name: What the caller calls them, for messages.
     :return: The same.
     :raises ValueError: If they are not three different ones.
     """
     if columns is None:
         return None
     parts = columns.split(",") if isinstance(columns, str) else columns
-    if not isinstance(parts, Sequence) or isinstance(parts, bytes) or len(parts) != 3:
-        raise ValueError(f"columns must be three numbers, counted from 1, or names, such as 2,1,3, got {columns!r}")
-    first, second, third = (_one(part, columns) for part in parts)
-    if len({first, second, third}) < 3:
-        raise ValueError(f"columns must be three different ones, got {columns!r}")
-    return first, second, third
+    choices = [_choice(part) for part in parts] if isinstance(parts, Sequence) and not isinstance(parts, bytes) else []
+    if len(choices) != 3 or None in choices or len({*choices}) < 3:
+        rule = "three different numbers, counted from 1, or names, such as 2,1,3 or easting,northing,elevation"
+        raise ValueError(f"{name} must be {rule}, got {columns!r}")
+    first, second, third = choices
+    return first, second, third  # type: ignore[return-value]  # none is None
 
 
 def named_columns(names: Sequence[str], chosen: Chosen | None = None) -> Kinds:
@@ -188,16 +189,15 @@ def show_names(names: Sequence[str]) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in shown) + (", ..." if len(names) > 12 else "")
 
 
-def _one(part: object, columns: object) -> int | str:
-    """A column that a user says."""
+def _choice(part: object) -> int | str | None:
+    """A column that a user says; None if it can be none."""
     if isinstance(part, str):
         part = part.strip().strip("\"'").strip()
         part = int(part) if part.isascii() and part.isdecimal() and len(part) < 10 else part
-    elif isinstance(part, np.integer):
-        part = int(part)
-    if isinstance(part, bool) or not isinstance(part, (int, str)) or part == "" or (isinstance(part, int) and part < 1):
-        raise ValueError(f"columns must be three numbers, counted from 1, or names, such as 2,1,3, got {columns!r}")
-    return part
+        return part if part else None
+    if isinstance(part, (int, np.integer)) and not isinstance(part, bool):
+        return int(part) if part >= 1 else None
+    return None
 
 
 def _plain(name: str) -> str:

@@ -130,8 +130,9 @@ class Dialect:
         for i, row in enumerate(rows):
             fields = self.fields(row)
             for j, column in enumerate(columns):
+                is_empty = column >= len(fields) and self.delimiter is not None and row.count(self.delimiter) >= column
                 try:
-                    values[i, j] = self.number(fields[column])
+                    values[i, j] = math.nan if is_empty else self.number(fields[column])
                 except (IndexError, ValueError):
                     raise BadRow(row, i, column) from None
         return values

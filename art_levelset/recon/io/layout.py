@@ -55,24 +55,27 @@ class Layout:
     places: list[int]
     ended: bool
 
-    def width(self) -> int:
+    def numeric(self) -> list[int]:
         """
-        The number of columns, without words at the end.
+        The columns that are numbers, or empty, in all of the first rows.
 
-        :return: Of the first rows the least number, at least three.
+        :return: The columns, counted from 0.
         :raises ValueError: If rows of numbers have different numbers of columns.
         """
-        counts, whole = set(), dict[int, str]()
+        columns: set[int] | None = None
+        whole: dict[int, str] = {}
         for row in self.rows:
             cells = self.dialect.fields(row)
-            numbers = [self.dialect.is_number(cell) for cell in cells]
-            if all(numbers):
+            found = {i for i, cell in enumerate(cells) if self.dialect.is_number(cell)}
+            if len(found) == len(cells):
                 whole.setdefault(len(cells), row)
-            counts.add(next((i for i, cell in enumerate(cells) if cell and not numbers[i]), len(cells)))
+            if len(found) >= 2:  # others are damaged, or words after the last row
+                empty = {i for i, cell in enumerate(cells) if not cell}
+                columns = found | empty if columns is None else columns & (found | empty)
         if len(whole) > 1 and self.dialect.delimiter in (None, ","):
             first, second, *_ = whole.values()
             raise ValueError(f"the number of its columns changes: {show(first)}, {show(second)}")
-        return max(3, min(counts))
+        return sorted(columns or ())
 
     def is_transposed(self) -> bool:
         """
@@ -82,9 +85,11 @@ class Layout:
         :raises ValueError: If there are other rows that are too long for those of points.
         """
         width = len(self.dialect.fields(self.rows[0]))
-        if self.ended and len(self.rows) == 3 and width >= FEWEST_POINTS and self.width() == width:
+        if width < FEWEST_POINTS or len(self.numeric()) < width:
+            return False
+        if self.ended and len(self.rows) == 3:
             return True
-        if width > WIDEST and self.width() > WIDEST:
+        if width > WIDEST:
             raise ValueError(f"it has {width:,} columns: write one point a line, or {ADVICE}")
         return False
 

@@ -244,7 +244,7 @@ class _Binary:
             for records in read_records(self._file, self._type(element.properties), element.count):
                 yield [records[str(place)] for place in wanted]
             return
-        data = np.memmap(self._file, dtype=np.uint8, mode="r")
+        data = self._mapped()
         places: list[list[int]] = [[] for _ in wanted]
         for _ in self._runs(element, wanted, places):
             columns = []
@@ -254,6 +254,13 @@ class _Binary:
                 columns.append(np.ascontiguousarray(data[members]).view(kind)[:, 0])
                 offsets.clear()
             yield columns
+
+    def _mapped(self) -> NDArray[np.uint8]:
+        """The whole file; nothing of it is read."""
+        place = self._file.tell()
+        mapped = np.memmap(self._file, dtype=np.uint8, mode="r")
+        self._file.seek(place)
+        return mapped
 
     def _type(self, properties: Sequence[_Property]) -> np.dtype[Any]:
         return np.dtype([(str(place), self._order + item.kind) for place, item in enumerate(properties)])
@@ -265,7 +272,7 @@ class _Binary:
         :return: Numbers of elements, after which the offsets of the wanted properties of these are in `places`.
         """
         steps: list[tuple[int, Callable[[int], Any] | None, int, list[int] | None]] = []
-        data = np.memmap(self._file, dtype=np.uint8, mode="r").data
+        data = self._mapped().data
         for place, item in enumerate(element.properties):
             size = np.dtype(item.kind).itemsize
             if item.count is None:

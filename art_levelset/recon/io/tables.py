@@ -49,7 +49,7 @@ def read_table(path: Path, chosen: Chosen | None = None) -> Iterator[dict[str, N
         return
     kinds = layout.named(chosen, suffix)
     if kinds is None and chosen is None and layout.is_transposed():
-        yield {"points": layout.dialect.numbers(layout.rows, range(layout.width())).T}
+        yield {"points": layout.dialect.numbers(layout.rows, layout.numeric()).T}
         return
     rows = (line for line in chain(layout.rows, lines) if not line.startswith(COMMENTS))
     if suffix == ".pts":
@@ -82,33 +82,37 @@ def _is_tail(dialect: Dialect, lines: Sequence[str]) -> bool:
 
 def _columns_without_names(layout: Layout, rows: Sequence[str], chosen: Chosen | None, suffix: str) -> Kinds:
     """The columns of each kind, by the suffix and by what is in the first rows."""
-    width = layout.width()
+    columns = layout.numeric()
     if chosen is not None:
         points = chosen_columns(chosen, len(layout.dialect.fields(layout.rows[0])))
-        width = max(width, *(column + 1 for column in points))
     elif layout.places == [0, 1, 2]:
         points = layout.places
+        columns = [column for place, column in enumerate(columns) if column == place]  # up to the first words
     elif suffix == ".xyz" and layout.places == [1, 2, 3] and layout.head and layout.head[0].isdecimal():
         return {"points": layout.places}  # of chemists: number of atoms, title, symbols
     else:
         numbers = ", ".join(str(place + 1) for place in layout.places)
         raise ValueError(f"its first columns of numbers are {numbers}, {show(layout.rows[0])}; {ADVICE}")
+    columns = sorted({*columns, *points})
     while True:
         try:
-            values = layout.dialect.numbers(rows, range(width))
+            values = layout.dialect.numbers(rows, columns)
             break
         except BadRow as error:
-            rest = rows[: error.index] if _is_tail(layout.dialect, rows[error.index :]) else rows
-            if len(rest) == len(rows) and error.column <= max(points):
+            if error.index > 0 and _is_tail(layout.dialect, rows[error.index :]):
+                rows = rows[: error.index]
+            elif error.column in points:
                 raise
-            rows, width = rest, width if len(rest) < len(rows) else error.column
-    kinds = {"points": points} | {kind: columns for kind, columns in _CERTAIN.get(suffix, {}).items() if width >= 6}
-    for start in range(width - 3, 2, -3):
-        triple = [start, start + 1, start + 2]
-        if {*triple} & {column for columns in kinds.values() for column in columns}:
-            continue
-        if (kind := _kind(values[:, triple])) is not None:
-            kinds.setdefault(kind, triple)
+            else:
+                columns.remove(error.column)
+    kinds = {"points": points}
+    kinds |= {kind: triple for kind, triple in _CERTAIN.get(suffix, {}).items() if {*triple} <= {*columns} - {*points}}
+    for last in range(max(columns), 1, -3):
+        triple = [last - 2, last - 1, last]
+        if {*triple} <= {*columns} - {column for taken in kinds.values() for column in taken}:
+            kind = _kind(values[:, [columns.index(column) for column in triple]])
+            if kind is not None:
+                kinds.setdefault(kind, triple)
     if chosen is None:
         _check_order(values, explained=len(kinds) * 3, row=rows[0], commas=layout.dialect.delimiter == ",")
     return kinds
