@@ -28,7 +28,7 @@ MOST_INFLATED = 50
 SMALL = 1 << 24
 
 _POINTS = re.compile(r"points?|xyz|pts|pos(itions?)?|vert(ice|exe)?s?|coord(inate)?s?|(point_?)?clouds?|pcd?")
-_NORMALS = re.compile(r"normals?|norms?|n")
+_NORMALS = re.compile(r"normals?|norms?")
 _COLOURS = re.compile(r"colou?rs?|rgba?")
 
 
@@ -66,7 +66,7 @@ def read_npz(path: Path, chosen: Chosen | None = None) -> Iterator[dict[str, NDA
             columns = [_column(_load(archive, members[name]), name) for name in flat]
             if len({len(column) for column in columns}) > 1:
                 raise ValueError(f"its arrays {', '.join(flat)} have different sizes")
-            batch = {"points": np.stack(columns, axis=1)}
+            batch, clouds = {"points": np.stack(columns, axis=1)}, flat
         else:
             clouds = clouds or names
             if len(clouds) != 1:

@@ -26,8 +26,9 @@ _ABSENT = {"", "-", "na", "n/a", "none", "null"}
 _NAN = {"nan", "+nan", "-nan", "nan(ind)", "-nan(ind)", "nan(snan)"}
 _QNAN = re.compile(r"[+-]?1\.#(qnan|snan|ind|inf)\d*", re.IGNORECASE)
 _DIGITS = rf"(\d[\d.,'’{_SPACES}]*|[.,]\d+)([eEdD][+-]?\d+|[+-]\d{{2,3}})?"
-_NUMBER = re.compile(rf"[+-]?({_DIGITS}|inf(inity)?)", re.IGNORECASE)
 _BETWEEN = ",.'’" + _SPACES
+_DIGITS = rf"(\d([\d{_BETWEEN}]*[\d.])?|[.,]\d+)([eEdD][+-]?\d+|[+-]\d{{2,3}})?"
+_NUMBER = re.compile(rf"[+-]?({_DIGITS}|inf(inity)?)", re.IGNORECASE)
 _GROUPS = {sign: re.compile(rf"[+-]?[1-9]\d{{0,2}}({re.escape(sign)}\d{{3}})+(?!\d)") for sign in _BETWEEN}
 _SHORT_EXPONENT = re.compile(r"([\d.])([+-]\d{2,3})$")
 
@@ -70,6 +71,20 @@ class Dialect:
             if f" {sign}" in row or f"\t{sign}" in row:
                 row = re.split(rf"\s{sign}", row, maxsplit=1)[0]
         return split(row, self.delimiter)
+
+    def cell(self, row: str, fields: Sequence[str], column: int) -> str:
+        """
+        One of the fields of a row.
+
+        :param row: The row.
+        :param fields: Its fields.
+        :param column: Which one, counted from 0.
+        :return: The field; an empty one at the end is there.
+        :raises IndexError: If there are not so many.
+        """
+        if len(fields) <= column and self.delimiter is not None and row.count(self.delimiter) >= column:
+            return ""
+        return fields[column]
 
     def number(self, field: str) -> float:
         """
@@ -130,9 +145,8 @@ class Dialect:
         for i, row in enumerate(rows):
             fields = self.fields(row)
             for j, column in enumerate(columns):
-                is_empty = column >= len(fields) and self.delimiter is not None and row.count(self.delimiter) >= column
                 try:
-                    values[i, j] = math.nan if is_empty else self.number(fields[column])
+                    values[i, j] = self.number(self.cell(row, fields, column))
                 except (IndexError, ValueError):
                     raise BadRow(row, i, column) from None
         return values
@@ -152,16 +166,16 @@ def dialect_of(lines: Sequence[str]) -> Dialect | None:
     :return: The dialect in which most of the lines have three numbers or more; None if none has.
     :raises ValueError: If a comma can be either decimal or between thousands.
     """
-    best: list[list[str]] | None = None
-    chosen, most = None, 0
+    best: list[list[str]] = []
+    chosen = None
     for delimiter in DELIMITERS:
         rows = [split(line, delimiter) for line in lines]
-        count = sum(sum(map(_like_number, row)) >= 3 for row in rows)
         if delimiter == "\t" and sum("" in row for row in rows) > len(rows) / 2:
             continue  # tabs that line numbers up
-        if count > most:
-            best, chosen, most = rows, delimiter, count
-    if best is None:
+        rows = [row for row in rows if sum(map(_like_number, row)) >= 3]
+        if len(rows) > len(best):
+            best, chosen = rows, delimiter
+    if not best:
         return None
     return Dialect(chosen, _decimal(best, chosen))
 

@@ -67,7 +67,7 @@ class Layout:
         for row in self.rows:
             cells = self.dialect.fields(row)
             found = {i for i, cell in enumerate(cells) if self.dialect.is_number(cell)}
-            if len(found) == len(cells):
+            if len(found) == len(cells) > 1:
                 whole.setdefault(len(cells), row)
             if len(found) >= 2:  # others are damaged, or words after the last row
                 empty = {i for i, cell in enumerate(cells) if not cell}
@@ -172,14 +172,14 @@ def layout_of(lines: Iterator[str]) -> Layout | None:
     if not threes:
         raise ValueError(f"none of its first {len(taken)} lines has three numbers: {show(taken[0])}")
     places = max(dict.fromkeys(threes), key=threes.count)
-    begin = next(i for i, cells in enumerate(table) if all(_is_cell(dialect, cells, place) for place in places))
+    begin = next(i for i, row in enumerate(taken) if all(_is_cell(dialect, row, table[i], place) for place in places))
     return Layout(dialect, taken[:begin], comments, taken[begin:], list(places), ended)
 
 
-def _is_cell(dialect: Dialect, cells: list[str], place: int) -> bool:
+def _is_cell(dialect: Dialect, row: str, cells: list[str], place: int) -> bool:
     """Whether there is a number, or a missing one."""
     try:
-        dialect.number(cells[place])
+        dialect.number(dialect.cell(row, cells, place))
     except (IndexError, ValueError):
         return False
     return True

@@ -135,8 +135,8 @@ def _header(file: BinaryIO) -> tuple[str, list[_Element]]:
         raise ValueError("it does not begin with 'ply'")
     end = re.search(rb"[\r\n][ \t]*end_header[ \t]*" + (begin[1] if begin[1] == b"\r" else rb"\r?\n"), start)
     form, elements = "", list[_Element]()
-    lines = start[begin.end() : None if end is None else end.start()].decode("latin-1")
-    for line in lines.replace("\r", "\n").split("\n"):
+    lines = start[begin.end() : None if end is None else end.start()].decode("latin-1").replace("\r", "\n").split("\n")
+    for line in lines if end is not None else lines[:-1]:
         match line.split():
             case ["format", name, _] if name.lower() in _ORDERS:
                 form = name.lower()
