@@ -62,6 +62,26 @@ def test_a_scan_becomes_a_mesh(scan: Path, capsys: pytest.CaptureFixture[str]) -
     )
 
 
+def test_a_survey_with_strays(
+    tmp_path: Path, sphere_points: Points, one_error: OneError, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strays = np.random.default_rng(0).uniform(-900, 900, (12, 3))
+    easts, norths, heights = np.concatenate([sphere_points, strays]).T
+    scan = tmp_path / "survey.csv"
+    np.savetxt(scan, np.stack([np.arange(len(easts)), norths, easts, heights], axis=1), fmt="%.6f", delimiter=",")
+    assert "--columns 3,2,4 if northing, easting and elevation do" in one_error(main, [str(scan)])
+    assert "--columns must be three different numbers" in one_error(main, [str(scan), "--columns", "1,2"])
+    report = tmp_path / "a.json"
+    assert main([str(scan), *QUICK, "--columns", "3,2,4", "--json", str(report)]) == 0
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith("to the cloud / diagonal x 10^3: Chamfer ")
+    assert line.endswith(" (12 outliers do not count)")
+    cloud = json.loads(report.read_text(encoding="utf-8"))["cloud"]
+    assert cloud["outliers"] == 12
+    assert cloud["relative"] < 30
+    assert np.abs(np.linalg.norm(trimesh.load(tmp_path / "survey.mesh.ply").vertices, axis=1) - 1).mean() < 0.05
+
+
 def test_everything_that_can_be_written(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = scan.parent
     far = np.load(scan) + np.array([1e6, -2e6, 3e6])
