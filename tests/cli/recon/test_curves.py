@@ -155,7 +155,7 @@ def test_the_place_of_the_option_does_not_matter(
     np.save(tmp_path / "few.npy", np.eye(4, 3))
     given = [argument.format(tmp_path / "few.npy") for argument in argv]
     assert command_line(["recon", *given, "--csv", str(tmp_path / "a.csv")]) == 2
-    assert capsys.readouterr().err == "art-levelset recon: error: points: need at least 10, got 3\n"
+    assert capsys.readouterr().err == "art-levelset recon: error: points: need at least 10, got 4\n"
 
 
 def test_the_help_is_that_of_curves(capsys: pytest.CaptureFixture[str]) -> None:

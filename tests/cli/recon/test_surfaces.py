@@ -204,9 +204,9 @@ def test_the_output_can_be_chosen(scan: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("points", "message"),
     [
-        (np.full((20, 3), np.nan), "points: 20 of 20 have NaN or infinite coordinates"),
+        (np.full((20, 3), np.nan), "it has no points, but 20 with NaN or infinite coordinates"),
         (np.ones((20, 3)), "points: all points are equal"),
-        (np.eye(3), "points: need at least 10, got 3"),
+        (np.eye(4, 3), "points: need at least 10, got 4"),
         (np.ones((20, 2)), "the points must have the shape (n, 3), got (20, 2)"),
         (np.ones(20), "the points must have the shape (n, 3), got (20,)"),
     ],

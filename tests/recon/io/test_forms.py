@@ -529,14 +529,17 @@ def test_what_is_no_point_is_left_out_and_counted(
     for name in ("a.npy", "a.xyz"):
         caplog.clear()
         np.testing.assert_allclose(read_cloud(tmp_path / name).points, POINTS)
-        assert f"{name}: left out 3 points with NaN or infinite coordinates" in caplog.text
-        assert f"{name}: left out 3 points at exactly (0, 0, 0), as depth cameras write where they saw" in caplog.text
+        assert f"{name}: left out points: 3 with NaN or infinite coordinates and 3 at exactly (0, 0, 0)" in caplog.text
+    for number, message in ((np.nan, "it has no points, but 40 with NaN"), (0, "it has no points, but 40 at exactly")):
+        np.save(tmp_path / "b.npy", np.full((40, 3), number))
+        with pytest.raises(ValueError, match=message):
+            read_cloud(tmp_path / "b.npy")
 
 
 def test_missing_numbers_of_a_table(write: Write, caplog: pytest.LogCaptureFixture) -> None:
     text = "x,y,z\n,,\n" + lines(POINTS, separator=",") + "1.5,,2\nNaN,NaN,NaN\n-nan(ind),1.#QNAN,1\nnull,N/A,-\n"
     np.testing.assert_allclose(read_cloud(write("a.csv", text)).points, POINTS)
-    assert "left out 5 points with NaN" in caplog.text
+    assert "left out points: 5 with NaN" in caplog.text
 
 
 def test_one_point_at_the_origin_is_a_point(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
