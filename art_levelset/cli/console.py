@@ -1,5 +1,5 @@
 """
-What all verbs share: how options are parsed and checked, and the one policy for errors.
+What all verbs share: how options are checked, and the one policy for errors.
 
 Bad input, a full disk, a missing library and too little memory are one line on stderr and exit status 2, an interrupt
 from the keyboard is one line and 130. Anything else that is raised is a mistake of this package and keeps its
@@ -8,11 +8,9 @@ traceback, a TypeError too: what a user can get wrong is a ValueError at the doo
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, NoReturn, TypeAlias
 
 PROGRAM = "art-levelset"
 
@@ -21,44 +19,6 @@ INTERRUPTED = 130
 
 EXPECTED = (ValueError, OSError, ImportError, MemoryError, FloatingPointError)
 """Bad input, a full disk, a missing library, a small machine, a training that diverges."""
-
-
-class Parser(argparse.ArgumentParser):
-    """
-    Reports a wrong argument in one line.
-
-    With `intermixed`, options may stand between the positional arguments.
-    """
-
-    intermixed = False
-
-    def error(self, message: str) -> NoReturn:
-        """
-        Stop.
-
-        :param message: What is wrong.
-        """
-        self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """
-        Parse the arguments that the parser knows.
-
-        :param args: The arguments; those of the process by default.
-        :param namespace: Where to put their values; a new one by default.
-        :return: The values, and the other arguments.
-        """
-        if not self.intermixed:
-            return super().parse_known_args(args, namespace)
-        self.intermixed = False  # the method below calls this one
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self.intermixed = True
-
-
-Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
-"""What a verb adds its parser to."""
 
 
 def exit_status(program: str, command: Callable[[], int]) -> int:

@@ -6,7 +6,7 @@ Several scans are worked on one after the other, or each in a process of its own
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import platform
 import signal
@@ -27,6 +27,9 @@ import torch
 
 from art_levelset.checks import check_count
 from art_levelset.cli.console import PROGRAM, in_one_line, print_error
+from art_levelset.cli.output import STDOUT, Output, envelope, logging_on_stderr
+
+logger = logging.getLogger(__name__)
 
 SLOWEST = timedelta(days=30)
 """How long a rank waits for the others."""
@@ -52,6 +55,7 @@ class Seconds:
         started = time.perf_counter()
         yield
         self.parts[name] = time.perf_counter() - started
+        logger.info("%s: %.1f s", name, self.parts[name])
 
     def total(self) -> float:
         """
@@ -88,33 +92,40 @@ class Result:
     :param report: What there is to say of it.
     :param seconds: What the parts of the work took.
     :param files: What was written.
+    :param document: The same for a program.
     """
 
     report: Report
     seconds: Seconds
     files: list[Path]
+    document: dict[str, Any] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """
-        The result for a terminal.
+        The names of the files, for a terminal.
 
         :return: Lines of text.
         """
-        return [*self.report.lines(), f"Wrote in {self.seconds.total():.0f} s:", *(f"  {path}" for path in self.files)]
+        return [f"Wrote in {self.seconds.total():.0f} s:", *(f"  {path}" for path in self.files)]
 
 
-def document(settings: Mapping[str, Any], points: int, seconds: Seconds, metrics: Mapping[str, Any]) -> str:
+def document(
+    arguments: Namespace, files: Sequence[Path], points: int, seconds: Seconds, metrics: Mapping[str, Any]
+) -> dict[str, Any]:
     """
-    A result for a file.
+    A result for a program.
 
-    :param settings: What was asked for.
+    :param arguments: What was asked for.
+    :param files: What is written.
     :param points: Number of points of the scan.
     :param seconds: What the parts of the run took.
     :param metrics: What there is to say of the reconstruction.
-    :return: A JSON document.
+    :return: What a JSON document can hold.
     """
-    contents = {
-        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("quiet", "verbose", "bars")}
+    return {
+        **envelope("recon", files),
+        "settings": settings,
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -125,7 +136,6 @@ def document(settings: Mapping[str, Any], points: int, seconds: Seconds, metrics
         "seconds": {**seconds.parts, "total": seconds.total()},
         **metrics,
     }
-    return json.dumps(contents, indent=2) + "\n"
 
 
 @dataclass(frozen=True)
@@ -142,6 +152,16 @@ class ScanEnd:
     result: Result | None
     error: str = ""
 
+    def as_dict(self) -> dict[str, Any]:
+        """
+        The end for a program.
+
+        :return: The `scan`, the `error` or None, and the `files` and all else that there is to say of the result.
+        """
+        if self.result is None:
+            return {"scan": self.scan, "error": self.error, "files": []}
+        return {"scan": self.scan, "error": None, "files": self.result.files, **self.result.document}
+
     def __str__(self) -> str:
         """For a terminal."""
         if self.result is None:
@@ -150,7 +170,10 @@ class ScanEnd:
 
 
 def work_on_all(
-    arguments: Namespace, arguments_of_each: Callable[[Namespace], list[Namespace]], work: Callable[[Namespace], Result]
+    arguments: Namespace,
+    arguments_of_each: Callable[[Namespace], list[Namespace]],
+    work: Callable[[Namespace], Result],
+    output: Output,
 ) -> int:
     """
     Work on all scans and print what became of them.
@@ -158,6 +181,7 @@ def work_on_all(
     :param arguments: What the parser returns.
     :param arguments_of_each: Makes the arguments of each scan of them, and checks them.
     :param work: What to do with one scan; a function of a module.
+    :param output: What lets the results out.
     :return: The exit status: 0, or 1 if one of several scans failed.
     :raises ValueError: If an argument or the contents of a single file are bad.
     :raises OSError: If a single file cannot be read or written.
@@ -165,19 +189,29 @@ def work_on_all(
     """
     check_count("--jobs", arguments.jobs)
     rank, size = place_among_ranks()
+    if size > 1 and output.json == STDOUT:
+        raise ValueError(f"--json: {size} processes have one standard output: name a file with {{stem}} in it")
     jobs = arguments_of_each(arguments)
+    for job in jobs:  # bars of several processes overwrite each other
+        job.bars = output.bars and size == 1 and arguments.jobs == 1
     if len(jobs) == 1 and size == 1:
-        print(*work(jobs[0]).lines(), sep="\n")
+        result = work(jobs[0])
+        output.wrote(*result.files)
+        output.result("\n".join(result.report.lines()))
+        output.remark("\n".join(result.lines()))
+        if output.json == STDOUT:
+            output.document(result.document)
         return 0
     share = jobs[rank::size]
-    for job in share:
-        job.quiet |= size > 1 or arguments.jobs > 1  # bars of several processes overwrite each other
     ends = []
     for end in work_on_each(share, work, arguments.jobs):
         ends.append(end)
-        print(f"[{len(ends)} of {len(share)}] {end}", flush=True)
+        output.wrote(*([] if end.result is None else end.result.files))
+        output.remark(f"[{len(ends)} of {len(share)}] {end}")
     if ends:
-        print(*summary(ends), sep="\n", flush=True)
+        output.result("\n".join(summary(ends)))
+    if output.json == STDOUT:
+        output.document({"scans": [end.as_dict() for end in ends]})
     failed = [end for end in ends if end.result is None]
     for end in failed:
         print_error(f"{PROGRAM} recon", end.error if str(end.scan) in end.error else f"{end.scan}: {end.error}")
@@ -275,7 +309,8 @@ def _work_alone(sender: Connection, job: Namespace, work: Callable[[Namespace], 
     Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops this process
     torch.set_num_threads(threads)
-    sender.send(_end(job, work))
+    with logging_on_stderr("recon", job.quiet, job.verbose):
+        sender.send(_end(job, work))
 
 
 def _end_with_parent() -> None:

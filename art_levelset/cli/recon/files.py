@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from art_levelset.files import check_place, replacing
@@ -86,8 +86,19 @@ def write_files(arguments: argparse.Namespace, writers: Mapping[str, Callable[[P
     :return: The files.
     :raises OSError: If a file cannot be written.
     """
-    files = [(path, write) for name, write in writers.items() if (path := getattr(arguments, name)) is not None]
-    for path, write in files:
-        with replacing(path) as temporary:
-            write(temporary)
-    return [path for path, _ in files]
+    for name, write in writers.items():
+        if (path := getattr(arguments, name)) is not None:
+            with replacing(path) as temporary:
+                write(temporary)
+    return named(arguments, writers)
+
+
+def named(arguments: argparse.Namespace, names: Iterable[str]) -> list[Path]:
+    """
+    The files that the arguments name.
+
+    :param arguments: Paths, or None, by name.
+    :param names: The names.
+    :return: The files, in the order of the names.
+    """
+    return [path for name in names if (path := getattr(arguments, name)) is not None]

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from art_levelset.core.fields import as_field
+from art_levelset.progress import progress_bar
 from art_levelset.recon.fitting.checkpoint import Checkpoint
 from art_levelset.recon.fitting.judgement import Attempts
 from art_levelset.recon.fitting.loss import Penalties, batch_loss
@@ -79,7 +79,7 @@ class Fit:
         budget.begin()
         part = budget.part()
         desc = f"fit, attempt {earlier + 1}" if earlier else "fit"
-        with tqdm(desc=desc, unit="step", total=budget.steps, initial=budget.step, disable=not verbose) as bar:
+        with progress_bar(desc=desc, unit="step", total=budget.steps, initial=budget.step, verbose=verbose) as bar:
             while part < 1:
                 loss = float(self._step(part))
                 if not math.isfinite(loss):
