@@ -20,7 +20,9 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 sys.path.insert(0, str(Path(__file__).parent))
-drawings, names, outside = (importlib.import_module(name) for name in ("drawings", "names", "outside"))
+drawings, names, outside, tables = (
+    importlib.import_module(name) for name in ("drawings", "names", "outside", "tables")
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = {
@@ -157,13 +159,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     place = page.file.src_uri
     if place.startswith("reference/"):
         return markdown
+    if place == "index.md":
+        page.meta["hide"] = ["navigation"]
     source = Path(page.file.abs_src_path or "")
     return drawings.diagrams(outside.rewritten(ROOT, source, place, markdown, _names()))
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """
-    Draw a page's equations.
+    Draw a page's equations, and give its tables room.
 
     :param html: The page.
     :param page: What mkdocs knows of it.
@@ -171,4 +175,4 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     :param files: All files.
     :return: The page.
     """
-    return drawings.equations(html)
+    return tables.with_widths(drawings.equations(html))
