@@ -7,7 +7,8 @@ Pages whose blocks run: what stands in a Markdown file between fences, what it p
   ends so, and its message counts as printed.
 - `text`: what the block before has printed. `...` stands for anything, numbers need to be near.
 
-A block below the comment `<!-- not run: REASON -->` does not run.
+A block below the comment `<!-- not run: REASON -->` does not run. `<!-- within: N -->` above a `text` block says by how
+much its numbers may differ.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from art_levelset.cli.main import main
 ROOT = Path(__file__).parent.parent
 
 FENCED = re.compile(
-    r"(?:<!-- not run: (?P<reason>[^\n]+?) -->\n)?^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S
+    r"(?:<!-- (?P<key>not run|within): (?P<value>[^\n]+?) -->\n)?^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S
 )
 IMAGE = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")
 NUMBER = r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?%?"
@@ -52,12 +53,14 @@ class Block:
     :param text: The lines between the fences.
     :param line: The number of the first one.
     :param reason: Why it does not run; "" if it does.
+    :param within: By how much numbers may differ, if it says so.
     """
 
     kind: str
     text: str
     line: int
     reason: str = ""
+    within: float | None = None
 
 
 def blocks_of(text: str) -> list[Block]:
@@ -65,7 +68,9 @@ def blocks_of(text: str) -> list[Block]:
     found = []
     for match in FENCED.finditer(text):
         line = text.count("\n", 0, match.start("text")) + 1
-        found.append(Block(match["kind"].strip(), match["text"], line, match["reason"] or ""))
+        said = {match["key"]: match["value"]}
+        within = float(said["within"]) if "within" in said else None
+        found.append(Block(match["kind"].strip(), match["text"], line, said.get("not run", ""), within))
     return found
 
 
@@ -81,7 +86,7 @@ def run_page(page: Path) -> list[str]:
     for block in blocks_of(page.read_text(encoding="utf-8")):
         place = f"{page.name}:{block.line}"
         if block.kind == "text":
-            wrong += [f"{place}: {difference}" for difference in differences(block.text, printed)]
+            wrong += [f"{place}: {difference}" for difference in differences(block.text, printed, block.within)]
         elif block.reason:
             printed = ""
         elif block.kind in ("python", "diff"):
@@ -151,14 +156,14 @@ def patched(codes: Sequence[str], diff: str) -> str:
     return code
 
 
-def differences(shown: str, printed: str) -> list[str]:
+def differences(shown: str, printed: str, within: float | None = None) -> list[str]:
     """In what a page's output is not what was printed."""
     pattern = "".join(_pattern(part) for part in re.split(rf"(\s+|\.\.\.|{NUMBER})", shown.strip()))
     match = re.fullmatch(pattern, printed.strip(), flags=re.S)
     if match is None:
         return [f"shown:\n{shown}\nprinted:\n{printed}"]
     pairs = zip(re.findall(NUMBER, shown), match.groups(), strict=True)
-    return [f"{one} is shown, {other} printed" for one, other in pairs if not _near(one, other)]
+    return [f"{one} is shown, {other} printed" for one, other in pairs if not _near(one, other, within)]
 
 
 def _pattern(part: str) -> str:
@@ -169,11 +174,13 @@ def _pattern(part: str) -> str:
     return f"({NUMBER})" if re.fullmatch(NUMBER, part) else re.escape(part)
 
 
-def _near(shown: str, printed: str) -> bool:
+def _near(shown: str, printed: str, within: float | None) -> bool:
     one, other = (float(text.replace(",", "").rstrip("%")) for text in (shown, printed))
     if shown.endswith("%") or printed.endswith("%"):
         return shown.endswith("%") == printed.endswith("%") and abs(one - other) <= POINTS
     if shown.isdigit() and one <= 10:
         return one == other
+    if within is not None:
+        return abs(one - other) <= within
     decimals = len(shown.partition(".")[2]) if "e" not in shown else 0
     return abs(one - other) <= PART * abs(one) + (10.0**-decimals if decimals else 0.0)

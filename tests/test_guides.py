@@ -76,6 +76,11 @@ def test_output_is_compared() -> None:
     assert differences("3 pieces", "4 pieces") == ["3 is shown, 4 printed"]
     assert len(differences("robust 0.5", "clean 0.5")) == 1
     assert len(differences("50%", "50")) == 1
+    assert differences("[20.3, 36.1] of 3", "[25.0, 40.0] of 3", within=5) == []
+    assert differences("[20.3, 36.1] of 3", "[25.0, 40.0] of 2", within=4) == [
+        "20.3 is shown, 25.0 printed",
+        "3 is shown, 2 printed",
+    ]
 
 
 def test_a_diff_must_fit_in_one_place() -> None:
