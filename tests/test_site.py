@@ -28,7 +28,7 @@ def tool(name: str) -> ModuleType:
     return module
 
 
-docstrings, outside = tool("docstrings"), tool("outside")
+docstrings, outside, tables = tool("docstrings"), tool("outside"), tool("tables")
 PLACES = docstrings.places(MATHEMATICS)
 
 
@@ -158,3 +158,16 @@ def test_links_that_leave_the_pages(tmp_path: Path) -> None:
     )
     shutil.rmtree(tmp_path / "results")
     assert "repository/results/n.json" not in outside.copies(tmp_path)
+
+
+def test_columns_of_prose_have_a_least_width() -> None:
+    def table(*cells: str) -> str:
+        head = '<thead><tr><th>a</th><th style="text-align: right;">b</th><th>c</th></tr></thead>'
+        return f"<table>{head}<tbody><tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr></tbody></table>"
+
+    prose = "a sentence that is longer than a column of numbers"
+    wide = tables.with_widths(f"<p>{table('1', prose, '2')}</p>")
+    assert re.findall("<th(?: [^>]*)?>", wide) == ["<th>", '<th style="text-align: right; min-width: 11rem;">', "<th>"]
+    linked = f'<a href="{"x" * 60}">1</a>'
+    assert tables.with_widths(table(linked, "2", "3")) == table(linked, "2", "3")
+    assert tables.with_widths(prose) == prose

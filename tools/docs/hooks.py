@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import re
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ drawings, names, outside, tables = (
     importlib.import_module(name) for name in ("drawings", "names", "outside", "tables")
 )
 
+LOG = logging.getLogger("mkdocs.hooks.docs")
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = {
     "core": "Level sets",
@@ -163,6 +165,22 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         page.meta["hide"] = ["navigation"]
     source = Path(page.file.abs_src_path or "")
     return drawings.diagrams(outside.rewritten(ROOT, source, place, markdown, _names()))
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """
+    Warn of a page that would load something from elsewhere.
+
+    :param output: The finished page.
+    :param page: What mkdocs knows of it.
+    :param config: The configuration.
+    :return: The same.
+    """
+    for tag in re.findall(r"<(?:script|img|iframe|link)\b[^>]*>", output):
+        foreign = re.search(r'(?:src|href)="((?:https?:)?//[^"]*)"', tag)
+        if foreign is not None and 'rel="canonical"' not in tag:
+            LOG.warning("%s loads %s", page.file.src_uri, foreign[1])
+    return output
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -21,7 +21,7 @@ def with_widths(page: str) -> str:
 
 
 def _with_widths(table: str) -> str:
-    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in table.split("</tr>")]
+    rows = [re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", row, re.DOTALL) for row in table.split("</tr>")]
     lengths = [[len(re.sub(r"<[^>]+>", "", cell)) for cell in row] for row in rows if row]
     if not lengths or max(map(len, lengths)) < 3:
         return table
