@@ -101,13 +101,30 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     :return: The same, with more.
     """
     for module in names.modules(package()):
-        title = module.path.removeprefix("art_levelset.")
-        text = f"---\ntitle: {title}\n---\n\n::: {module.path}\n"
-        files.append(File.generated(config, _page(module), content=text))
+        files.append(File.generated(config, _page(module), content=_reference(module)))
     files.append(File.generated(config, "reference/index.md", content=_front()))
     for place, file in outside.copies(ROOT).items():
         files.append(File.generated(config, place, abs_src_path=str(file)))
     return files
+
+
+def _reference(module: griffe.Module) -> str:
+    """The page of a module; of a package what it is, what it passes on, and its modules."""
+    text = f"---\ntitle: {module.path.removeprefix('art_levelset.')}\n---\n\n::: {module.path}\n"
+    if not module.is_init_module:
+        return text
+    members = {name: member for name, member in module.members.items() if names.is_public(name)}
+    own = [name for name, member in members.items() if not isinstance(member, griffe.Alias | griffe.Module)]
+    below = [name for name, member in members.items() if isinstance(member, griffe.Module)]
+    exports = {str(name) for name in module.exports} if module.exports else set(members)
+    passed = [name for name, member in members.items() if isinstance(member, griffe.Alias) and name in exports]
+    text += f"    options:\n      members: {own}\n"
+    for title, some in (("What it passes on", passed), ("Modules", below)):
+        rows = [(name, names.shown(module.package, f"{module.path}.{name}")) for name in sorted(some)]
+        lines = [f"| [`{name}`][{path}] | {_summary(module.members[name])} |" for name, path in rows if path]
+        if lines:
+            text += "\n".join(["", f"**{title}**", "", "| | |", "|---|---|", *lines, ""])
+    return text
 
 
 def _front() -> str:
@@ -126,9 +143,10 @@ def _front() -> str:
 
 def _summary(thing: griffe.Object | griffe.Alias) -> str:
     """The first sentence of a docstring."""
-    text = thing.docstring.value if thing.docstring else ""
-    first = re.split(r"(?<=[.:])(?:\s|$)|\n\n", text.strip().replace("eq. ", "eq.\u00a0"))[0]
-    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", " ".join(first.split())).replace("|", "\\|").rstrip(":")
+    text = thing.docstring.value.strip() if thing.docstring else ""
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    first = re.split(r"(?<=\.) (?=[A-Z])", re.sub(r"([Ee]qs?\.) ", "\\1\u00a0", paragraph))[0]
+    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", first).replace("|", "\\|").rstrip(":")
 
 
 @functools.cache
