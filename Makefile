@@ -1,10 +1,11 @@
-# `make demo` shows the project on real data; `make test` runs the tests. Both create the virtual environment they need.
+# `make demo` shows the project on real data; `make test` runs the tests, `make docs` builds
+# the site into site/. All create the virtual environment they need.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint develop clean
+.PHONY: demo test lint docs develop clean
 
 demo: $(VENV)/installed
 	$(BIN)/art-levelset demo
@@ -16,6 +17,9 @@ lint: develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict art_levelset
+
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 develop: $(VENV)/installed-dev
 
@@ -31,4 +35,8 @@ $(VENV)/installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install -e ".[dev]"
+	touch $@
+
+$(VENV)/installed-docs: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install -e ".[docs]"
 	touch $@
