@@ -17,11 +17,9 @@ from art_levelset import LevelSetMarginTrainer
 from art_levelset.trainers import Callback
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-parser.add_argument("-o", "--output", default="level_sets.gif", help="a .gif or .webp file")
 parser.add_argument("--fast", action="store_true", help="three frames: only shows that it works")
-arguments = parser.parse_args()
-epochs, cells = (3, 40) if arguments.fast else (200, 120)
-
+fast = parser.parse_args().fast
+epochs, cells = (3, 40) if fast else (200, 120)
 EPS = 0.06
 x, y = make_moons(60, noise=0.08, random_state=0)
 x = ((x - x.min(axis=0)) / np.ptp(x, axis=0) * 0.7 + 0.15).astype(np.float32)  # into the unit square
@@ -29,8 +27,7 @@ x = ((x - x.min(axis=0)) / np.ptp(x, axis=0) * 0.7 + 0.15).astype(np.float32)  #
 torch.manual_seed(0)
 relu = torch.nn.ReLU()
 model = torch.nn.Sequential(torch.nn.Linear(2, 64), relu, torch.nn.Linear(64, 64), relu, torch.nn.Linear(64, 2))
-optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-loss = torch.nn.CrossEntropyLoss()
+optimizer, loss = torch.optim.Adam(model.parameters(), lr=5e-3), torch.nn.CrossEntropyLoss()
 classifier = PyTorchClassifier(model, loss, (2,), 2, optimizer, clip_values=(0, 1), device_type="cpu")
 side = torch.linspace(0, 1, cells)
 grid = torch.stack(torch.meshgrid(side, side, indexing="xy"), dim=-1)
@@ -45,7 +42,6 @@ class Film(Callback):
 
 trainer = LevelSetMarginTrainer(classifier, eps=EPS, norm=2, seed=0)
 trainer.fit(x, y, batch_size=60, nb_epochs=epochs, callbacks=[Film()], verbose=False)
-
 figure, axes = plt.subplots(figsize=(4, 4))
 
 
@@ -58,6 +54,6 @@ def show(margin):
         axes.add_patch(plt.Circle(centre, EPS, fill=False, linewidth=0.4))
 
 
-frames = margins[:: 1 if arguments.fast else 4]
-FuncAnimation(figure, show, frames).save(arguments.output, writer="pillow", fps=10, dpi=70)
-print(f"wrote {arguments.output}, {len(frames)} frames")
+frames = margins[:: 1 if fast else 4]
+FuncAnimation(figure, show, frames).save("level_sets.gif", writer="pillow", fps=10, dpi=70)
+print(f"wrote level_sets.gif, {len(frames)} frames")
