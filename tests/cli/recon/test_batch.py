@@ -92,11 +92,9 @@ def test_a_table_comes_at_the_end(scans: list[Path], capsys: pytest.CaptureFixtu
         assert (faces, parts, genus, watertight) == (f"{len(mesh.faces):,}", "1", "0", closed)
         assert float(seconds) < 100
         assert 1 < float(chamfer) < 300
-    assert captured.err.splitlines() == [
-        f"art-levelset recon: error: {scans[1]}: cannot be read as .npy: "
-        "This file contains pickled (object) data. If you trust the file you can load it unsafely using the "
-        "`allow_pickle=` keyword argument or `pickle.load()`."
-    ]
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"art-levelset recon: error: {scans[1]}: cannot be read as .npy: ")
+    assert "allow_pickle=" in line  # of NumPy's own words, which change with its versions
 
 
 def test_files_of_several_scans(scans: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
