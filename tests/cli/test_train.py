@@ -189,7 +189,7 @@ def test_an_interrupt_names_the_checkpoints(tmp_path: Path) -> None:
         while process.poll() is None and not list(folder.glob("epoch-000001-*.pt")):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=600)
     finally:
         process.kill()
         process.communicate()
@@ -208,7 +208,7 @@ def torchrun(folder: Path, *options: str, **environment: str) -> subprocess.Comp
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         check=False,
     )
 

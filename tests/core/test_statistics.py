@@ -408,7 +408,7 @@ def test_a_batch_in_two_parts_has_the_statistics_and_gradients_of_the_whole(size
     for name, parameter in parts[0].named_parameters():
         layer, _, kind = name.rpartition(".")
         parts[1].get_submodule(layer).register_parameter(kind, parameter)
-    barrier, slots = threading.Barrier(2, timeout=20), [torch.empty(0)] * 2
+    barrier, slots = threading.Barrier(2, timeout=600), [torch.empty(0)] * 2
     outputs: dict[int, Tensor] = {}
 
     def work(rank: int) -> None:
