@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from art_levelset.core.fields import as_field, values_and_jacobians
-from art_levelset.recon import FitProgress, GridNetwork, Reconstruction, pipeline, reconstruct
+from art_levelset.recon import FitProgress, GridNetwork, Reconstruction, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.fitting import checkpoint
 from art_levelset.recon.fitting.progress import Budget
