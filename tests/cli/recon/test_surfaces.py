@@ -326,8 +326,8 @@ def test_a_time_budget_and_normals_reach_the_fit(scan: Path, one_error: OneError
     np.savez(scan.with_suffix(".npz"), points=points, normals=np.random.default_rng(5).standard_normal(points.shape))
     line = one_error(main, [str(scan.with_suffix(".npz")), "--use-normals"])
     assert line.startswith("normals: neighbouring ones agree")
-    line = one_error(main, [str(scan), "--time-budget", "0.01s"])
-    assert line.startswith("--time-budget: 0.01 s are too few")
+    line = one_error(main, [str(scan), "--time-budget", "0.00001s"])
+    assert line.startswith("--time-budget: 1e-05 s are too few")
 
 
 def test_the_help_is_that_of_surfaces(capsys: pytest.CaptureFixture[str]) -> None:
