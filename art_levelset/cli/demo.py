@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from art_levelset.cli.console import Verbs
+from art_levelset.cli.places import outputs
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from art_levelset.experiments import demo
 
-    result = demo.run(arguments.output_dir, seed=arguments.seed)
+    with outputs({}, {"--output-dir": arguments.output_dir}):
+        result = demo.run(arguments.output_dir, seed=arguments.seed)
     print(result.report())
     return 0

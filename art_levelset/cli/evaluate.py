@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 from art_levelset.cli.console import PROGRAM, Verbs, number, print_error
+from art_levelset.cli.places import keep_all, outputs
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -71,15 +72,26 @@ def run(arguments: argparse.Namespace) -> int:
     :param arguments: As :func:`add_parser` declares them.
     :return: The exit status.
     """
+    try:
+        with outputs({"--output": arguments.output}, {"--resume": arguments.resume}):
+            return _evaluate(arguments)
+    except KeyboardInterrupt:
+        kept = arguments.resume
+        raise KeyboardInterrupt(
+            "nothing is kept without --resume"
+            if kept is None
+            else f"the same command goes on from the finished work in {kept}"
+        ) from None
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
     from art_levelset.attacks.memo import Memo
     from art_levelset.core.balls import THREAT_MODELS
     from art_levelset.evaluation import IncompleteEvaluation, evaluate
     from art_levelset.evaluation.datasets import load
     from art_levelset.evaluation.record import write_record
-    from art_levelset.files import check_place
     from art_levelset.models import CLASSIFIERS, load_classifier
 
-    check_place(arguments.output)
     if arguments.arch not in CLASSIFIERS:
         raise ValueError(f"--arch must be one of {', '.join(CLASSIFIERS)}, got {arguments.arch!r}")
     data = load(arguments.data, data_root=arguments.data_root)
@@ -116,8 +128,8 @@ def run(arguments: argparse.Namespace) -> int:
         threat_model=arguments.threat_model,
         weights={"sha256": hashlib.sha256(arguments.model.read_bytes()).hexdigest()},
     )
-    write_record(record, arguments.output)
     print(report.text())
+    keep_all([(arguments.output, lambda path: write_record(record, path))])
     print(f"wrote {arguments.output}")
     if failed is not None:
         print_error(f"{PROGRAM} evaluate", f"the record has no {failed}")

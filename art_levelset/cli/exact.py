@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from art_levelset.cli.console import Verbs
+from art_levelset.cli.places import keep_all, outputs
 
 NETWORK = ".pt"
 """The suffix of networks; all others are those of meshes."""
@@ -49,8 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
     :param arguments: `input`, `output`, `max_units` and `resolution`.
     :return: The exit status: 1 if the network was found not to agree with the mesh.
     """
-    from art_levelset.files import check_place
-
     source, output = (path.suffix.lower() == NETWORK for path in (arguments.input, arguments.output))
     if source == output:
         raise ValueError(f"--output: one of {arguments.input} and {arguments.output} must be a network (*{NETWORK})")
@@ -58,8 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     if getattr(arguments, foreign) is not None:
         kind = "meshes" if source else "networks"
         raise ValueError(f"--{foreign.replace('_', '-')} is for {kind}, and {arguments.input} is none")
-    check_place(arguments.output)
-    return _to_mesh(arguments) if source else _to_network(arguments)
+    with outputs({"--output": arguments.output}):
+        return _to_mesh(arguments) if source else _to_network(arguments)
 
 
 def _to_network(arguments: argparse.Namespace) -> int:
@@ -71,7 +70,7 @@ def _to_network(arguments: argparse.Namespace) -> int:
     start = time.perf_counter()
     network = exact_network(mesh, max_units=MAX_UNITS if arguments.max_units is None else arguments.max_units)
     seconds = time.perf_counter() - start
-    save_exact(arguments.output, network, *mesh.bounds)
+    keep_all([(arguments.output, lambda path: save_exact(path, network, *mesh.bounds))])
     size = network.size
     print(f"faces {size.faces}, planes {size.planes}, pieces {size.pieces}")
     print(f"hidden units {size.units} in {size.depth} layers, parameters {size.weights} (not zero), {seconds:.1f} s")
@@ -91,6 +90,6 @@ def _to_mesh(arguments: argparse.Namespace) -> int:
     network, low, high = load_exact(arguments.input)
     resolution = 128 if arguments.resolution is None else arguments.resolution
     mesh = march(network, low, high, resolution, verbose=sys.stderr.isatty())
-    write_mesh(mesh, arguments.output)
+    keep_all([(arguments.output, lambda path: write_mesh(mesh, path))])
     print(f"vertices {len(mesh.vertices)}, triangles {len(mesh.faces)}, components {mesh.body_count}")
     return 0

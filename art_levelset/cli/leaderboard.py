@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from art_levelset.cli.console import Verbs
+from art_levelset.cli.places import outputs
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -36,13 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     from art_levelset.evaluation.leaderboard import markdown, text
     from art_levelset.evaluation.page import html
     from art_levelset.evaluation.record import read_records
-    from art_levelset.files import check_place, write_text
+    from art_levelset.files import write_text
 
-    records = [record for folder in arguments.records for record in read_records(folder)]
-    wanted = [(path, render) for path, render in ((arguments.markdown, markdown), (arguments.html, html)) if path]
-    for path, _ in wanted:
-        check_place(path)
-    for path, content in [(path, render(records)) for path, render in wanted]:
-        write_text(content, path)
+    with outputs({"--markdown": arguments.markdown, "--html": arguments.html}):
+        records = [record for folder in arguments.records for record in read_records(folder)]
+        wanted = [(path, render) for path, render in ((arguments.markdown, markdown), (arguments.html, html)) if path]
+        for path, content in [(path, render(records)) for path, render in wanted]:
+            write_text(content, path)
     print(text(records))
     return 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from art_levelset.cli.console import Verbs, number
+from art_levelset.cli.places import keep_all, outputs
 
 if TYPE_CHECKING:
     import torch
@@ -117,18 +118,16 @@ def run(arguments: argparse.Namespace) -> int:
     :param arguments: As :func:`add_parser` declares them.
     :return: The exit status.
     """
-    from art_levelset.files import check_place
-    from art_levelset.trainers import process_group
-
     plot = arguments.plot or arguments.output.with_suffix(".png")
-    for path in (arguments.output, plot):
-        check_place(path)
-    if plot.resolve() == arguments.output.resolve():
-        raise ValueError(f"--plot must be another file than --output, got {plot}")
-    settings = _settings(arguments)
+    files = {"--output": arguments.output, "--plot": plot, "--csv": arguments.csv}
+    folders = {"--checkpoint-dir": arguments.checkpoint_dir, "--tensorboard": arguments.tensorboard}
     try:
-        with process_group(_device(arguments.device)) as device:
-            _train(arguments, settings, device, plot)
+        with outputs(files, folders):
+            from art_levelset.trainers import process_group
+
+            settings = _settings(arguments)
+            with process_group(_device(arguments.device)) as device:
+                _train(arguments, settings, device, plot)
     except KeyboardInterrupt:
         kept = arguments.checkpoint_dir
         raise KeyboardInterrupt(
@@ -205,7 +204,6 @@ def _train(arguments: argparse.Namespace, settings: Settings, device: torch.devi
     from art_levelset.cli.epochs import EpochTable
     from art_levelset.evaluation.datasets import load
     from art_levelset.evaluation.figures import plot_history
-    from art_levelset.files import write_bytes
     from art_levelset.trainers import EarlyStopping, world
     from art_levelset.trainers.checkpoints import pack
 
@@ -233,8 +231,13 @@ def _train(arguments: argparse.Namespace, settings: Settings, device: torch.devi
         weights = {name: value.cpu() for name, value in trainer.classifier.model.state_dict().items()}
         title = f"{arguments.preset or arguments.trainer}: {data.name}, {settings.architecture}"
         radius = _eps(arguments, settings.eps)
-        plot_history(trainer.history, plot, title=title if radius is None else f"{title}, ε = {radius}")
-        write_bytes(pack(weights), arguments.output, durable=True)
+        title = title if radius is None else f"{title}, ε = {radius}"
+        keep_all(
+            [
+                (arguments.output, lambda path: path.write_bytes(pack(weights))),
+                (plot, lambda path: plot_history(trainer.history, path, title=title)),
+            ]
+        )
         which = "" if radius is not None else ", with a radius for EPS"
         print(f"wrote {arguments.output} and {plot}; to see what the network withstands{which}:")
         print(_evaluation(arguments, settings))

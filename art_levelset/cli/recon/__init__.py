@@ -103,10 +103,10 @@ def run(arguments: argparse.Namespace) -> int:
         **{name: value for name, value in vars(arguments).items() if name not in ("verb", "run")}
     )
     if options.curve:
-        return work_on_all(options, curves.arguments_of_each, curves.reconstruct_scan)
+        return work_on_all(options, curves.arguments_of_each, curves.reconstruct_scan, curves.FILES)
     if options.steps is None and options.time_budget is None:
         options.steps = PAPER_STEPS if options.preset == "paper" else STEPS
-    return work_on_all(options, surfaces.arguments_of_each, surfaces.reconstruct_scan)
+    return work_on_all(options, surfaces.arguments_of_each, surfaces.reconstruct_scan, surfaces.FILES)
 
 
 def _add_surface_options(parser: Parser) -> None:

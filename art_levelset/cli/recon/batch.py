@@ -12,7 +12,7 @@ import platform
 import signal
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -27,6 +27,7 @@ import torch
 
 from art_levelset.checks import check_count
 from art_levelset.cli.console import PROGRAM, in_one_line, print_error
+from art_levelset.files import claim
 
 SLOWEST = timedelta(days=30)
 """How long a rank waits for the others."""
@@ -150,7 +151,10 @@ class ScanEnd:
 
 
 def work_on_all(
-    arguments: Namespace, arguments_of_each: Callable[[Namespace], list[Namespace]], work: Callable[[Namespace], Result]
+    arguments: Namespace,
+    arguments_of_each: Callable[[Namespace], list[Namespace]],
+    work: Callable[[Namespace], Result],
+    files: Iterable[str],
 ) -> int:
     """
     Work on all scans and print what became of them.
@@ -158,6 +162,7 @@ def work_on_all(
     :param arguments: What the parser returns.
     :param arguments_of_each: Makes the arguments of each scan of them, and checks them.
     :param work: What to do with one scan; a function of a module.
+    :param files: The names of the paths that it writes.
     :return: The exit status: 0, or 1 if one of several scans failed.
     :raises ValueError: If an argument or the contents of a single file are bad.
     :raises OSError: If a single file cannot be read or written.
@@ -166,16 +171,18 @@ def work_on_all(
     check_count("--jobs", arguments.jobs)
     rank, size = place_among_ranks()
     jobs = arguments_of_each(arguments)
-    if len(jobs) == 1 and size == 1:
-        print(*work(jobs[0]).lines(), sep="\n")
-        return 0
     share = jobs[rank::size]
-    for job in share:
-        job.quiet |= size > 1 or arguments.jobs > 1  # bars of several processes overwrite each other
-    ends = []
-    for end in work_on_each(share, work, arguments.jobs):
-        ends.append(end)
-        print(f"[{len(ends)} of {len(share)}] {end}", flush=True)
+    try:
+        with claim(*(getattr(job, name) for job in share for name in files)):
+            if len(jobs) == 1 and size == 1:
+                print(*work(jobs[0]).lines(), sep="\n")
+                return 0
+            ends = _work_on_share(share, work, arguments.jobs, quiet=size > 1 or arguments.jobs > 1)
+    except KeyboardInterrupt:
+        kept = getattr(arguments, "checkpoint", None)
+        raise KeyboardInterrupt(
+            f"the same command goes on from {kept}" if kept else "nothing is kept of unfinished scans"
+        ) from None
     if ends:
         print(*summary(ends), sep="\n", flush=True)
     failed = [end for end in ends if end.result is None]
@@ -183,6 +190,19 @@ def work_on_all(
         print_error(f"{PROGRAM} recon", end.error if str(end.scan) in end.error else f"{end.scan}: {end.error}")
     wait_for_ranks()
     return 1 if failed else 0
+
+
+def _work_on_share(
+    share: Sequence[Namespace], work: Callable[[Namespace], Result], processes: int, *, quiet: bool
+) -> list[ScanEnd]:
+    """Work on several scans, and print how each ended as it ends."""
+    for job in share:
+        job.quiet |= quiet  # bars of several processes overwrite each other
+    ends = []
+    for end in work_on_each(share, work, processes):
+        ends.append(end)
+        print(f"[{len(ends)} of {len(share)}] {end}", flush=True)
+    return ends
 
 
 def place_among_ranks() -> tuple[int, int]:
@@ -231,7 +251,8 @@ def work_on_each(
                 job = waiting.pop(0)
                 receiver, sender = context.Pipe(duplex=False)
                 process = context.Process(target=_work_alone, args=(sender, job, work, threads), daemon=True)
-                process.start()
+                with _interrupts_held():
+                    process.start()
                 sender.close()
                 running[receiver] = job, process
             wait(list(running))
@@ -273,9 +294,22 @@ def _end(job: Namespace, work: Callable[[Namespace], Result]) -> ScanEnd:
 def _work_alone(sender: Connection, job: Namespace, work: Callable[[Namespace], Result], threads: int) -> None:
     """In a process of its own, which ends with its parent, however that ends."""
     Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops this process; where it could not be held back
     torch.set_num_threads(threads)
     sender.send(_end(job, work))
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """A process that is started meanwhile never sees an interrupt from the keyboard, during its imports neither."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 def _end_with_parent() -> None:
