@@ -13,10 +13,14 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import traceback
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import art_levelset.cli.recon.curves
@@ -67,8 +71,20 @@ def run(request: dict[str, Any]) -> None:
         os._exit(status)
 
 
+def warm_up() -> None:
+    """Make the libraries import what they import when they are used."""
+    draws = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+        data = Path(folder) / "noise.npz"
+        np.savez(data, x_train=draws.random((20, 8, 8)), y_train=np.arange(20) % 2)
+        options = ["--nb-epochs", "1", "--nb-validation", "4", "-o", str(data.with_suffix(".pth"))]
+        if main(["train", "--data", str(data), "--arch", "convnet2a", "--eps", "0.1", *options]):
+            raise RuntimeError("the first training has failed")
+
+
 def serve() -> None:
     torch.set_num_threads(1)
+    warm_up()
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
