@@ -135,10 +135,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if options.json == STDOUT:
         options.json = None  # which is not a file of a scan
     if options.curve:
-        return work_on_all(options, curves.arguments_of_each, curves.reconstruct_scan, output)
+        return work_on_all(options, curves.arguments_of_each, curves.reconstruct_scan, curves.FILES, output)
     if options.steps is None and options.time_budget is None:
         options.steps = PAPER_STEPS if options.preset == "paper" else STEPS
-    return work_on_all(options, surfaces.arguments_of_each, surfaces.reconstruct_scan, output)
+    return work_on_all(options, surfaces.arguments_of_each, surfaces.reconstruct_scan, surfaces.FILES, output)
 
 
 def _add_surface_options(parser: Parser, scans: Group) -> None:

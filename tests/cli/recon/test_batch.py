@@ -120,7 +120,7 @@ def test_files_of_several_scans(scans: list[Path], capsys: pytest.CaptureFixture
         (["c/a.npy", "--output-dir", "."], "--output: a.mesh.ply is also --output of a.npy"),
         (["./a.npy"], "--output: a.mesh.ply is also --output of a.npy"),
         (["-o", "{stem}.ply", "--output-dir", "."], "argument --output-dir: not allowed with argument -o/--output"),
-        (["--output-dir", "a.npy"], "--output-dir: a.npy: File exists"),
+        (["--output-dir", "a.npy"], "a.npy is a file"),
         (["--jobs", "0"], "--jobs must be an integer >= 1, got 0"),
         (["--steps", "0"], "--steps must be an integer >= 1, got 0"),
         (["--seed", "-1"], "--seed must be an integer >= 0, got -1"),

@@ -311,14 +311,21 @@ def _little_room() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_little_room")
-@pytest.mark.parametrize("option", ["--save", "--checkpoint"])
-def test_a_full_disk_is_one_line_and_no_file(
-    option: str, scan: Path, one_error: OneError, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_is_one_line_and_no_file(scan: Path, one_error: OneError) -> None:
+    argv = [str(scan), "--steps", "2", "--resolution", "16", "--quiet", "--save", str(scan.with_name("a.pt"))]
+    assert "File too large), nor can it anywhere else" in one_error(main, argv)
+    assert sorted(path.suffix for path in scan.parent.iterdir()) == [".npy", ".ply"]
+
+
+@pytest.mark.usefixtures("_little_room")
+def test_a_fit_goes_on_where_its_checkpoint_has_no_room(
+    scan: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(checkpoint, "INTERVAL", 0.0)
-    argv = [str(scan), "--steps", "2", "--resolution", "16", option, str(scan.with_name("a.pt"))]
-    assert "File too large" in one_error(main, argv)
-    assert not [path for path in scan.parent.iterdir() if ".pt" in path.name]
+    argv = [str(scan), "--steps", "2", "--resolution", "16", "--quiet", "--checkpoint", str(scan.with_name("a.pt"))]
+    assert main(argv) == 0
+    assert "a.pt cannot be written (File too large); the fit goes on" in caplog.text
+    assert sorted(path.suffix for path in scan.parent.iterdir()) == [".npy", ".ply"]
 
 
 def test_a_time_budget_and_normals_reach_the_fit(scan: Path, one_error: OneError) -> None:
