@@ -56,7 +56,7 @@ class Seconds:
         started = time.perf_counter()
         yield
         self.parts[name] = time.perf_counter() - started
-        logger.info("%s: %.1f s", name, self.parts[name])
+        logger.info("%s took %.1f s", name, self.parts[name])
 
     def total(self) -> float:
         """
@@ -161,7 +161,8 @@ class ScanEnd:
         """
         if self.result is None:
             return {"scan": self.scan, "error": self.error, "files": []}
-        return {"scan": self.scan, "error": None, "files": self.result.files, **self.result.document}
+        own = {name: value for name, value in self.result.document.items() if name not in envelope("", [])}
+        return {"scan": self.scan, "error": None, "files": self.result.files, **own}
 
     def __str__(self) -> str:
         """For a terminal."""
@@ -196,7 +197,7 @@ def work_on_all(
         raise ValueError(f"--json: {size} processes have one standard output: name a file with {{stem}} in it")
     jobs = arguments_of_each(arguments)
     for job in jobs:  # bars of several processes overwrite each other
-        job.bars = output.bars and size == 1 and arguments.jobs == 1
+        job.bars &= size == 1 and arguments.jobs == 1
     share = jobs[rank::size]
     try:
         with claim(*(getattr(job, name) for job in share for name in files)):
@@ -333,7 +334,7 @@ def _work_alone(sender: Connection, job: Namespace, work: Callable[[Namespace], 
     Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops this process; where it could not be held back
     torch.set_num_threads(threads)
-    with logging_on_stderr("recon", job.quiet, job.verbose):
+    with logging_on_stderr("recon", job.quiet, job.verbose, f"{job.scan}: "):
         sender.send(_end(job, work))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from art_levelset.recon.curves.preview import draw_curve
 from art_levelset.recon.curves.result import CurveReconstruction
 from art_levelset.recon.io.columns import check_columns
 from art_levelset.recon.io.reading import read_points
+
+logger = logging.getLogger(__name__)
 
 FILES = {"output": SUFFIXES, "csv": (".csv",), "preview": (".png",), "save": (), "json": ()}
 """The options that name files to write, and the suffixes they may have."""
@@ -51,6 +54,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     seconds = Seconds()
     with seconds.of("read"):
         points = read_points(scan, columns=arguments.columns)
+    logger.info("%s has %d points", scan, len(points))
     with seconds.of("fit"):
         curves = reconstruct_curve(
             points,
