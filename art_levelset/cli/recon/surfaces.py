@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from trimesh import Trimesh
 
 from art_levelset.checks import check_count, check_positive
+from art_levelset.cli.output import as_json
 from art_levelset.cli.recon import files
 from art_levelset.cli.recon.batch import Result, Seconds, document
 from art_levelset.recon.cloud.clouds import Points
@@ -20,6 +21,7 @@ from art_levelset.recon.inspect.colours import heat_map, transfer_colours
 from art_levelset.recon.inspect.metrics import CloudDistances, SurfaceDistances, compare, compare_with_cloud
 from art_levelset.recon.inspect.preview import draw
 from art_levelset.recon.inspect.viewer import write_page
+from art_levelset.recon.io.columns import check_columns
 from art_levelset.recon.io.meshes import read_mesh, write_mesh
 from art_levelset.recon.io.reading import read_cloud
 from art_levelset.recon.meshing.topology import Topology, topology
@@ -66,7 +68,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     """
     seconds = Seconds()
     with seconds.of("read"):
-        cloud = read_cloud(arguments.scan)
+        cloud = read_cloud(arguments.scan, columns=arguments.columns)
         if arguments.use_normals and cloud.normals is None:
             raise ValueError(f"--use-normals: {arguments.scan} has no normals")
         reference = None if arguments.reference is None else read_mesh(arguments.reference, "--reference")
@@ -76,7 +78,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             steps=arguments.steps,
             seed=arguments.seed,
             device=arguments.device,
-            verbose=not arguments.quiet,
+            verbose=arguments.bars,
             **_given(arguments, normals=cloud.normals if arguments.use_normals else None),
         )
     with seconds.of("mesh"):
@@ -85,7 +87,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             faces=arguments.faces,
             parts=arguments.parts,
             trim=arguments.trim,
-            verbose=not arguments.quiet,
+            verbose=arguments.bars,
         )
         if cloud.colours is not None:
             mesh = transfer_colours(mesh, cloud.points, cloud.colours)
@@ -97,21 +99,23 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
         with seconds.of("heat map"):
             shown, largest = heat_map(mesh, reference)
         title += f"; dark red: {largest:.3g} or more from the reference"
-    settings, count = vars(arguments), len(cloud.points)
+
+    def in_full() -> dict[str, Any]:
+        metrics = report.as_dict(reconstruction.attempts)
+        return document(arguments, files.named(arguments, writers), len(cloud.points), seconds, metrics)
+
     writers: dict[str, Callable[[Path], object]] = {
         "output": lambda path: write_mesh(mesh, path),
         "preview": lambda path: draw(path, shown, cloud.points, title=title),
         "heat_map": lambda path: write_mesh(shown, path),
         "html": lambda path: write_page(path, shown, cloud.points, title=title, largest_error=largest),
         "save": reconstruction.save,
-        "json": lambda path: path.write_text(
-            report.json(settings, count, seconds, reconstruction.attempts), encoding="utf-8"
-        ),
+        "json": lambda path: path.write_text(as_json(in_full()), encoding="utf-8"),
     }
     written = files.write_files(arguments, writers)
     if arguments.checkpoint is not None:
         arguments.checkpoint.unlink(missing_ok=True)
-    return Result(report, seconds, written)
+    return Result(report, seconds, written, in_full())
 
 
 def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]:
@@ -126,6 +130,7 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None:
             check_count(f"--{name}", value, least)
+    check_columns(arguments.columns, "--columns")
     if arguments.trim is not None:
         check_positive("--trim", arguments.trim)
     for name in ("checkpoint", "use_normals"):
@@ -196,7 +201,9 @@ class SurfaceReport:
         :return: Lines of text.
         """
         if self.distances is None:
-            return [f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}", f"mesh: {self.topology}"]
+            strays = f" ({self.cloud.outliers:,} outliers do not count)" if self.cloud.outliers else ""
+            distance = f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}{strays}"
+            return [distance, f"mesh: {self.topology}"]
         return [*self.distances.report().splitlines(), f"mesh: {self.topology}", f"reference: {self.reference}"]
 
     def row(self) -> dict[str, str]:
@@ -213,18 +220,13 @@ class SurfaceReport:
             "Chamfer x 10^3": f"{self.chamfer:.4g}",
         }
 
-    def json(
-        self, settings: Mapping[str, Any], points: int, seconds: Seconds, attempts: Sequence[Judgement] = ()
-    ) -> str:
+    def as_dict(self, attempts: Sequence[Judgement] = ()) -> dict[str, Any]:
         """
-        Everything, for a file.
+        Everything, for a program.
 
-        :param settings: What was asked for.
-        :param points: Number of points of the scan.
-        :param seconds: What the parts of the run took.
         :param attempts: How the attempts at the fit were judged.
-        :return: A JSON document; distances are in the scan's units, `relative` ones are multiples of the diagonal of
-                 the reference's bounding box, times 10^3.
+        :return: What a JSON document can hold; distances are in the scan's units, `relative` ones are multiples of the
+                 diagonal of the reference's bounding box, times 10^3.
         """
         metrics: dict[str, Any] = {
             "attempts": [{**asdict(attempt), "failed": attempt.failed} for attempt in attempts],
@@ -235,4 +237,4 @@ class SurfaceReport:
             metrics["reference"] = asdict(self.reference)
             metrics["distances"] = asdict(self.distances)
             metrics["relative"] = self.distances.relative()
-        return document(settings, points, seconds, metrics)
+        return metrics
