@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 NOISE = 7, 18
 """The classes of low and of high noise."""
+
+_RECORD = 54
+"""The least size of a record of variable length."""
 
 
 def read_las(path: Path) -> Iterator[dict[str, NDArray[Any]]]:
@@ -31,8 +35,9 @@ def read_las(path: Path) -> Iterator[dict[str, NDArray[Any]]]:
         import laspy
     except ImportError as error:
         raise ImportError(f"{path}: .las and .laz files need laspy: pip install 'art-levelset[las]'") from error
+    _check_header(path)
     left_out = count = 0
-    with laspy.open(path) as file:
+    with laspy.open(path, read_evlrs=False) as file:
         names = {*file.header.point_format.dimension_names}
         for points in file.chunk_iterator(BATCH):
             used = ~np.isin(np.asarray(points.classification), NOISE) & ~np.asarray(points.withheld, dtype=bool)
@@ -47,3 +52,36 @@ def read_las(path: Path) -> Iterator[dict[str, NDArray[Any]]]:
     if left_out:
         counts = f"{left_out:,}", f"{count:,}"
         logger.warning("%s: left out %s of %s points, of the noise classes 7 and 18 or withheld", path, *counts)
+
+
+def _check_header(path: Path) -> None:
+    """
+    Refuse a header that promises more than its file can hold: laspy and lazrs take memory for whatever it says.
+
+    :raises ValueError: If it does, or is none.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(375)
+        if len(start) < 227 or start[:4] != b"LASF":
+            raise ValueError("it has no LAS header")
+        header, begin, records, form, length, count = struct.unpack_from("<HIIBHI", start, 94)
+        if start[25] >= 4 and len(start) >= 255:
+            count = max(count, struct.unpack_from("<Q", start, 247)[0])
+        if not 227 <= header <= begin <= size or _RECORD * records > begin - header:
+            raise ValueError(f"its header promises {records:,} records before byte {begin:,} of {size:,}")
+        if not form & 0xC0:
+            if length * count > size - begin:
+                raise ValueError(f"its header promises {count:,} points, {size - begin:,} bytes cannot hold them")
+            return
+        file.seek(begin)
+        table = int.from_bytes(file.read(8), "little", signed=True)
+        if table == -1:
+            file.seek(max(0, size - 8))
+            table = int.from_bytes(file.read(8), "little", signed=True)
+        if not begin <= table <= size - 8:
+            raise ValueError("its table of compressed chunks is not in the file")
+        file.seek(table + 4)
+        chunks = int.from_bytes(file.read(4), "little")
+        if chunks > size:
+            raise ValueError(f"its header promises {chunks:,} compressed chunks in {size:,} bytes")
