@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from art_levelset.files import write_bytes
 from art_levelset.identity import Unidentifiable, digest, identify
+from art_levelset.untrusted import Arrays, read_bytes
 from art_levelset.versions import computing
 
 logger = logging.getLogger(__name__)
@@ -83,14 +84,17 @@ class Memo:
         if self.folder is None:
             return self._kept.get(key)
         try:
-            stored = (self.folder / f"{key}.npz").read_bytes()
-        except OSError:
+            stored = read_bytes(self.folder / f"{key}.npz")
+        except (OSError, ValueError):
             return None
         contents = stored[:-_CHECKSUM]
         if hashlib.sha256(contents).digest() != stored[-_CHECKSUM:]:
             return None
-        with np.load(io.BytesIO(contents), allow_pickle=False) as arrays:
-            return dict(arrays)
+        try:
+            with Arrays(io.BytesIO(contents)) as arrays:
+                return dict(arrays)
+        except ValueError:
+            return None
 
     def store(self, key: str | None, **arrays: NDArray[Any]) -> None:
         """

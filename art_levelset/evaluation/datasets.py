@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import io
 import logging
-import zlib
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from art_levelset.identity import digest
+from art_levelset.untrusted import Arrays, opened
 
 Split: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -125,14 +124,16 @@ def _downloaded(known: Any, name: str, data_root: str | PathLike[str], train: bo
 
 def _from_npz(path: Path, train: bool) -> Dataset:
     part = "train" if train else "test"
-    try:
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
+    with opened(path) as file:
+        try:
+            archive = Arrays(file)
+        except ValueError as error:
+            raise ValueError(f"{path} {error}") from error
+        with archive as arrays:
             x = _images(_array(arrays, path, f"x_{part}"), f"{path}: x_{part}")
             y = _labels(_array(arrays, path, f"y_{part}"), f"{path}: y_{part}", len(x))
             other = "y_test" if train else "y_train"
             others = [_labels(_array(arrays, path, other), f"{path}: {other}")] if other in arrays else []
-    except BadZipFile as error:
-        raise ValueError(f"{path} is not an .npz file") from error
     return Dataset(path.stem, x, y, 1 + max(int(labels.max()) for labels in (y, *others)))
 
 
@@ -140,11 +141,9 @@ def _array(arrays: Mapping[str, NDArray[Any]], path: Path, key: str) -> NDArray[
     try:
         array = arrays[key]
     except KeyError:
-        raise ValueError(f"{path} holds no array {key}, only {', '.join(arrays) or 'none'}") from None
-    except (ValueError, EOFError, zlib.error, BadZipFile) as error:
-        raise ValueError(f"{path}: {key} cannot be read: it is damaged or holds Python objects") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path}: {key} is not an array")
+        raise ValueError(f"{path} holds no array {key}, only {', '.join(arrays) or 'none':.200}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {key} cannot be read: {error}") from error
     return array
 
 

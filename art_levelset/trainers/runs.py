@@ -133,8 +133,12 @@ class Run:
         self.first = len(self.trainer.history)
         state = None if self.checkpoints is None else self.checkpoints.read()
         if self.checkpoints is not None and state is not None:
-            self._check(state, f"checkpoint_dir: {self.checkpoints.folder}")
-            self._load(state)
+            source = f"checkpoint_dir: {self.checkpoints.folder}"
+            try:
+                self._check(state, source)
+                self._load(state)
+            except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
+                raise ValueError(f"{source} holds no state of this run ({type(error).__name__}: {error})") from error
         scheduler = self.options.scheduler
         if isinstance(scheduler, OneCycleLR) and scheduler.last_epoch + self.left > scheduler.total_steps:
             raise ValueError(
