@@ -122,6 +122,9 @@ class Arrays(Mapping[str, "NDArray[Any]"]):
     def __exit__(self, *_: object) -> None:
         self._archive.close()
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._members
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
 

@@ -18,6 +18,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core, so one threa
     torch.set_num_threads(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fuzz-cases", type=int, default=300, metavar="N", help="hostile files in all (tests/hostile; default: 300)"
+    )
+    parser.addoption("--fuzz-counts", metavar="FILE", help="add what became of the hostile files to this file")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if torch.cuda.is_available():
         return

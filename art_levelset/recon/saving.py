@@ -82,7 +82,7 @@ def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module,
         raise ValueError(f"{path}: is not a reconstruction of this version")
     try:
         parts = _parts(contents)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # a file may say anything
         raise ValueError(f"{path}: is a damaged reconstruction ({type(error).__name__}: {error!s:.200})") from error
     weights = contents.get("weights")
     if network is None:

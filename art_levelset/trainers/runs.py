@@ -137,8 +137,14 @@ class Run:
             try:
                 self._check(state, source)
                 self._load(state)
-            except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
-                raise ValueError(f"{source} holds no state of this run ({type(error).__name__}: {error})") from error
+            except OSError:
+                raise
+            except Exception as error:  # a file may say anything
+                if str(error).startswith(source):
+                    raise
+                raise ValueError(
+                    f"{source} has no state of this run ({type(error).__name__}: {error!s:.200})"
+                ) from error
         scheduler = self.options.scheduler
         if isinstance(scheduler, OneCycleLR) and scheduler.last_epoch + self.left > scheduler.total_steps:
             raise ValueError(

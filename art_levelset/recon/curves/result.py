@@ -151,12 +151,12 @@ def load_curve(path: str | Path, network: nn.Module | None = None) -> CurveRecon
         raise ValueError(f"{path}: is no saved curve")
     try:
         parts = _parts(contents)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # a file may say anything
         raise ValueError(f"{path}: is a damaged curve ({type(error).__name__}: {error!s:.200})") from error
     weights = contents.get("weights")
     if network is None:
         if contents.get("sizes") is None:
-            raise ValueError("network: the curve was fitted with a network of one's own, which must be given")
+            raise ValueError(f"network: the curve in {path} has a network of one's own, which must be given")
         network = built(CurveNetwork, contents["sizes"], weights, path)
     fill(network, weights, path)
     return CurveReconstruction(network, *parts)

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 FORMAT = "art-levelset fit 3"
 
+_PLAIN = (int, float, str, type(None))
+
 INTERVAL = 10.0
 """Seconds between two checkpoints."""
 
@@ -103,7 +105,8 @@ class Checkpoint:
         if not isinstance(contents, dict) or contents.get("format") != FORMAT:
             raise ValueError(f"checkpoint: {self.path} is not the checkpoint of a fit of this version")
         theirs = contents.get("fit")
-        if not isinstance(theirs, dict) or not isinstance(contents.get("state"), dict):
+        plain = isinstance(theirs, dict) and all(type(value) in _PLAIN for value in theirs.values())
+        if not plain or not isinstance(contents.get("state"), dict):
             raise ValueError(f"checkpoint: {self.path} is damaged")
         changed = [
             f"{name} was {theirs.get(name)}, is {self._fit.get(name)}"
