@@ -34,6 +34,19 @@ TEXT_MOST = 1 << 28
 """The most bytes of a text file that is read as a whole: 256 MiB."""
 
 
+def printable(text: str) -> str:
+    """
+    Text for a terminal, a picture or a page: signs that steer a terminal, and bytes that are no text, are spelled out.
+
+    :param text: Any text, such as the name of a file.
+    :return: The same text if it is printable, else with escapes in it.
+
+    >>> printable("a scan.ply"), printable("\x1b[31mred")
+    ('a scan.ply', '\\x1b[31mred')
+    """
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 @contextmanager
 def opened(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     """

@@ -14,10 +14,15 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, NoReturn, TypeAlias
 
+from art_levelset.untrusted import printable
+
 PROGRAM = "art-levelset"
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+
+LONGEST = 1000
+"""More characters of a message are not shown: files may hold names of any length."""
 
 EXPECTED = (ValueError, OSError, ImportError, MemoryError, FloatingPointError)
 """Bad input, a full disk, a missing library, a small machine, a training that diverges."""
@@ -38,7 +43,7 @@ class Parser(argparse.ArgumentParser):
 
         :param message: What is wrong.
         """
-        self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
+        self.exit(BAD_INPUT, f"{self.prog}: error: {printable(message)}\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """
@@ -99,7 +104,7 @@ def print_error(program: str, message: str) -> None:
     :param program: The program and its verb.
     :param message: One line.
     """
-    print(f"{program}: error: {message}", file=sys.stderr)
+    print(f"{program}: error: {printable(message)}", file=sys.stderr)
 
 
 def in_one_line(error: BaseException) -> str:
@@ -110,6 +115,8 @@ def in_one_line(error: BaseException) -> str:
     :return: Its message, without line breaks; with its name if it has none, or was not expected.
     """
     message = " ".join(str(error).split())
+    if len(message) > LONGEST:
+        message = f"{message[:LONGEST]}..."
     if message and is_expected(error):
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 from art_levelset.cli.console import PROGRAM, Verbs, number, print_error
+from art_levelset.untrusted import printable
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -109,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     except IncompleteEvaluation as error:
         failed, report = error, error.report
     record = report.record(
-        name=arguments.name or arguments.model.stem,
+        name=printable(arguments.name or arguments.model.stem).strip() or "model",
         dataset=data.name,
         architecture=arguments.arch,
         eps=arguments.eps,
@@ -118,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     write_record(record, arguments.output)
     print(report.text())
-    print(f"wrote {arguments.output}")
+    print(printable(f"wrote {arguments.output}"))
     if failed is not None:
         print_error(f"{PROGRAM} evaluate", f"the record has no {failed}")
         return 1

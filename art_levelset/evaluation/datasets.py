@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from art_levelset.identity import digest
-from art_levelset.untrusted import Arrays, opened
+from art_levelset.untrusted import Arrays, opened, printable
 
 Split: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -23,6 +23,9 @@ TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CI
 """Data sets by their names here, and torchvision's classes."""
 
 CHANNELS = (1, 3, 4)
+
+MOST = 1 << 28
+"""Torchvision's files have no more bytes: 256 MiB."""
 
 logger = logging.getLogger(__name__)
 
@@ -101,11 +104,18 @@ def _from_torchvision(name: str, data_root: str | PathLike[str] | None, train: b
     from torchvision import datasets
 
     known: Any = getattr(datasets, TORCHVISION[name])
+    for path in Path(data_root, getattr(known, "base_folder", known.__name__)).rglob("*"):
+        if path.is_file() and path.stat().st_size > MOST:
+            raise ValueError(f"data_root: {path} is larger than any file of {name}")
     try:
         found = known(data_root, train=train, download=False)
     except RuntimeError:
         logger.info("%s is not in %s: it is downloaded", name, data_root)
         found = _downloaded(known, name, data_root, train)
+    except OSError:
+        raise
+    except Exception as error:  # torchvision asserts what its files hold
+        raise ValueError(f"data_root: the files of {name} in {data_root} are damaged") from error
     x = _images(np.asarray(found.data), f"{name}: images")
     return Dataset(name, x, _labels(np.asarray(found.targets), f"{name}: labels", len(x)), 10)
 
@@ -134,7 +144,7 @@ def _from_npz(path: Path, train: bool) -> Dataset:
             y = _labels(_array(arrays, path, f"y_{part}"), f"{path}: y_{part}", len(x))
             other = "y_test" if train else "y_train"
             others = [_labels(_array(arrays, path, other), f"{path}: {other}")] if other in arrays else []
-    return Dataset(path.stem, x, y, 1 + max(int(labels.max()) for labels in (y, *others)))
+    return Dataset(printable(path.stem).strip() or "data", x, y, 1 + max(int(labels.max()) for labels in (y, *others)))
 
 
 def _array(arrays: Mapping[str, NDArray[Any]], path: Path, key: str) -> NDArray[Any]:

@@ -24,6 +24,7 @@ from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_seed
 from art_levelset.evaluation.accuracy import correct, wilson
 from art_levelset.evaluation.figures import heat_map
+from art_levelset.evaluation.rendering import markdown_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,5 +160,5 @@ def _examples(batch: Subject, attack: Attack, seed: int, memo: Memo) -> Tensor:
 
 
 def _cell(text: str) -> str:
-    """A text that does not break the table that it stands in."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """A text that does not break the table that it stands in, and is shown as it is."""
+    return str(markdown_text(" ".join(text.split())))

@@ -27,6 +27,7 @@ import torch
 
 from art_levelset.checks import check_count
 from art_levelset.cli.console import PROGRAM, in_one_line, print_error
+from art_levelset.untrusted import printable
 
 SLOWEST = timedelta(days=30)
 """How long a rank waits for the others."""
@@ -167,7 +168,7 @@ def work_on_all(
     rank, size = place_among_ranks()
     jobs = arguments_of_each(arguments)
     if len(jobs) == 1 and size == 1:
-        print(*work(jobs[0]).lines(), sep="\n")
+        print(*map(printable, work(jobs[0]).lines()), sep="\n")
         return 0
     share = jobs[rank::size]
     for job in share:
@@ -175,7 +176,7 @@ def work_on_all(
     ends = []
     for end in work_on_each(share, work, arguments.jobs):
         ends.append(end)
-        print(f"[{len(ends)} of {len(share)}] {end}", flush=True)
+        print(printable(f"[{len(ends)} of {len(share)}] {end}"), flush=True)
     if ends:
         print(*summary(ends), sep="\n", flush=True)
     failed = [end for end in ends if end.result is None]
@@ -259,8 +260,8 @@ def summary(ends: Sequence[ScanEnd]) -> list[str]:
 
 def _row(end: ScanEnd, cells: int) -> list[str]:
     if end.result is None:
-        return [str(end.scan), "failed", *[""] * cells]
-    return [str(end.scan), f"{end.result.seconds.total():.0f}", *end.result.report.row().values()]
+        return [printable(str(end.scan)), "failed", *[""] * cells]
+    return [printable(str(end.scan)), f"{end.result.seconds.total():.0f}", *end.result.report.row().values()]
 
 
 def _end(job: Namespace, work: Callable[[Namespace], Result]) -> ScanEnd:

@@ -16,6 +16,7 @@ from art_levelset.recon.curves.polylines import SUFFIXES
 from art_levelset.recon.curves.preview import draw_curve
 from art_levelset.recon.curves.result import CurveReconstruction
 from art_levelset.recon.io.reading import read_points
+from art_levelset.untrusted import printable
 
 FILES = {"output": SUFFIXES, "csv": (".csv",), "preview": (".png",), "save": (), "json": ()}
 """The options that name files to write, and the suffixes they may have."""
@@ -60,7 +61,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     if not curves.pieces:
         raise ValueError("the reconstruction is empty: the network's zero level set is nowhere near the cloud")
     report = CurveReport.of(curves)
-    title = f"{scan.name}: {len(points):,} points, length {curves.length:.6g}"
+    title = f"{printable(scan.name)}: {len(points):,} points, length {curves.length:.6g}"
     settings = vars(arguments)
     writers: dict[str, Callable[[Path], object]] = {
         "output": curves.export,

@@ -26,6 +26,7 @@ from art_levelset.recon.meshing.topology import Topology, topology
 from art_levelset.recon.paper import reconstruct_as_paper
 from art_levelset.recon.pipeline import reconstruct
 from art_levelset.recon.reconstruction import Reconstruction
+from art_levelset.untrusted import printable
 
 PRESETS: dict[str, Callable[..., Reconstruction]] = {"default": reconstruct, "paper": reconstruct_as_paper}
 
@@ -91,7 +92,8 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             mesh = transfer_colours(mesh, cloud.points, cloud.colours)
     with seconds.of("compare"):
         report = SurfaceReport.of(mesh, cloud.points, reference)
-    shown, title = mesh, f"{arguments.scan.name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
+    name = printable(arguments.scan.name)
+    shown, title = mesh, f"{name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
     largest = None
     if reference is not None and (arguments.heat_map or arguments.html):
         with seconds.of("heat map"):

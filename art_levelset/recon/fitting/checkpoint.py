@@ -105,8 +105,9 @@ class Checkpoint:
         if not isinstance(contents, dict) or contents.get("format") != FORMAT:
             raise ValueError(f"checkpoint: {self.path} is not the checkpoint of a fit of this version")
         theirs = contents.get("fit")
-        plain = isinstance(theirs, dict) and all(type(value) in _PLAIN for value in theirs.values())
-        if not plain or not isinstance(contents.get("state"), dict):
+        if not isinstance(theirs, dict) or not isinstance(contents.get("state"), dict):
+            raise ValueError(f"checkpoint: {self.path} is damaged")
+        if any(type(value) not in _PLAIN for value in theirs.values()):
             raise ValueError(f"checkpoint: {self.path} is damaged")
         changed = [
             f"{name} was {theirs.get(name)}, is {self._fit.get(name)}"
