@@ -149,7 +149,7 @@ class _Checked(pickle.Unpickler):
             return _Constant()
         if module in ("torch", "torch.storage") and name in _STORAGES:
             return _StorageKind(_STORAGES[name])
-        made = {
+        known: dict[tuple[str, str], Callable[[], Any]] = {
             ("collections", "OrderedDict"): lambda: type("OrderedDict", (OrderedDict,), {}),
             ("collections", "Counter"): lambda: type("Counter", (Counter,), {}),
             ("torch", "Size"): lambda: type("Size", (tuple,), {}),
@@ -158,10 +158,10 @@ class _Checked(pickle.Unpickler):
             ("torch._utils", "_rebuild_tensor"): lambda: _Function(self._tensor),
             ("torch._utils", "_rebuild_tensor_v2"): lambda: _Function(self._tensor),
             ("torch._utils", "_rebuild_parameter"): lambda: _Function(_parameter),
-        }.get((module, name))
-        if made is None:
+        }
+        if (module, name) not in known:
             raise ValueError(f"it holds {f'{module}.{name}'!a:.80}, which is not read: that could run code")
-        return made()
+        return known[module, name]()
 
     def persistent_load(self, pid: Any) -> Any:
         """
