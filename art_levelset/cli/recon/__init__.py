@@ -14,7 +14,7 @@ PAPER_STEPS = 5000
 CURVE_STEPS = 1000
 RESOLUTION = 256
 
-FORMATS = ".csv .las .laz .npy .npz .obj .off .ply .pts .stl .xyz"
+FORMATS = ".asc .csv .las .laz .npy .npz .obj .off .pcd .ply .pts .stl .txt .xyz .xyzn .xyzrgb"
 """What :func:`art_levelset.recon.io.reading.read_cloud` reads."""
 
 SEVERAL = """\
@@ -164,6 +164,12 @@ def _add_curve_options(parser: Parser) -> None:
 def _add_scans(parser: Parser, metavar: str, formats: str, suffix: str) -> None:
     """The scans, and where their results go: the name and formats of a result, and what follows the scan's name."""
     parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help=f"point clouds: {FORMATS}")
+    parser.add_argument(
+        "--columns",
+        metavar="X,Y,Z",
+        help="which columns of the scans are x, y and z, by their numbers, counted from 1, or their names: 3,2,4 for "
+        "number, northing, easting, elevation; easting,northing,elevation",
+    )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("-o", "--output", type=Path, metavar=metavar, help=f"{formats} (default: SCAN{suffix})")
     output.add_argument("--output-dir", type=Path, metavar="DIR", help=f"write SCAN{suffix} there; made if missing")

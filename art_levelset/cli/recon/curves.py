@@ -15,6 +15,7 @@ from art_levelset.recon.curves.fit import FEWEST_STEPS, reconstruct_curve
 from art_levelset.recon.curves.polylines import SUFFIXES
 from art_levelset.recon.curves.preview import draw_curve
 from art_levelset.recon.curves.result import CurveReconstruction
+from art_levelset.recon.io.columns import check_columns
 from art_levelset.recon.io.reading import read_points
 from art_levelset.untrusted import printable
 
@@ -32,6 +33,7 @@ def arguments_of_each(arguments: argparse.Namespace) -> list[argparse.Namespace]
     :raises OSError: If the directory of the curves cannot be made.
     """
     check_count("--steps", arguments.steps, FEWEST_STEPS)
+    check_columns(arguments.columns, "--columns")
     return files.arguments_of_each(arguments, FILES, ".curve.ply")
 
 
@@ -48,7 +50,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     scan: Path = arguments.scan
     seconds = Seconds()
     with seconds.of("read"):
-        points = read_points(scan)
+        points = read_points(scan, columns=arguments.columns)
     with seconds.of("fit"):
         curves = reconstruct_curve(
             points,
