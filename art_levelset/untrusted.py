@@ -60,20 +60,17 @@ def opened(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     if "\0" in name:
         raise FileNotFoundError(f"{name!r} cannot be the name of a file")
     handle = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(f"{name} is a folder")
+        if not stat.S_ISREG(mode):
+            raise OSError(f"{name} is no ordinary file but a pipe or a device")
+    except OSError:
+        os.close(handle)
+        raise
     with os.fdopen(handle, "rb") as file:
-        check_ordinary(file)
         yield file
-
-
-def check_ordinary(file: BinaryIO) -> None:
-    """
-    Check that an open file is an ordinary one.
-
-    :param file: The file.
-    :raises OSError: If it is a pipe or a device.
-    """
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        raise OSError(f"{file.name} is no ordinary file but a pipe or a device")
 
 
 def read_bytes(path: str | PathLike[str], most: int = TEXT_MOST) -> bytes:
@@ -87,10 +84,10 @@ def read_bytes(path: str | PathLike[str], most: int = TEXT_MOST) -> bytes:
     :raises ValueError: If it is larger.
     """
     with opened(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"{os.fspath(path)} is larger than the {most:,} bytes that such a file may have")
-    return content
+        if size_of(file) > min(most, _memory()):
+            raise ValueError(f"{os.fspath(path)} is larger than the {most:,} bytes that such a file may have")
+        file.seek(0)
+        return file.read()
 
 
 def read_json(path: str | PathLike[str], most: int = TEXT_MOST, **options: Any) -> Any:

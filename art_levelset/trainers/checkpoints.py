@@ -24,9 +24,12 @@ from torch.nn import Parameter
 from art_levelset.files import remove_unfinished, write_bytes
 from art_levelset.tensors import load_tensors
 from art_levelset.trainers.distributed import World
-from art_levelset.untrusted import opened
+from art_levelset.untrusted import read_bytes
 
 logger = logging.getLogger(__name__)
+
+MOST = 1 << 36
+"""The most bytes of a checkpoint: 64 GiB."""
 
 _NAME = re.compile(r"epoch-(\d+)-([0-9a-f]{16})\.pt")
 _LEAVES = (Tensor, Parameter, int, float, str, bool, type(None))
@@ -92,9 +95,8 @@ class Checkpoints:
         files = self._files()
         for path in files:
             try:
-                with opened(path) as file:
-                    content = file.read()
-            except OSError as error:
+                content = read_bytes(path, MOST)
+            except (OSError, ValueError) as error:
                 logger.warning("checkpoint %s cannot be read (%s); the one before is used", path, error)
                 continue
             if path.name.endswith(f"-{_checksum(content)}.pt"):

@@ -1,4 +1,4 @@
-"""Every reader of files but those of scans, with files that it reads and the way to say what is in them."""
+"""Every reader of files, with files that it reads and the way to say what is in them."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from art_levelset.recon.network import GridNetwork
 from art_levelset.trainers.checkpoints import Checkpoints
 
 from ..evaluation.invented import attack, curve, masking, record
+from .scans import command, meshes, read_scan, read_triangles, scans
 
 
 @dataclass(frozen=True)
@@ -296,6 +297,28 @@ def _read_memo(path: Path) -> Any:
     return found
 
 
+# Commands
+
+
+def _show_board(path: Path) -> Any:
+    folder = path.with_suffix(".records")
+    folder.mkdir(exist_ok=True)
+    (folder / path.name).write_bytes(path.read_bytes())
+    return command(["leaderboard", str(folder)])
+
+
+def _march(path: Path) -> Any:
+    return command(["exact", str(path), "--resolution", "8", "-o", str(path.with_suffix(".ply"))])
+
+
+def _evaluate(path: Path) -> Any:
+    data = path.with_suffix(".npz")
+    np.savez(data, x_test=np.zeros((1, 8, 8), np.uint8), y_test=np.array([2]))
+    options = ["--data", str(data), "--eps", "0.1", "--max-iter", "1", "--attacks", "pgd-ce", "-o", f"{data}.json"]
+    command(["evaluate", "--model", str(path), "--arch", "convnet2a", *options])
+    return read_record(f"{data}.json").clean_acc
+
+
 def _saved(make: Callable[[], Any], *, legacy: bool = False) -> Callable[[Path], None]:
     return lambda path: _save(make(), path, legacy=legacy)
 
@@ -322,7 +345,17 @@ def readers() -> list[Reader]:
     ]
     tensors = [each if each.contents is not None else replace(each, contents=_contents(each.make)) for each in tensors]
     record_fields = json.loads(_record_text())
+    commands = [
+        Reader("leaderboard, command", ".json", _make_record, _show_board, False, record_fields, _write_json),
+        Reader("exact, command", ".pt", _make_exact, _march, False, _contents(_make_exact), _save),
+        Reader("evaluate, command", ".pth", _saved(_convnet), _evaluate, False, _convnet(), _save),
+    ]
+    of_scans = [Reader(name, suffix, make, read_scan) for name, (suffix, make) in scans().items()]
+    of_meshes = [Reader(name, suffix, make, read_triangles) for name, (suffix, make) in meshes().items()]
     return [
+        *commands,
+        *of_scans,
+        *of_meshes,
         Reader("test data", ".npz", _make_data, partial(_read_data, train=False), True, _arrays(), _write_arrays),
         Reader("training data", ".npz", _make_data, partial(_read_data, train=True), True, _arrays(), _write_arrays),
         Reader("record", ".json", _make_record, _read_record, False, record_fields, _write_json),
