@@ -39,6 +39,9 @@ _OPCODES = frozenset(
 """What `torch.load` knows of the language of pickles when it reads weights only."""
 
 
+_LIKE_PARAMETERS = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer"}
+"""What Adam and SGD keep for each parameter, of its shape."""
+
 _STORAGES = {
     "ByteStorage": 1,
     "CharStorage": 1,
@@ -86,6 +89,39 @@ def load_tensors(file: BinaryIO) -> Any:
         raise
     except Exception as error:  # damaged files raise anything
         raise ValueError(f"it is damaged or holds more than tensors ({type(error).__name__})") from error
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
+    """
+    Let an optimizer go on from the state in a file, of which PyTorch itself checks nothing but the number of tensors.
+
+    :param optimizer: The optimizer, changed in place.
+    :param state: Its state, as it is in the file.
+    :raises ValueError: If it is that of another one.
+    """
+    own = [{name: _kind(value) for name, value in group.items()} for group in optimizer.param_groups]
+    try:
+        optimizer.load_state_dict(state)
+        loaded = [{name: _kind(value) for name, value in group.items()} for group in optimizer.param_groups]
+    except Exception as error:  # a file may say anything
+        raise ValueError(f"optimizer: its state is damaged ({type(error).__name__})") from error
+    same = all(
+        isinstance(value, torch.Tensor) and value.shape == parameter.shape
+        for parameter, kept in optimizer.state.items()
+        for name, value in kept.items()
+        if name in _LIKE_PARAMETERS and value is not None
+    )
+    if own != loaded or not same:
+        raise ValueError("optimizer: its state is that of another one")
+
+
+def _kind(value: Any) -> Any:
+    """What a setting is: a number, which must be finite, a truth value, several of them, or something else."""
+    if isinstance(value, (list, tuple)):
+        return [_kind(item) for item in value]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return "number" if math.isfinite(value) else "infinite"
+    return type(value).__name__
 
 
 def _check_archive(file: BinaryIO, size: int) -> None:

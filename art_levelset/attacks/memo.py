@@ -72,12 +72,14 @@ class Memo:
             return None
         return digest(*known, computing())
 
-    def recall(self, key: str | None) -> dict[str, NDArray[Any]] | None:
+    def recall(self, key: str | None, **wanted: tuple[str, tuple[int | None, ...]]) -> dict[str, NDArray[Any]] | None:
         """
         What was stored under a key.
 
         :param key: Their key; under None is nothing.
-        :return: The arrays by name, or None. A file that cannot be read or is damaged counts as missing.
+        :param wanted: What the arrays must be, by name: the kind of their type ("f", "i", "b", "U") and their shape,
+               None for sides of any length.
+        :return: The arrays by name, or None. A file that cannot be read, is damaged or holds others counts as missing.
         """
         if key is None:
             return None
@@ -92,9 +94,11 @@ class Memo:
             return None
         try:
             with Arrays(io.BytesIO(contents)) as arrays:
-                return dict(arrays)
+                found = dict(arrays)
         except ValueError:
             return None
+        fits = not wanted or {*found} == {*wanted}
+        return found if fits and all(_is(found[name], *kind) for name, kind in wanted.items()) else None
 
     def store(self, key: str | None, **arrays: NDArray[Any]) -> None:
         """
@@ -111,3 +115,9 @@ class Memo:
         contents = io.BytesIO()
         np.savez_compressed(contents, **arrays)  # type: ignore[arg-type]  # numpy takes the flag of the same kind
         write_bytes(contents.getvalue() + hashlib.sha256(contents.getvalue()).digest(), self.folder / f"{key}.npz")
+
+
+def _is(array: NDArray[Any], kind: str, shape: tuple[int | None, ...]) -> bool:
+    if array.dtype.kind != kind or array.ndim != len(shape):
+        return False
+    return all(side in (None, there) for side, there in zip(shape, array.shape, strict=True))

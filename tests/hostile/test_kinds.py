@@ -18,13 +18,7 @@ from .damage import outcome
 from .readers import readers
 
 READERS = {each.name: each for each in readers()}
-NOT_FROM_PATHS = (
-    "training checkpoint",
-    "memory of work",
-    "leaderboard, command",
-    "exact, command",
-    "evaluate, command",
-)
+NOT_FROM_PATHS = {"training checkpoint", "memory of work", *(name for name in READERS if "command" in name)}
 """Those find their files by themselves."""
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs the files of POSIX")
