@@ -29,6 +29,7 @@ from art_levelset.checks import check_count
 from art_levelset.cli.console import PROGRAM, in_one_line, print_error
 from art_levelset.cli.output import STDOUT, Output, envelope, logging_on_stderr
 from art_levelset.files import claim
+from art_levelset.untrusted import printable
 
 logger = logging.getLogger(__name__)
 
@@ -226,7 +227,7 @@ def _work_on_one(job: Namespace, work: Callable[[Namespace], Result], output: Ou
     result = work(job)
     output.wrote(*result.files)
     output.result("\n".join(result.report.lines()))
-    output.remark("\n".join(result.lines()))
+    output.remark("\n".join(map(printable, result.lines())))
     if output.json == STDOUT:
         output.document(result.document)
 
@@ -239,7 +240,7 @@ def _work_on_share(
     for end in work_on_each(share, work, processes):
         ends.append(end)
         output.wrote(*([] if end.result is None else end.result.files))
-        output.remark(f"[{len(ends)} of {len(share)}] {end}")
+        output.remark(printable(f"[{len(ends)} of {len(share)}] {end}"))
     return ends
 
 
@@ -318,8 +319,8 @@ def summary(ends: Sequence[ScanEnd]) -> list[str]:
 
 def _row(end: ScanEnd, cells: int) -> list[str]:
     if end.result is None:
-        return [str(end.scan), "failed", *[""] * cells]
-    return [str(end.scan), f"{end.result.seconds.total():.0f}", *end.result.report.row().values()]
+        return [printable(str(end.scan)), "failed", *[""] * cells]
+    return [printable(str(end.scan)), f"{end.result.seconds.total():.0f}", *end.result.report.row().values()]
 
 
 def _end(job: Namespace, work: Callable[[Namespace], Result]) -> ScanEnd:

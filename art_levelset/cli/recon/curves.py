@@ -19,6 +19,7 @@ from art_levelset.recon.curves.preview import draw_curve
 from art_levelset.recon.curves.result import CurveReconstruction
 from art_levelset.recon.io.columns import check_columns
 from art_levelset.recon.io.reading import read_points
+from art_levelset.untrusted import printable
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     if not curves.pieces:
         raise ValueError("the reconstruction is empty: the network's zero level set is nowhere near the cloud")
     report = CurveReport.of(curves)
-    title = f"{scan.name}: {len(points):,} points, length {curves.length:.6g}"
+    title = f"{printable(scan.name)}: {len(points):,} points, length {curves.length:.6g}"
 
     def in_full() -> dict[str, Any]:
         return document(arguments, files.named(arguments, writers), len(points), seconds, asdict(report))

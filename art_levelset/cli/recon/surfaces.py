@@ -29,6 +29,7 @@ from art_levelset.recon.meshing.topology import Topology, topology
 from art_levelset.recon.paper import reconstruct_as_paper
 from art_levelset.recon.pipeline import reconstruct
 from art_levelset.recon.reconstruction import Reconstruction
+from art_levelset.untrusted import printable
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,8 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             mesh = transfer_colours(mesh, cloud.points, cloud.colours)
     with seconds.of("compare"):
         report = SurfaceReport.of(mesh, cloud.points, reference)
-    shown, title = mesh, f"{arguments.scan.name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
+    name = printable(arguments.scan.name)
+    shown, title = mesh, f"{name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
     largest = None
     if reference is not None and (arguments.heat_map or arguments.html):
         with seconds.of("heat map"):
