@@ -8,6 +8,7 @@ from pathlib import Path
 from art_levelset.arguments import Verbs
 from art_levelset.cli import output as what_is_printed
 from art_levelset.cli.output import Output
+from art_levelset.cli.places import outputs
 
 EXAMPLES = (
     ("art-levelset demo", "writes two pictures, a mesh and demo.json to demo-output"),
@@ -55,7 +56,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """
     from art_levelset.experiments import demo
 
-    result = demo.run(arguments.output_dir, seed=arguments.seed, verbose=output.bars)
+    with outputs({}, {"--output-dir": arguments.output_dir}):
+        result = demo.run(arguments.output_dir, seed=arguments.seed, verbose=output.bars)
     output.wrote(*result.files)
     output.result(result.tables())
     output.remark(f"\n{result.written()}")

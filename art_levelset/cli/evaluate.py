@@ -19,6 +19,8 @@ from art_levelset.cli.options import (
     in_words,
 )
 from art_levelset.cli.output import Output
+from art_levelset.cli.places import keep_all, outputs
+from art_levelset.untrusted import printable
 
 logger = logging.getLogger(__name__)
 
@@ -118,15 +120,26 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     :param output: What lets the results out.
     :return: The exit status.
     """
+    try:
+        with outputs({"--output": arguments.output}, {"--resume": arguments.resume}):
+            return _evaluate(arguments, output)
+    except KeyboardInterrupt:
+        kept = arguments.resume
+        raise KeyboardInterrupt(
+            "nothing is kept without --resume"
+            if kept is None
+            else f"the same command goes on from the finished work in {kept}"
+        ) from None
+
+
+def _evaluate(arguments: argparse.Namespace, output: Output) -> int:
     from art_levelset.attacks.memo import Memo
     from art_levelset.core import balls
     from art_levelset.evaluation import IncompleteEvaluation, evaluate
     from art_levelset.evaluation.datasets import load
     from art_levelset.evaluation.record import FORMAT, VERSION, write_record
-    from art_levelset.files import check_place
     from art_levelset.models import load_classifier
 
-    check_place(arguments.output)
     if arguments.margins and arguments.threat_model == "L1":
         raise ValueError("--margins must have a --threat-model Linf or L2, got L1")
     data = load(arguments.data, data_root=arguments.data_root)
@@ -159,17 +172,17 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     except IncompleteEvaluation as error:
         failed, report = error, error.report
     record = report.record(
-        name=arguments.name or arguments.model.stem,
+        name=printable(arguments.name or arguments.model.stem).strip() or "model",
         dataset=data.name,
         architecture=arguments.arch,
         eps=arguments.eps,
         threat_model=arguments.threat_model,
         weights={"sha256": hashlib.sha256(arguments.model.read_bytes()).hexdigest()},
     )
-    write_record(record, arguments.output)
-    output.wrote(arguments.output)
     output.result(report.text())
-    output.remark(f"wrote {arguments.output}")
+    keep_all([(arguments.output, lambda path: write_record(record, path))])
+    output.wrote(arguments.output)
+    output.remark(printable(f"wrote {arguments.output}"))
     contents = {"format": FORMAT, "version": VERSION, **record.model_dump(mode="json")}
     output.document({"record": contents, "failed": None if failed is None else str(failed)})
     if failed is not None:

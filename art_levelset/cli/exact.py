@@ -11,6 +11,7 @@ from pathlib import Path
 from art_levelset.arguments import Verbs
 from art_levelset.cli import output as what_is_printed
 from art_levelset.cli.output import Output
+from art_levelset.cli.places import keep_all, outputs
 
 NETWORK = ".pt"
 """The suffix of networks; all others are those of meshes."""
@@ -69,8 +70,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     :param output: What lets the results out.
     :return: The exit status: 1 if the network was found not to agree with the mesh.
     """
-    from art_levelset.files import check_place
-
     from_network, to_network = (path.suffix.lower() == NETWORK for path in (arguments.input, arguments.output))
     if from_network == to_network:
         raise ValueError(f"--output: one of {arguments.input} and {arguments.output} must be a network (*{NETWORK})")
@@ -78,8 +77,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if getattr(arguments, foreign) is not None:
         kind = "meshes" if from_network else "networks"
         raise ValueError(f"--{foreign.replace('_', '-')} is for {kind}, and {arguments.input} is none")
-    check_place(arguments.output)
-    return _to_mesh(arguments, output) if from_network else _to_network(arguments, output)
+    with outputs({"--output": arguments.output}):
+        return _to_mesh(arguments, output) if from_network else _to_network(arguments, output)
 
 
 def _to_network(arguments: argparse.Namespace, output: Output) -> int:
@@ -91,7 +90,7 @@ def _to_network(arguments: argparse.Namespace, output: Output) -> int:
     start = time.perf_counter()
     network = exact_network(mesh, max_units=MAX_UNITS if arguments.max_units is None else arguments.max_units)
     seconds = time.perf_counter() - start
-    save_exact(arguments.output, network, *mesh.bounds)
+    keep_all([(arguments.output, lambda path: save_exact(path, network, *mesh.bounds))])
     output.wrote(arguments.output)
     size, found = network.size, agreement(network, mesh)
     output.result(
@@ -114,7 +113,7 @@ def _to_mesh(arguments: argparse.Namespace, output: Output) -> int:
     network, low, high = load_exact(arguments.input)
     resolution = 128 if arguments.resolution is None else arguments.resolution
     mesh = march(network, low, high, resolution, verbose=output.bars)
-    write_mesh(mesh, arguments.output)
+    keep_all([(arguments.output, lambda path: write_mesh(mesh, path))])
     output.wrote(arguments.output)
     size = {"vertices": len(mesh.vertices), "triangles": len(mesh.faces), "components": int(mesh.body_count)}
     output.result(", ".join(f"{name} {count}" for name, count in size.items()))

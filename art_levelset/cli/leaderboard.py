@@ -8,6 +8,7 @@ from pathlib import Path
 from art_levelset.arguments import Verbs
 from art_levelset.cli import output as what_is_printed
 from art_levelset.cli.output import Output
+from art_levelset.cli.places import outputs
 
 EXAMPLES = (
     ("art-levelset leaderboard records", "prints the table of the records in a folder"),
@@ -54,15 +55,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from art_levelset.evaluation.leaderboard import boards, markdown, text
     from art_levelset.evaluation.page import html
     from art_levelset.evaluation.record import read_records
-    from art_levelset.files import check_place, write_text
+    from art_levelset.files import write_text
 
-    records = [record for folder in arguments.records for record in read_records(folder)]
-    wanted = [(path, render) for path, render in ((arguments.markdown, markdown), (arguments.html, html)) if path]
-    for path, _ in wanted:
-        check_place(path)
-    for path, content in [(path, render(records)) for path, render in wanted]:
-        write_text(content, path)
-        output.wrote(path)
+    with outputs({"--markdown": arguments.markdown, "--html": arguments.html}):
+        records = [record for folder in arguments.records for record in read_records(folder)]
+        wanted = [(path, render) for path, render in ((arguments.markdown, markdown), (arguments.html, html)) if path]
+        for path, content in [(path, render(records)) for path, render in wanted]:
+            write_text(content, path)
+            output.wrote(path)
     output.result(text(records))
     output.document({"boards": [board.as_dict() for board in boards(records)]})
     return 0

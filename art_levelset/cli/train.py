@@ -18,6 +18,7 @@ from art_levelset.cli import output as what_is_printed
 from art_levelset.cli.console import number
 from art_levelset.cli.options import ARCHITECTURES, PRESETS, add_data, add_seed_and_device, in_words
 from art_levelset.cli.output import Output
+from art_levelset.cli.places import keep_all, outputs
 
 if TYPE_CHECKING:
     import torch
@@ -157,18 +158,16 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     :param output: What lets the results out.
     :return: The exit status.
     """
-    from art_levelset.files import check_place
-    from art_levelset.trainers import process_group
-
     plot = arguments.plot or arguments.output.with_suffix(".png")
-    for path in (arguments.output, plot):
-        check_place(path)
-    if plot.resolve() == arguments.output.resolve():
-        raise ValueError(f"--plot must be another file than --output, got {plot}")
-    settings = _settings(arguments)
+    files = {"--output": arguments.output, "--plot": plot, "--csv": arguments.csv}
+    folders = {"--checkpoint-dir": arguments.checkpoint_dir, "--tensorboard": arguments.tensorboard}
     try:
-        with process_group(_device(arguments.device)) as device:
-            _train(arguments, settings, device, plot, output)
+        with outputs(files, folders):
+            from art_levelset.trainers import process_group
+
+            settings = _settings(arguments)
+            with process_group(_device(arguments.device)) as device:
+                _train(arguments, settings, device, plot, output)
     except KeyboardInterrupt:
         kept = arguments.checkpoint_dir
         raise KeyboardInterrupt(
@@ -246,7 +245,6 @@ def _train(arguments: argparse.Namespace, settings: Settings, device: torch.devi
     from art_levelset.cli.epochs import EpochTable, last_epoch
     from art_levelset.evaluation.datasets import load
     from art_levelset.evaluation.figures import plot_history
-    from art_levelset.files import write_bytes
     from art_levelset.trainers import EarlyStopping, world
     from art_levelset.trainers.checkpoints import pack
 
@@ -276,8 +274,13 @@ def _train(arguments: argparse.Namespace, settings: Settings, device: torch.devi
         weights = {name: value.cpu() for name, value in trainer.classifier.model.state_dict().items()}
         title = f"{arguments.preset or arguments.trainer}: {data.name}, {settings.architecture}"
         radius = _eps(arguments, settings.eps)
-        plot_history(trainer.history, plot, title=title if radius is None else f"{title}, ε = {radius}")
-        write_bytes(pack(weights), arguments.output, durable=True)
+        title = title if radius is None else f"{title}, ε = {radius}"
+        keep_all(
+            [
+                (arguments.output, lambda path: path.write_bytes(pack(weights))),
+                (plot, lambda path: plot_history(trainer.history, path, title=title)),
+            ]
+        )
         written = (arguments.output, plot, arguments.csv, arguments.tensorboard)
         output.wrote(*(path for path in written if path is not None))
         if output.quiet:

@@ -12,7 +12,6 @@ The demonstration: the package's three jobs on real data that come along, in abo
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,6 +26,7 @@ from torch import nn
 from art_levelset.evaluation import accuracy, pgd, robust_accuracy
 from art_levelset.evaluation.datasets import Split, digits
 from art_levelset.experiments import figure1
+from art_levelset.files import scratch
 from art_levelset.models import convnet_2a
 from art_levelset.progress import shown
 from art_levelset.recon.cloud.clouds import demo_scan_path
@@ -167,8 +167,7 @@ def run(output_dir: str | Path, *, seed: int = 0, verbose: bool = True) -> Demon
     started = time.perf_counter()
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".demo-") as scratch:
-        unfinished = Path(scratch)
+    with scratch(folder / "demo.json") as unfinished:
         robustness = compare_on_digits(seed=seed, verbose=verbose)
         panels = figure1.draw_continued(unfinished / "figure1.png", seed=seed, verbose=verbose)
         scan = reconstruct_scan(unfinished, seed=seed, verbose=verbose)

@@ -292,7 +292,11 @@ class LoopTrainer(TrainerHooks):
             callback.reset()
         self.begin_fit(None if options.augmentation else batches.settings.get("samples"))
         checkpoints = None if options.checkpoint_dir is None else Checkpoints(options.checkpoint_dir, self._world)
-        run = Run(self, batches, options, checkpoints)
+        with nullcontext() if checkpoints is None else checkpoints.claimed():
+            self._to_end(Run(self, batches, options, checkpoints), callbacks, validation, attack)
+
+    def _to_end(self, run: Run, callbacks: Sequence[Callback], validation: Data | None, attack: Attack | None) -> None:
+        options = run.options
         run.begin()
         self.progress = run.progress(len(self.history))
         for callback in callbacks:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import platform
-import runpy
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.Captu
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").touch()
     assert main(["demo", "-o", str(tmp_path / "file")]) == 2
-    assert one_line(capsys).startswith(f"art-levelset demo: error: --output-dir: {tmp_path / 'file'}: File exists")
+    assert one_line(capsys).endswith("file is a file")
 
 
 @pytest.mark.parametrize(
@@ -150,12 +150,10 @@ def test_seed_and_device_are_checked_first(
     assert one_line(capsys).startswith(f"art-levelset {verb[0]}: error: {message}")
 
 
-def test_python_m(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["art_levelset", "--version"])
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_module("art_levelset", run_name="__main__")
-    assert stop.value.code == 0
-    assert capsys.readouterr().out.startswith("art-levelset ")
+def test_python_m() -> None:
+    command = [sys.executable, "-m", "art_levelset", "--version"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("art-levelset ")
 
 
 def test_the_demo_prints_its_report(

@@ -416,7 +416,7 @@ def test_the_released_weights(
 ) -> None:
     images, classes = mnist_test
     network = load_released_weights(data_dir / "checkpoints" / "levelsets-mnist" / f"{weights}.pth")
-    diagnosis = diagnose(network, images[:200], classes[:200], eps=0.3, max_iter=5, verbose=False)
+    diagnosis = diagnose(network, images[:100], classes[:100], eps=0.3, max_iter=5, verbose=False)
     assert failures(diagnosis) == expected
     assert value(diagnosis, "unbounded attack") == 0
     if weights == "levelset_eps0.4":

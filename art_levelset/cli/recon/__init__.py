@@ -18,7 +18,7 @@ PAPER_STEPS = 5000
 CURVE_STEPS = 1000
 RESOLUTION = 256
 
-FORMATS = ".csv .las .laz .npy .npz .obj .off .ply .pts .stl .xyz"
+FORMATS = ".asc .csv .las .laz .npy .npz .obj .off .pcd .ply .pts .stl .txt .xyz .xyzn .xyzrgb"
 """What :func:`art_levelset.recon.io.reading.read_cloud` reads."""
 
 SEVERAL = (
@@ -86,6 +86,12 @@ def add_parser(verbs: Verbs, *, curve: bool = False) -> None:
     scans = parser.add_argument_group("scans")
     scans.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help=f"point clouds: {FORMATS}")
     scans.add_argument(
+        "--columns",
+        metavar="X,Y,Z",
+        help="which columns of the scans are x, y and z, by their numbers, counted from 1, or their names: 3,2,4 for "
+        "number, northing, easting, elevation; easting,northing,elevation",
+    )
+    scans.add_argument(
         "--curve",
         action="store_true",
         help="reconstruct curves" if curve else "reconstruct curves instead (options: --curve --help)",
@@ -129,10 +135,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if options.json == STDOUT:
         options.json = None  # which is not a file of a scan
     if options.curve:
-        return work_on_all(options, curves.arguments_of_each, curves.reconstruct_scan, output)
+        return work_on_all(options, curves.arguments_of_each, curves.reconstruct_scan, curves.FILES, output)
     if options.steps is None and options.time_budget is None:
         options.steps = PAPER_STEPS if options.preset == "paper" else STEPS
-    return work_on_all(options, surfaces.arguments_of_each, surfaces.reconstruct_scan, output)
+    return work_on_all(options, surfaces.arguments_of_each, surfaces.reconstruct_scan, surfaces.FILES, output)
 
 
 def _add_surface_options(parser: Parser, scans: Group) -> None:

@@ -12,11 +12,11 @@ import platform
 import signal
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -28,6 +28,8 @@ import torch
 from art_levelset.checks import check_count
 from art_levelset.cli.console import PROGRAM, in_one_line, print_error
 from art_levelset.cli.output import STDOUT, Output, envelope, logging_on_stderr
+from art_levelset.files import claim
+from art_levelset.untrusted import printable
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +176,7 @@ def work_on_all(
     arguments: Namespace,
     arguments_of_each: Callable[[Namespace], list[Namespace]],
     work: Callable[[Namespace], Result],
+    files: Iterable[str],
     output: Output,
 ) -> int:
     """
@@ -182,6 +185,7 @@ def work_on_all(
     :param arguments: What the parser returns.
     :param arguments_of_each: Makes the arguments of each scan of them, and checks them.
     :param work: What to do with one scan; a function of a module.
+    :param files: The names of the paths that it writes.
     :param output: What lets the results out.
     :return: The exit status: 0, or 1 if one of several scans failed.
     :raises ValueError: If an argument or the contents of a single file are bad.
@@ -194,21 +198,19 @@ def work_on_all(
         raise ValueError(f"--json: {size} processes have one standard output: name a file with {{stem}} in it")
     jobs = arguments_of_each(arguments)
     for job in jobs:  # bars of several processes overwrite each other
-        job.bars = output.bars and size == 1 and arguments.jobs == 1
-    if len(jobs) == 1 and size == 1:
-        result = work(jobs[0])
-        output.wrote(*result.files)
-        output.result("\n".join(result.report.lines()))
-        output.remark("\n".join(result.lines()))
-        if output.json == STDOUT:
-            output.document(result.document)
-        return 0
+        job.bars &= size == 1 and arguments.jobs == 1
     share = jobs[rank::size]
-    ends = []
-    for end in work_on_each(share, work, arguments.jobs):
-        ends.append(end)
-        output.wrote(*([] if end.result is None else end.result.files))
-        output.remark(f"[{len(ends)} of {len(share)}] {end}")
+    try:
+        with claim(*(getattr(job, name) for job in share for name in files)):
+            if len(jobs) == 1 and size == 1:
+                _work_on_one(jobs[0], work, output)
+                return 0
+            ends = _work_on_share(share, work, arguments.jobs, output)
+    except KeyboardInterrupt:
+        kept = getattr(arguments, "checkpoint", None)
+        raise KeyboardInterrupt(
+            f"the same command goes on from {kept}" if kept else "nothing is kept of unfinished scans"
+        ) from None
     if ends:
         output.result("\n".join(summary(ends)))
     if output.json == STDOUT:
@@ -218,6 +220,28 @@ def work_on_all(
         print_error(f"{PROGRAM} recon", end.error if str(end.scan) in end.error else f"{end.scan}: {end.error}")
     wait_for_ranks()
     return 1 if failed else 0
+
+
+def _work_on_one(job: Namespace, work: Callable[[Namespace], Result], output: Output) -> None:
+    """Work on a single scan, and print its report."""
+    result = work(job)
+    output.wrote(*result.files)
+    output.result("\n".join(result.report.lines()))
+    output.remark("\n".join(map(printable, result.lines())))
+    if output.json == STDOUT:
+        output.document(result.document)
+
+
+def _work_on_share(
+    share: Sequence[Namespace], work: Callable[[Namespace], Result], processes: int, output: Output
+) -> list[ScanEnd]:
+    """Work on several scans, and print how each ended as it ends."""
+    ends = []
+    for end in work_on_each(share, work, processes):
+        ends.append(end)
+        output.wrote(*([] if end.result is None else end.result.files))
+        output.remark(printable(f"[{len(ends)} of {len(share)}] {end}"))
+    return ends
 
 
 def place_among_ranks() -> tuple[int, int]:
@@ -266,7 +290,8 @@ def work_on_each(
                 job = waiting.pop(0)
                 receiver, sender = context.Pipe(duplex=False)
                 process = context.Process(target=_work_alone, args=(sender, job, work, threads), daemon=True)
-                process.start()
+                with _interrupts_held():
+                    process.start()
                 sender.close()
                 running[receiver] = job, process
             wait(list(running))
@@ -294,8 +319,8 @@ def summary(ends: Sequence[ScanEnd]) -> list[str]:
 
 def _row(end: ScanEnd, cells: int) -> list[str]:
     if end.result is None:
-        return [str(end.scan), "failed", *[""] * cells]
-    return [str(end.scan), f"{end.result.seconds.total():.0f}", *end.result.report.row().values()]
+        return [printable(str(end.scan)), "failed", *[""] * cells]
+    return [printable(str(end.scan)), f"{end.result.seconds.total():.0f}", *end.result.report.row().values()]
 
 
 def _end(job: Namespace, work: Callable[[Namespace], Result]) -> ScanEnd:
@@ -308,10 +333,24 @@ def _end(job: Namespace, work: Callable[[Namespace], Result]) -> ScanEnd:
 def _work_alone(sender: Connection, job: Namespace, work: Callable[[Namespace], Result], threads: int) -> None:
     """In a process of its own, which ends with its parent, however that ends."""
     Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops this process; where it could not be held back
     torch.set_num_threads(threads)
     with logging_on_stderr("recon", job.quiet, job.verbose, f"{job.scan}: "):
         sender.send(_end(job, work))
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """A process that is started meanwhile never sees an interrupt from the keyboard, during its imports neither."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which lets the signal through, if it is started meanwhile
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 def _end_with_parent() -> None:

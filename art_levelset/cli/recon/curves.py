@@ -17,7 +17,9 @@ from art_levelset.recon.curves.fit import FEWEST_STEPS, reconstruct_curve
 from art_levelset.recon.curves.polylines import SUFFIXES
 from art_levelset.recon.curves.preview import draw_curve
 from art_levelset.recon.curves.result import CurveReconstruction
+from art_levelset.recon.io.columns import check_columns
 from art_levelset.recon.io.reading import read_points
+from art_levelset.untrusted import printable
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ def arguments_of_each(arguments: argparse.Namespace) -> list[argparse.Namespace]
     :raises OSError: If the directory of the curves cannot be made.
     """
     check_count("--steps", arguments.steps, FEWEST_STEPS)
+    check_columns(arguments.columns, "--columns")
     return files.arguments_of_each(arguments, FILES, ".curve.ply")
 
 
@@ -51,7 +54,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     scan: Path = arguments.scan
     seconds = Seconds()
     with seconds.of("read"):
-        points = read_points(scan)
+        points = read_points(scan, columns=arguments.columns)
     logger.info("%s has %d points", scan, len(points))
     with seconds.of("fit"):
         curves = reconstruct_curve(
@@ -65,7 +68,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     if not curves.pieces:
         raise ValueError("the reconstruction is empty: the network's zero level set is nowhere near the cloud")
     report = CurveReport.of(curves)
-    title = f"{scan.name}: {len(points):,} points, length {curves.length:.6g}"
+    title = f"{printable(scan.name)}: {len(points):,} points, length {curves.length:.6g}"
 
     def in_full() -> dict[str, Any]:
         return document(arguments, files.named(arguments, writers), len(points), seconds, asdict(report))

@@ -22,12 +22,14 @@ from art_levelset.recon.inspect.colours import heat_map, transfer_colours
 from art_levelset.recon.inspect.metrics import CloudDistances, SurfaceDistances, compare, compare_with_cloud
 from art_levelset.recon.inspect.preview import draw
 from art_levelset.recon.inspect.viewer import write_page
+from art_levelset.recon.io.columns import check_columns
 from art_levelset.recon.io.meshes import read_mesh, write_mesh
 from art_levelset.recon.io.reading import read_cloud
 from art_levelset.recon.meshing.topology import Topology, topology
 from art_levelset.recon.paper import reconstruct_as_paper
 from art_levelset.recon.pipeline import reconstruct
 from art_levelset.recon.reconstruction import Reconstruction
+from art_levelset.untrusted import printable
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     """
     seconds = Seconds()
     with seconds.of("read"):
-        cloud = read_cloud(arguments.scan)
+        cloud = read_cloud(arguments.scan, columns=arguments.columns)
         if arguments.use_normals and cloud.normals is None:
             raise ValueError(f"--use-normals: {arguments.scan} has no normals")
         reference = None if arguments.reference is None else read_mesh(arguments.reference, "--reference")
@@ -96,7 +98,8 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             mesh = transfer_colours(mesh, cloud.points, cloud.colours)
     with seconds.of("compare"):
         report = SurfaceReport.of(mesh, cloud.points, reference)
-    shown, title = mesh, f"{arguments.scan.name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
+    name = printable(arguments.scan.name)
+    shown, title = mesh, f"{name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
     largest = None
     if reference is not None and (arguments.heat_map or arguments.html):
         with seconds.of("heat map"):
@@ -133,6 +136,7 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None:
             check_count(f"--{name}", value, least)
+    check_columns(arguments.columns, "--columns")
     if arguments.trim is not None:
         check_positive("--trim", arguments.trim)
     for name in ("checkpoint", "use_normals"):
@@ -203,7 +207,9 @@ class SurfaceReport:
         :return: Lines of text.
         """
         if self.distances is None:
-            return [f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}", f"mesh: {self.topology}"]
+            strays = f" ({self.cloud.outliers:,} outliers do not count)" if self.cloud.outliers else ""
+            distance = f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}{strays}"
+            return [distance, f"mesh: {self.topology}"]
         return [*self.distances.report().splitlines(), f"mesh: {self.topology}", f"reference: {self.reference}"]
 
     def row(self) -> dict[str, str]:

@@ -135,9 +135,14 @@ def test_bad_arguments(
     assert [path.name for path in scan.parent.iterdir()] == [scan.name]
 
 
+def test_columns(scan: Path, one_error: OneError) -> None:
+    assert "--columns must be three different numbers" in one_error(main, [str(scan), "--columns", "x,y"])
+    assert "there is no column 9, it has 3" in one_error(main, [str(scan), "--columns", "1,2,9"])
+
+
 def test_bad_clouds(tmp_path: Path, one_error: OneError) -> None:
-    np.save(tmp_path / "few.npy", np.eye(3))
-    assert "points: need at least 10, got 3" in one_error(main, [str(tmp_path / "few.npy")])
+    np.save(tmp_path / "few.npy", np.eye(4, 3))
+    assert "points: need at least 10, got 4" in one_error(main, [str(tmp_path / "few.npy")])
     assert "No such file" in one_error(main, [str(tmp_path / "missing.xyz")])
     assert [path.name for path in tmp_path.iterdir()] == ["few.npy"]
 
@@ -146,10 +151,10 @@ def test_bad_clouds(tmp_path: Path, one_error: OneError) -> None:
 def test_the_place_of_the_option_does_not_matter(
     argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    np.save(tmp_path / "few.npy", np.eye(3))
+    np.save(tmp_path / "few.npy", np.eye(4, 3))
     given = [argument.format(tmp_path / "few.npy") for argument in argv]
     assert command_line(["recon", *given, "--csv", str(tmp_path / "a.csv")]) == 2
-    assert capsys.readouterr().err == "art-levelset recon: error: points: need at least 10, got 3\n"
+    assert capsys.readouterr().err == "art-levelset recon: error: points: need at least 10, got 4\n"
 
 
 def test_the_help_is_that_of_curves(capsys: pytest.CaptureFixture[str]) -> None:
