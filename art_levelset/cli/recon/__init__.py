@@ -34,6 +34,10 @@ SURFACE_EXAMPLES = (
         "writes a file for printing and two for looking at it",
     ),
     (
+        "art-levelset recon survey.csv --columns 3,2,4",
+        "of number, northing, easting and elevation takes easting, northing and elevation for x, y and z",
+    ),
+    (
         "art-levelset recon facade.las --trim 0.05 --faces 20000",
         "leaves open what no point is near, and makes a small file",
     ),

@@ -6,6 +6,7 @@ What is no point, NaN and the zeros of depth cameras, is left out and counted.
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from art_levelset.recon.io.obj import read_obj
 from art_levelset.recon.io.pcd import read_pcd
 from art_levelset.recon.io.ply import read_ply
 from art_levelset.recon.io.tables import read_table
-from art_levelset.untrusted import opened
+from art_levelset.recon.io.text import read_lines
+from art_levelset.untrusted import opened, printable
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,10 @@ Batch = dict[str, NDArray[Any]]
 
 MOST_POINTS = 1_000_000
 """No more points than this are kept. Planes are fitted to 192 points at most, so that more of them help little."""
+
+
+LONGEST_MESSAGE = 400
+"""So much is said of a damaged file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +105,10 @@ def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POI
     except ImportError:
         raise
     except ValueError as error:
-        raise ValueError(f"{path}: cannot be read as {suffix}: {error!s:.500}") from error
+        raise ValueError(f"{path}: cannot be read as {suffix}: {_in_short(error)}") from error
     except Exception as error:  # the readers of corrupt files raise anything
-        raise ValueError(f"{path}: cannot be read as {suffix} ({type(error).__name__}: {error!s:.200})") from error
+        name = type(error).__name__
+        raise ValueError(f"{path}: cannot be read as {suffix} ({name}: {_in_short(error)})") from error
     if str(left_out):
         logger.warning("%s: left out points: %s", path, left_out)
     if count > most:
@@ -205,6 +212,12 @@ def _cloud(points: NDArray[Any], normals: NDArray[Any] | None = None, colours: N
     )
 
 
+def _in_short(error: Exception) -> str:
+    """A message in one line."""
+    line = printable(" ".join(str(error).split()))
+    return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 3] + "..."
+
+
 def _bytes(colours: NDArray[Any]) -> NDArray[np.uint8]:
     """Colours from 0 to 1, to 255 or to 65,535, told apart by their type and the largest of them."""
     part = np.issubdtype(colours.dtype, np.floating)
@@ -216,8 +229,12 @@ def _bytes(colours: NDArray[Any]) -> NDArray[np.uint8]:
 def _read_with_trimesh(path: Path) -> Iterator[Batch]:
     import trimesh
 
+    options, suffix = check_mesh_file(path), path.suffix.lower()
+    data = path.read_bytes()
+    if suffix == ".off" or (not data.isascii() and data[:5] == b"solid" and b"facet" in data[:1000]):
+        data = "\n".join(read_lines(path)).encode()  # trimesh knows UTF-8 only
     try:
-        loaded: Any = trimesh.load(path, process=False, **check_mesh_file(path))
+        loaded: Any = trimesh.load(io.BytesIO(data), file_type=suffix[1:], process=False, **options)
     except ImportError as error:  # of what trimesh guesses encodings with
         raise ValueError("it is neither text nor what its suffix promises") from error
     for part in loaded.geometry.values() if isinstance(loaded, trimesh.Scene) else [loaded]:

@@ -618,3 +618,19 @@ def test_compressed_laser_scans_with_absurd_chunks(tmp_path: Path) -> None:
         (tmp_path / "a.laz").write_bytes(data)
         with pytest.raises(ValueError, match=message):
             read_cloud(tmp_path / "a.laz")
+
+
+def test_meshes_in_latin_1(write: Write) -> None:
+    text = "OFF\n# größe\n40 1 0\n" + lines(POINTS) + "3 0 1 2\n"
+    np.testing.assert_allclose(read_cloud(write("a.off", text.encode("latin-1"))).points, POINTS)
+
+
+def test_messages_are_short_and_printable(write: Write) -> None:
+    for name, contents in (
+        ("a.stl", b"solid \xff\x01" + bytes(range(256)) * 9),
+        ("a.ply", b"ply\nformat\x07\xff\n" * 99),
+    ):
+        with pytest.raises(ValueError, match="cannot be read as") as caught:
+            read_cloud(write(name, contents))
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 700
