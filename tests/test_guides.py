@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -16,8 +15,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-
-from art_levelset.models import CLASSIFIERS
 
 from .pages import ROOT, blocks_of, differences, images_of, patched, run_page
 
@@ -29,15 +26,6 @@ LARGEST = 150_000
 
 NOT_RUN = {"quickstart.md": 4, "several_processes.md": 2}
 """How many blocks of a page are allowed not to run."""
-
-
-@pytest.fixture(autouse=True)
-def _classifiers_as_they_are() -> Iterator[None]:
-    """A page may add a network of its own."""
-    kept = dict(CLASSIFIERS)
-    yield
-    CLASSIFIERS.clear()
-    CLASSIFIERS.update(kept)
 
 
 def coarse(picture: Path) -> NDArray[np.float64]:
