@@ -154,7 +154,7 @@ def test_a_bulge_between_two_nodes_is_seen() -> None:
 
 @pytest.mark.parametrize("nb_cells", [3, 8, 32])
 def test_no_sample_leaves_the_box(nb_cells: int) -> None:
-    """Where the circle goes through its walls, the last steps would."""
+    """Where the circle goes through its walls, steps on the interpolation of F would."""
     samples = sample_evenly(circle, (-0.8, 0.8), 60, like=LIKE, nb_cells=nb_cells)
     assert samples.converged.all()
     assert samples.points.abs().max() <= 0.8
