@@ -18,6 +18,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TypeAlias
 
+from art_levelset.untrusted import printable
+
 NARROWEST, WIDEST = 60, 100
 """The columns that a help may have, on whatever terminal."""
 
@@ -74,7 +76,7 @@ class Parser(argparse.ArgumentParser):
         """
         message = re.sub(r"^argument (\S+): (?=must )", r"\1 ", message)
         message = re.sub(r"^argument (\S+): invalid (int|float) value: ", _wanted, message)
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {printable(message)}\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """

@@ -1,7 +1,7 @@
 """
 The level sets of a toy network while LevelSetMarginTrainer moves them, as an animation.
 
-    python examples/level_sets_animation.py            # 30 seconds of one core; writes level_sets.gif
+    python examples/level_sets_animation.py            # 12 seconds of one core; writes level_sets.gif
 """
 
 import argparse

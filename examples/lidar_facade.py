@@ -21,8 +21,8 @@ def made_facade(count: int) -> np.ndarray:
     """Points of a wall with six windows that lie 0.25 m deep, in the coordinates of UTM zone 32, (n, 3)."""
     random = np.random.default_rng(0)
     across, up = random.uniform(0, 8, count), random.uniform(0, 5, count)
-    column, row = np.abs(across % 2.6 - 1.5), np.abs(up % 2.4 - 1.2)
-    deep = 0.25 * ((column < 0.6) & (row < 0.7) & (across < 7.6) & (up < 4.7))
+    inside = np.minimum(0.7 - np.abs(across % 2.6 - 1.4), 0.8 - np.abs(up % 2.4 - 1.3))  # from the windows' edges
+    deep = 0.25 * np.clip(inside / 0.12, 0, 1)
     local = np.column_stack([across, deep, up]) + random.normal(0, 0.004, (count, 3))
     return local + np.array([691_000.0, 5_336_000.0, 519.0])
 
@@ -46,8 +46,8 @@ points = read_cloud(arguments.scan).points
 steps, batch_size, resolution = (99, 128, 24) if arguments.fast else (500, 4096, 256)
 reconstruction = reconstruct(points, steps=steps, batch_size=batch_size, verbose=not arguments.fast)
 
-# What no point is near is no wall: 0.3 m around the data stay. PLY keeps millimetres at five million metres.
-mesh = reconstruction.mesh(resolution, trim=0.3)
+# What no point is near is no wall: 0.1 m around the data stay. PLY keeps millimetres at five million metres.
+mesh = reconstruction.mesh(resolution, trim=0.1)
 write_mesh(mesh, arguments.output)
 draw(arguments.output.with_suffix(".png"), mesh, points, title=f"{len(points):,} points")
 off = 1000 * np.quantile(np.abs(reconstruction.sdf(points)), 0.95)

@@ -1,7 +1,7 @@
 """
 PyTorch alone, without ART: bend the zero level set of a network into a shape by a loss of the level set's own points.
 
-    python examples/torch_only.py            # 10 seconds of one core; writes star.png
+    python examples/torch_only.py            # 12 seconds of one core; writes star.png
 """
 
 import argparse

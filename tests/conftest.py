@@ -25,6 +25,13 @@ settings.register_profile("suite", deadline=None, derandomize=True, suppress_hea
 settings.load_profile("suite")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fuzz-cases", type=int, default=300, metavar="N", help="hostile files in all (tests/hostile; default: 300)"
+    )
+    parser.addoption("--fuzz-counts", metavar="FILE", help="add what became of the hostile files to this file")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if torch.cuda.is_available():
         return

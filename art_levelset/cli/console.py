@@ -13,10 +13,14 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from art_levelset.cli.signals import end_of, interrupted
+from art_levelset.untrusted import printable
 
 PROGRAM = "art-levelset"
 
 BAD_INPUT = 2
+
+LONGEST = 1000
+"""More characters of a message are not shown: files may hold names of any length."""
 
 EXPECTED = (ValueError, OSError, ImportError, MemoryError, FloatingPointError)
 """Bad input, a full disk, a missing library, a small machine, a training that diverges."""
@@ -61,7 +65,7 @@ def print_error(program: str, message: str) -> None:
     :param program: The program and its verb.
     :param message: One line.
     """
-    print(f"{program}: error: {message}", file=sys.stderr)
+    print(f"{program}: error: {printable(message)}", file=sys.stderr)
 
 
 def in_one_line(error: BaseException) -> str:
@@ -72,6 +76,8 @@ def in_one_line(error: BaseException) -> str:
     :return: Its message, without line breaks; with its name if it has none, or was not expected.
     """
     message = " ".join(str(error).split())
+    if len(message) > LONGEST:
+        message = f"{message[:LONGEST]}..."
     if message and is_expected(error):
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -20,6 +20,7 @@ from art_levelset.cli.options import (
 )
 from art_levelset.cli.output import Output
 from art_levelset.cli.places import keep_all, outputs
+from art_levelset.untrusted import printable
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ def _evaluate(arguments: argparse.Namespace, output: Output) -> int:
     except IncompleteEvaluation as error:
         failed, report = error, error.report
     record = report.record(
-        name=arguments.name or arguments.model.stem,
+        name=printable(arguments.name or arguments.model.stem).strip() or "model",
         dataset=data.name,
         architecture=arguments.arch,
         eps=arguments.eps,
@@ -181,7 +182,7 @@ def _evaluate(arguments: argparse.Namespace, output: Output) -> int:
     output.result(report.text())
     keep_all([(arguments.output, lambda path: write_record(record, path))])
     output.wrote(arguments.output)
-    output.remark(f"wrote {arguments.output}")
+    output.remark(printable(f"wrote {arguments.output}"))
     contents = {"format": FORMAT, "version": VERSION, **record.model_dump(mode="json")}
     output.document({"record": contents, "failed": None if failed is None else str(failed)})
     if failed is not None:

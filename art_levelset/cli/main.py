@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from art_levelset import __version__
@@ -71,11 +72,14 @@ def build_parser(*, curve: bool = False) -> Parser:
         verb.add_parser(verbs)
     recon.add_parser(verbs, curve=curve)
     others = parser.add_argument_group("other options")
-    others.add_argument("--version", action=_Version, nargs=0, help="show the versions and exit")
+    others.add_argument(
+        "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="show the versions and exit"
+    )
     others.add_argument(
         "--print-completion",
         action=_Completion,
         choices=SHELLS,
+        default=argparse.SUPPRESS,
         metavar="SHELL",
         help="print the script that completes commands in bash, zsh or tcsh, and exit",
     )
@@ -136,15 +140,19 @@ def _run(arguments: argparse.Namespace, options: Mapping[str, str]) -> int:
 
 def _in_options(error: ValueError | OSError, arguments: argparse.Namespace, options: Mapping[str, str]) -> str | None:
     """What an error says of an option, by the name of its argument or of its file; None if it says nothing."""
-    if isinstance(error, OSError):
-        if error.filename is None or error.strerror is None:
-            return None
-        file = str(error.filename)
-        own = (f"{option}: " for name, option in options.items() if str(getattr(arguments, name, None)) == file)
-        return f"{next(own, '')}{file}: {error.strerror}"
-    named = re.match(r"(\w+)(?= must |: )", str(error))
-    known = {**ALIASES, **options}
-    return f"{known[named[1]]}{str(error)[named.end() :]}" if named and named[1] in known else None
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        message = f"{error.filename}: {error.strerror}"
+    else:
+        message = str(error)
+        named = re.match(r"(\w+)(?= must |: )", message)
+        known = {**ALIASES, **options}
+        if named and named[1] in known:
+            return f"{known[named[1]]}{message[named.end() :]}"
+    for name, option in options.items():
+        value = getattr(arguments, name, None)
+        if isinstance(value, (str, Path)) and message.startswith((f"{value}: ", f"{value} ")):
+            return f"{option}: {message}"
+    return None if message == str(error) else message
 
 
 class _Version(argparse.Action):

@@ -155,20 +155,21 @@ def output_of(arguments: argparse.Namespace) -> Iterator[Output]:
 
 
 @contextmanager
-def logging_on_stderr(verb: str, quiet: bool, verbose: int) -> Iterator[None]:
+def logging_on_stderr(verb: str, quiet: bool, verbose: int, subject: str = "") -> Iterator[None]:
     """
     Send the package's log to stderr, above the progress bars.
 
     :param verb: The verb.
     :param quiet: Whether only errors are wanted.
     :param verbose: 0 for warnings, 1 for what is done, 2 for details.
+    :param subject: What the messages are about, with which they begin, where several processes write them.
     """
     package = logging.getLogger(__name__.partition(".")[0])
     handler, before = _Lines(), package.level
     handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
+        logging.Formatter(f"%(asctime)s %(levelname)s {subject}%(name)s: %(message)s", "%H:%M:%S")
         if verbose
-        else _Plain(f"{PROGRAM} {verb}: %(levelname)s: %(message)s")
+        else _Plain(f"{PROGRAM} {verb}: %(levelname)s: {subject}%(message)s")
     )
     handler.setLevel(logging.ERROR if quiet else logging.NOTSET)
     if verbose:

@@ -115,7 +115,8 @@ def searched_distances(
             chunk_seed = seed_of(seed, 0, first)
             about = ["boundary", str(norm), batch.clip_values, max_iter, chunk_seed]
             key = memo.key(batch.network_sha256, batch.x, batch.y, *about)
-            part = memo.recall(key)
+            points = ("f", tuple(batch.x.shape))
+            part = memo.recall(key, distances=("f", (len(batch),)), points=points, effort=("f", (3,)))
             if part is None:
                 part = _searched(batch, norm, max_iter, chunk_seed)
                 memo.store(key, **part)
@@ -266,7 +267,9 @@ def _attacked(
 ) -> dict[str, NDArray[Any]]:
     """One call of an attack, recalled where it was made before: which samples it breaks, how far and where."""
     key = memo.key("distances", batch.network_sha256, batch.x, batch.y, attack, seed, eps, str(norm))
-    known = memo.recall(key)
+    some: tuple[int | None, ...] = (None, *batch.x.shape[1:])
+    mask = ("b", (len(batch),))
+    known = memo.recall(key, broken=mask, distances=("f", (None,)), points=("f", some), effort=("f", (3,)))
     if known is not None:
         return known
     outcome = outcome_of(reseeded(attack, seed), batch.network, batch.x, batch.y)

@@ -173,7 +173,10 @@ def _batch(name: str, attack: Attack, task: _Task, rows: NDArray[np.intp], seed:
     """One call of an attack, recalled where it was made before."""
     batch = task.subject.select(torch.from_numpy(rows))
     key = task.memo.key(batch.network_sha256, batch.x, batch.y, name, attack, seed)
-    known = task.memo.recall(key)
+    texts: tuple[str, tuple[None]] = ("U", (None,))
+    counts: tuple[str, tuple[None]] = ("i", (None,))
+    mask = ("b", (len(rows),))
+    known = task.memo.recall(key, right=mask, effort=("f", (3,)), members=texts, survivors=counts, notes=texts)
     if known is not None:
         return known
     with _warnings_noted() as notes:

@@ -285,7 +285,7 @@ class TestSafety:
         content = buffer.getvalue()
         name = f"epoch-000001-{hashlib.sha256(content).hexdigest()[:16]}.pt"
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(Exception, match="[Ww]eights"):
+        with pytest.raises(Exception, match="print"):
             Checkpoints(tmp_path).read()
 
     def test_a_scheduler_without_state(self, tmp_path):

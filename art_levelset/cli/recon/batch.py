@@ -29,6 +29,7 @@ from art_levelset.checks import check_count
 from art_levelset.cli.console import PROGRAM, in_one_line, print_error
 from art_levelset.cli.output import STDOUT, Output, envelope, logging_on_stderr
 from art_levelset.files import claim
+from art_levelset.untrusted import printable
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Seconds:
         started = time.perf_counter()
         yield
         self.parts[name] = time.perf_counter() - started
-        logger.info("%s: %.1f s", name, self.parts[name])
+        logger.info("%s took %.1f s", name, self.parts[name])
 
     def total(self) -> float:
         """
@@ -161,7 +162,8 @@ class ScanEnd:
         """
         if self.result is None:
             return {"scan": self.scan, "error": self.error, "files": []}
-        return {"scan": self.scan, "error": None, "files": self.result.files, **self.result.document}
+        own = {name: value for name, value in self.result.document.items() if name not in envelope("", [])}
+        return {"scan": self.scan, "error": None, "files": self.result.files, **own}
 
     def __str__(self) -> str:
         """For a terminal."""
@@ -196,7 +198,7 @@ def work_on_all(
         raise ValueError(f"--json: {size} processes have one standard output: name a file with {{stem}} in it")
     jobs = arguments_of_each(arguments)
     for job in jobs:  # bars of several processes overwrite each other
-        job.bars = output.bars and size == 1 and arguments.jobs == 1
+        job.bars &= size == 1 and arguments.jobs == 1
     share = jobs[rank::size]
     try:
         with claim(*(getattr(job, name) for job in share for name in files)):
@@ -225,7 +227,7 @@ def _work_on_one(job: Namespace, work: Callable[[Namespace], Result], output: Ou
     result = work(job)
     output.wrote(*result.files)
     output.result("\n".join(result.report.lines()))
-    output.remark("\n".join(result.lines()))
+    output.remark("\n".join(map(printable, result.lines())))
     if output.json == STDOUT:
         output.document(result.document)
 
@@ -238,7 +240,7 @@ def _work_on_share(
     for end in work_on_each(share, work, processes):
         ends.append(end)
         output.wrote(*([] if end.result is None else end.result.files))
-        output.remark(f"[{len(ends)} of {len(share)}] {end}")
+        output.remark(printable(f"[{len(ends)} of {len(share)}] {end}"))
     return ends
 
 
@@ -317,8 +319,8 @@ def summary(ends: Sequence[ScanEnd]) -> list[str]:
 
 def _row(end: ScanEnd, cells: int) -> list[str]:
     if end.result is None:
-        return [str(end.scan), "failed", *[""] * cells]
-    return [str(end.scan), f"{end.result.seconds.total():.0f}", *end.result.report.row().values()]
+        return [printable(str(end.scan)), "failed", *[""] * cells]
+    return [printable(str(end.scan)), f"{end.result.seconds.total():.0f}", *end.result.report.row().values()]
 
 
 def _end(job: Namespace, work: Callable[[Namespace], Result]) -> ScanEnd:
@@ -333,7 +335,7 @@ def _work_alone(sender: Connection, job: Namespace, work: Callable[[Namespace], 
     Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops this process; where it could not be held back
     torch.set_num_threads(threads)
-    with logging_on_stderr("recon", job.quiet, job.verbose):
+    with logging_on_stderr("recon", job.quiet, job.verbose, f"{job.scan}: "):
         sender.send(_end(job, work))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from art_levelset.recon.curves.preview import draw_curve
 from art_levelset.recon.curves.result import CurveReconstruction
 from art_levelset.recon.io.columns import check_columns
 from art_levelset.recon.io.reading import read_points
+from art_levelset.untrusted import printable
+
+logger = logging.getLogger(__name__)
 
 FILES = {"output": SUFFIXES, "csv": (".csv",), "preview": (".png",), "save": (), "json": ()}
 """The options that name files to write, and the suffixes they may have."""
@@ -51,6 +55,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     seconds = Seconds()
     with seconds.of("read"):
         points = read_points(scan, columns=arguments.columns)
+    logger.info("%s has %d points", scan, len(points))
     with seconds.of("fit"):
         curves = reconstruct_curve(
             points,
@@ -63,7 +68,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     if not curves.pieces:
         raise ValueError("the reconstruction is empty: the network's zero level set is nowhere near the cloud")
     report = CurveReport.of(curves)
-    title = f"{scan.name}: {len(points):,} points, length {curves.length:.6g}"
+    title = f"{printable(scan.name)}: {len(points):,} points, length {curves.length:.6g}"
 
     def in_full() -> dict[str, Any]:
         return document(arguments, files.named(arguments, writers), len(points), seconds, asdict(report))

@@ -23,7 +23,7 @@ def arguments_of_each(
     :param files: The names of the paths to write, `output` among them, and the suffixes that each may have.
     :param suffix: Follows the name of the scan in that of its output, unless the output is given.
     :param read: The names of the paths to read.
-    :return: For each scan the arguments, with the `scan` and all paths.
+    :return: For each scan the arguments, with the `scan`, all paths, and whether there are to be `bars`.
     :raises ValueError: If a file cannot be written.
     :raises OSError: If the directory of the outputs cannot be made.
     """
@@ -34,7 +34,7 @@ def arguments_of_each(
         arguments.output_dir.mkdir(parents=True, exist_ok=True)
     several = []
     for scan in scans:
-        own = argparse.Namespace(**vars(arguments), scan=scan)
+        own = argparse.Namespace(**vars(arguments), scan=scan, bars=not arguments.quiet)
         del own.scans, own.output_dir
         for name in (*files, *read):
             path = getattr(own, name)

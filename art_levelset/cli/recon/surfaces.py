@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -28,6 +29,9 @@ from art_levelset.recon.meshing.topology import Topology, topology
 from art_levelset.recon.paper import reconstruct_as_paper
 from art_levelset.recon.pipeline import reconstruct
 from art_levelset.recon.reconstruction import Reconstruction
+from art_levelset.untrusted import printable
+
+logger = logging.getLogger(__name__)
 
 PRESETS: dict[str, Callable[..., Reconstruction]] = {"default": reconstruct, "paper": reconstruct_as_paper}
 
@@ -72,6 +76,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
         if arguments.use_normals and cloud.normals is None:
             raise ValueError(f"--use-normals: {arguments.scan} has no normals")
         reference = None if arguments.reference is None else read_mesh(arguments.reference, "--reference")
+    logger.info("%s has %d points", arguments.scan, len(cloud.points))
     with seconds.of("fit"):
         reconstruction = PRESETS[arguments.preset](
             cloud.points,
@@ -93,7 +98,8 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             mesh = transfer_colours(mesh, cloud.points, cloud.colours)
     with seconds.of("compare"):
         report = SurfaceReport.of(mesh, cloud.points, reference)
-    shown, title = mesh, f"{arguments.scan.name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
+    name = printable(arguments.scan.name)
+    shown, title = mesh, f"{name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
     largest = None
     if reference is not None and (arguments.heat_map or arguments.html):
         with seconds.of("heat map"):

@@ -18,6 +18,7 @@ from art_levelset.recon.fitting.loss import Penalties, batch_loss
 from art_levelset.recon.fitting.progress import Budget, FitProgress
 from art_levelset.recon.fitting.samples import Samples
 from art_levelset.recon.network import GridNetwork
+from art_levelset.tensors import load_optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +141,6 @@ class Fit:
         :param state: From :meth:`state_dict`.
         """
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.samples.generator.set_state(state["generator"])
         self.budget.load_state_dict(state["budget"])

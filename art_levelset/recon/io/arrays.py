@@ -6,9 +6,7 @@ What an archive says of its arrays is checked before memory is taken for them.
 
 from __future__ import annotations
 
-import math
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,14 +16,10 @@ from numpy.typing import NDArray
 
 from art_levelset.recon.cloud.clouds import BATCH, FEWEST_POINTS
 from art_levelset.recon.io.columns import Chosen, chosen_columns, pick, point_columns
+from art_levelset.untrusted import Arrays, opened
 
 WIDEST = 64
 """An array with more columns than this is taken for something else."""
-
-MOST_INFLATED = 50
-"""An archive may be so many times larger than its file, and :data:`SMALL` more."""
-
-SMALL = 1 << 24
 
 _POINTS = re.compile(r"points?|xyz|pts|pos(itions?)?|vert(ice|exe)?s?|coord(inate)?s?|(point_?)?clouds?|pcd?")
 _NORMALS = re.compile(r"normals?|norms?")
@@ -55,23 +49,20 @@ def read_npz(path: Path, chosen: Chosen | None = None) -> Iterator[dict[str, NDA
     :return: Batches: `points`, `normals` and `colours`, as far as there are any.
     :raises ValueError: If it is not certain which array is the cloud, a shape is wrong, or the archive is too large.
     """
-    with zipfile.ZipFile(path) as archive:
-        members = {item.filename[: -len(".npy")]: item for item in archive.infolist() if item.filename.endswith(".npy")}
-        size, names = sum(item.file_size for item in members.values()), list(members)
-        if size > MOST_INFLATED * path.stat().st_size + SMALL:
-            raise ValueError(f"its arrays take {size:,} bytes, more than those of a cloud can in a file of this size")
+    with opened(path) as file, Arrays(file) as archive:
+        names = list(archive)
         flat = [str(name) for name in chosen] if chosen is not None else ["x", "y", "z"]
         clouds = ["points"] if "points" in names else [name for name in names if _POINTS.fullmatch(name.lower())]
         if {*flat} <= {*names} and (chosen is not None or not clouds):
-            columns = [_column(_load(archive, members[name]), name) for name in flat]
+            columns = [_column(archive[name], name) for name in flat]
             if len({len(column) for column in columns}) > 1:
                 raise ValueError(f"its arrays {', '.join(flat)} have different sizes")
             batch, clouds = {"points": np.stack(columns, axis=1)}, flat
         else:
             clouds = clouds or names
             if len(clouds) != 1:
-                raise ValueError(f"it needs one array, or one called 'points', and has {names}")
-            rows = _as_rows(_load(archive, members[clouds[0]]), chosen)
+                raise ValueError(f"it needs one array, or one called 'points', and has {names!s:.200}")
+            rows = _as_rows(archive[clouds[0]], chosen)
             if rows.dtype.names is not None:
                 yield from _batches(rows, chosen)
                 return
@@ -79,20 +70,8 @@ def read_npz(path: Path, chosen: Chosen | None = None) -> Iterator[dict[str, NDA
         for kind, pattern in (("normals", _NORMALS), ("colours", _COLOURS)):
             same = [name for name in names if name not in clouds and pattern.fullmatch(name.lower())]
             if len(same) == 1:
-                batch[kind] = _beside(_load(archive, members[same[0]]), len(batch["points"]))
+                batch[kind] = _beside(archive[same[0]], len(batch["points"]))
         yield batch
-
-
-def _load(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
-    """An array of an archive, if it is as large as it says."""
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, kind = header(file)
-        if math.prod(shape) * kind.itemsize > member.file_size:
-            raise ValueError(f"its array {member.filename!r} is shorter than its shape, {shape}")
-    with archive.open(member) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _column(array: NDArray[Any], name: str) -> NDArray[Any]:

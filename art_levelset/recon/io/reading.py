@@ -20,10 +20,12 @@ from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.io.arrays import read_npy, read_npz
 from art_levelset.recon.io.columns import Chosen, check_columns
 from art_levelset.recon.io.las import read_las
+from art_levelset.recon.io.meshes import check_mesh_file
 from art_levelset.recon.io.obj import read_obj
 from art_levelset.recon.io.pcd import read_pcd
 from art_levelset.recon.io.ply import read_ply
 from art_levelset.recon.io.tables import read_table
+from art_levelset.untrusted import opened
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +89,8 @@ def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POI
         raise ValueError(f"{path}: unsupported suffix {suffix!r}, use one of {' '.join(SUFFIXES)}")
     if chosen is not None and suffix not in _TABLES:
         raise ValueError(f"columns: the columns of {suffix} files cannot be chosen")
-    with path.open("rb"):
-        pass  # says so when there is no such file, before any library's own wording
+    with opened(path):
+        pass  # says so when there is no such file, or it is none, before any library's own wording
     left_out = _LeftOut()
     try:
         batches = _TABLES[suffix](path, chosen) if suffix in _TABLES else _OTHERS[suffix](path)
@@ -97,9 +99,9 @@ def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POI
     except ImportError:
         raise
     except ValueError as error:
-        raise ValueError(f"{path}: cannot be read as {suffix}: {error}") from error
+        raise ValueError(f"{path}: cannot be read as {suffix}: {error!s:.500}") from error
     except Exception as error:  # the readers of corrupt files raise anything
-        raise ValueError(f"{path}: cannot be read as {suffix} ({type(error).__name__}: {error})") from error
+        raise ValueError(f"{path}: cannot be read as {suffix} ({type(error).__name__}: {error!s:.200})") from error
     if str(left_out):
         logger.warning("%s: left out points: %s", path, left_out)
     if count > most:
@@ -214,7 +216,10 @@ def _bytes(colours: NDArray[Any]) -> NDArray[np.uint8]:
 def _read_with_trimesh(path: Path) -> Iterator[Batch]:
     import trimesh
 
-    loaded: Any = trimesh.load(path, process=False)
+    try:
+        loaded: Any = trimesh.load(path, process=False, **check_mesh_file(path))
+    except ImportError as error:  # of what trimesh guesses encodings with
+        raise ValueError("it is neither text nor what its suffix promises") from error
     for part in loaded.geometry.values() if isinstance(loaded, trimesh.Scene) else [loaded]:
         yield {"points": np.asarray(part.vertices)}
 
