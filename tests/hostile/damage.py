@@ -22,8 +22,8 @@ try:
 except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
-SECONDS, PATIENCE = 10, 600
-"""No reader may be busy for longer with a small file, in processor time; nor wait for longer for something."""
+SECONDS = 10
+"""No reader may be busy for longer with a small file."""
 
 MEMORY = 2 << 30
 """Nor take more bytes than this."""
@@ -236,24 +236,21 @@ def guarded() -> Iterator[None]:
     """Neither for ever nor with all of the memory."""
     size = _address_space()
     before = resource.getrlimit(resource.RLIMIT_AS) if size is not None else None
-    handlers = {number: signal.signal(number, _hang) for number in (signal.SIGPROF, signal.SIGALRM)}
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    signal.alarm(PATIENCE)
+    handler = signal.signal(signal.SIGALRM, _hang)
+    signal.alarm(SECONDS)
     if size is not None and before is not None:
         resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, before[1]))
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGALRM, handler)
         if before is not None:
             resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _hang(*_: object) -> None:
-    raise Hang(f"still busy after {SECONDS} s of computing, or waiting after {PATIENCE} s")
+    raise Hang(f"still busy after {SECONDS} s")
 
 
 def _address_space() -> int | None:
