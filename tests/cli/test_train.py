@@ -258,11 +258,11 @@ def test_the_geometric_svm_is_trained_on_any_number_of_classes_without_a_radius(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = ["--trainer", "geometric-svm", "--data", "digits", "--arch", "convnet2a", "--nb-epochs", "5"]
-    assert main(["train", *options, "--patience", "4", "-o", "svm.pth"]) == 0
+    options = ["--trainer", "geometric-svm", "--data", "digits", "--arch", "convnet2a", "--nb-epochs", "8"]
+    assert main(["train", *options, "--patience", "7", "-o", "svm.pth"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:6] == ["epoch", "loss", "accuracy", "margin", "val.", "clean"]
-    assert float(lines[5].split()[4].rstrip("%")) > 80
+    assert float(lines[8].split()[4].rstrip("%")) > 80
     assert "with a radius for EPS" in lines[-2]
     evaluation = shlex.split(lines[-1].replace("EPS", "0.1"))[1:-1]  # without the search for masked gradients
     assert main([*evaluation, "--nb-examples", "50", "--max-iter", "5"]) == 0
