@@ -1,4 +1,5 @@
-# `make demo` shows the project on real data; `make test` runs the tests. Both create the virtual environment they need.
+# `make demo` shows the project on real data; `make test` runs the tests, `make docs` builds
+# the site into site/. All create the virtual environment they need.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -6,7 +7,7 @@ VENV ?= .venv
 TORCH_INDEX ?= auto
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint develop clean
+.PHONY: demo test lint docs develop clean
 
 demo: $(VENV)/installed
 	$(BIN)/art-levelset demo
@@ -18,6 +19,9 @@ lint: develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict art_levelset
+
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 develop: $(VENV)/installed-dev
 
@@ -37,4 +41,8 @@ $(VENV)/installed: pyproject.toml | $(VENV)/torch
 
 $(VENV)/installed-dev: pyproject.toml | $(VENV)/torch
 	$(BIN)/pip install -e ".[dev]"
+	touch $@
+
+$(VENV)/installed-docs: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install -e ".[docs]"
 	touch $@
