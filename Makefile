@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Where PyTorch comes from: `auto` (see tools/install_torch.sh), `default` (pip's index), or the address of an index.
+TORCH_INDEX ?= auto
 BIN := $(VENV)/bin
 
 .PHONY: demo test lint docs develop clean
@@ -29,11 +31,15 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml | $(BIN)/python
+$(VENV)/torch: | $(BIN)/python
+	sh tools/install_torch.sh $(BIN)/python $(TORCH_INDEX)
+	touch $@
+
+$(VENV)/installed: pyproject.toml | $(VENV)/torch
 	$(BIN)/pip install -e .
 	touch $@
 
-$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/torch
 	$(BIN)/pip install -e ".[dev]"
 	touch $@
 

@@ -43,7 +43,7 @@ def _classifiers_as_they_are() -> Iterator[None]:
 def coarse(picture: Path) -> NDArray[np.float64]:
     """A picture in 24 x 24 grey pixels, in [0, 1]."""
     with Image.open(picture) as image:
-        return np.asarray(image.convert("L").resize((24, 24)), dtype=np.float64) / 255
+        return np.asarray(image.convert("RGBA").convert("L").resize((24, 24)), dtype=np.float64) / 255
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

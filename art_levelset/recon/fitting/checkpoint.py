@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import logging
 import time
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from art_levelset.files import write_bytes
+from art_levelset.files import remove_unfinished, write_bytes
 from art_levelset.identity import structure
+from art_levelset.tensors import load_tensors
+from art_levelset.untrusted import opened
 
 logger = logging.getLogger(__name__)
 
 FORMAT = "art-levelset fit 3"
+
+_PLAIN = (int, float, str, type(None))
 
 INTERVAL = 10.0
 """Seconds between two checkpoints."""
@@ -63,6 +67,7 @@ class Checkpoint:
             raise ValueError(f"checkpoint: {self.path} is a directory")
         if not self.path.parent.is_dir():
             raise ValueError(f"checkpoint: there is no directory {self.path.parent}")
+        remove_unfinished(self.path.parent, glob.escape(self.path.stem))
 
     def due(self) -> bool:
         """
@@ -79,10 +84,10 @@ class Checkpoint:
         :param state: Tensors, numbers, texts, and dictionaries, lists and tuples of them.
         :raises OSError: If it cannot be written.
         """
+        self._written = time.perf_counter()
         packed = io.BytesIO()  # given a file, torch.save does not say by an OSError that it is full
         torch.save({"format": FORMAT, "fit": self._fit, "state": dict(state)}, packed)
         write_bytes(packed.getvalue(), self.path)
-        self._written = time.perf_counter()
 
     def read(self) -> dict[str, Any] | None:
         """
@@ -94,19 +99,18 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                damaged = archive.testzip()  # torch.load does not look at the checksums
-            contents = None if damaged else torch.load(self.path, map_location="cpu", weights_only=True)
-        except OSError:
-            raise
-        except Exception as error:  # corrupt files raise anything
-            raise ValueError(f"checkpoint: {self.path} cannot be read ({type(error).__name__})") from error
-        if damaged:
-            raise ValueError(f"checkpoint: {self.path} is damaged")
+        with opened(self.path) as file:
+            try:
+                contents = load_tensors(file)
+            except ValueError as error:
+                raise ValueError(f"checkpoint: {self.path} cannot be read: {error}") from error
         if not isinstance(contents, dict) or contents.get("format") != FORMAT:
             raise ValueError(f"checkpoint: {self.path} is not the checkpoint of a fit of this version")
-        theirs = contents["fit"]
+        theirs = contents.get("fit")
+        if not isinstance(theirs, dict) or not isinstance(contents.get("state"), dict):
+            raise ValueError(f"checkpoint: {self.path} is damaged")
+        if any(type(value) not in _PLAIN for value in theirs.values()):
+            raise ValueError(f"checkpoint: {self.path} is damaged")
         changed = [
             f"{name} was {theirs.get(name)}, is {self._fit.get(name)}"
             for name in {**theirs, **self._fit}

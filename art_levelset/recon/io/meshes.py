@@ -7,17 +7,30 @@ those of double precision are written here, by hand.
 
 from __future__ import annotations
 
+import json
 import logging
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from art_levelset.untrusted import check_claim, opened, size_of
+
 if TYPE_CHECKING:
     from trimesh import Trimesh
 
 logger = logging.getLogger(__name__)
+
+READ = (".glb", ".obj", ".off", ".ply", ".stl")
+"""Trimesh reads others too, but archives, XML and what names other files can take any memory and read any file."""
+
+MOST_BYTES = 1 << 32
+"""The most bytes of a file: 4 GiB."""
+
+_LARGEST_PART = 64
+"""Bytes of the largest thing in a .glb file, a matrix."""
 
 FINEST = 1e-6
 """Coordinates may be rounded by this part of the mesh's diagonal."""
@@ -30,7 +43,7 @@ def read_mesh(path: Path, name: str) -> Trimesh:
     """
     Read a mesh.
 
-    :param path: A file in a format that trimesh reads.
+    :param path: A file of one of :data:`READ`.
     :param name: What the caller calls it, for messages.
     :return: The mesh, with at least one triangle.
     :raises ValueError: If it cannot be read or has no triangles.
@@ -39,15 +52,39 @@ def read_mesh(path: Path, name: str) -> Trimesh:
     import trimesh
     from trimesh import Trimesh
 
-    with path.open("rb"):
-        pass  # says so when there is no such file
+    if path.suffix.lower() not in READ:
+        raise ValueError(f"{name}: {path} cannot be read, use one of {' '.join(READ)}")
+    with opened(path):
+        pass  # says so when there is no such file, or it is none
     try:
-        mesh = trimesh.load(path, force="mesh")
+        mesh = trimesh.load(path, force="mesh", **check_mesh_file(path))
     except Exception as error:  # the readers of corrupt files raise anything
-        raise ValueError(f"{name}: {path} cannot be read as a mesh ({type(error).__name__}: {error})") from error
+        raise ValueError(f"{name}: {path} cannot be read as a mesh ({type(error).__name__}: {error!s:.200})") from error
     if not isinstance(mesh, Trimesh) or not len(mesh.faces):
         raise ValueError(f"{name}: {path} has no triangles")
     return mesh
+
+
+def check_mesh_file(path: Path) -> dict[str, Any]:
+    """
+    Look at a file of a mesh before trimesh does, which believes what it says.
+
+    :param path: The file, of one of :data:`READ`.
+    :return: How trimesh shall read it: without the files of materials that it may name.
+    :raises ValueError: If it is too large, or claims what takes too much memory.
+    """
+    with opened(path) as file:
+        size = size_of(file)
+        if size > MOST_BYTES:
+            raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
+        if path.suffix.lower() == ".glb":
+            file.seek(12)
+            length, kind = struct.unpack("<I4s", file.read(8).ljust(8))
+            if kind != b"JSON" or length > size:
+                raise ValueError("its header is damaged")
+            parts = json.loads(file.read(length))["accessors"]
+            check_claim(sum(abs(int(part["count"])) for part in parts) * _LARGEST_PART, size)
+    return {"skip_materials": True}
 
 
 def write_mesh(mesh: Trimesh, path: str | Path) -> None:
