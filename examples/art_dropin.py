@@ -1,7 +1,7 @@
 """
 In a workflow of ART: AdversarialTrainerMadryPGD out, LevelSetMarginTrainer in. Everything else stays as it was.
 
-    python examples/art_dropin.py            # about 25 seconds of one core
+    python examples/art_dropin.py            # 25 seconds of one core
 """
 
 import argparse

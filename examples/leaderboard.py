@@ -1,7 +1,7 @@
 """
 A folder of weights becomes a folder of records, and that a leaderboard: in the terminal, in Markdown, as a page.
 
-    python examples/leaderboard.py                    # 60 seconds of one core; trains three networks to rank
+    python examples/leaderboard.py                    # 33 seconds of one core; trains three networks to rank
     python examples/leaderboard.py --models FOLDER    # yours: state_dicts of ConvNet-2a for 8 x 8 digits, *.pth
 """
 

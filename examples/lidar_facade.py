@@ -2,7 +2,7 @@
 A facade from a terrestrial laser scanner: LAS in, georeferenced coordinates of millions of metres, an open mesh out.
 
     pip install "art-levelset[las]"
-    python examples/lidar_facade.py facade.las      # yours
+    python examples/lidar_facade.py facade.las --scanner 691004 5335990 520.6     # yours
     python examples/lidar_facade.py                 # a made one, 8 x 5 m, 6 windows, 4 mm of noise: a minute
 """
 
@@ -29,6 +29,7 @@ def made_facade(count: int) -> np.ndarray:
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
 parser.add_argument("scan", nargs="?", type=Path, help="a .las or .laz file")
+parser.add_argument("--scanner", type=float, nargs=3, default=(691_004.0, 5_335_990.0, 520.6), help="where it stood")
 parser.add_argument("-o", "--output", type=Path, default=Path("facade.mesh.ply"))
 parser.add_argument("--fast", action="store_true", help="few points and steps: only shows that it works")
 arguments = parser.parse_args()
@@ -44,7 +45,9 @@ if arguments.scan is None:
 
 points = read_cloud(arguments.scan).points
 steps, batch_size, resolution = (99, 128, 24) if arguments.fast else (500, 4096, 256)
-reconstruction = reconstruct(points, steps=steps, batch_size=batch_size, verbose=not arguments.fast)
+# A wall has no inside that its points could tell: the side that the scanner has seen is outside.
+normals, quiet = np.array(arguments.scanner) - points, arguments.fast
+reconstruction = reconstruct(points, normals=normals, steps=steps, batch_size=batch_size, verbose=not quiet)
 
 # What no point is near is no wall: 0.1 m around the data stay. PLY keeps millimetres at five million metres.
 mesh = reconstruction.mesh(resolution, trim=0.1)

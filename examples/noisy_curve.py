@@ -1,7 +1,7 @@
 """
 A noisy, unordered cloud along a knot becomes one ordered closed line: the intersection of two level sets.
 
-    python examples/noisy_curve.py            # 40 seconds of one core; writes knot.csv and knot.png
+    python examples/noisy_curve.py            # 13 seconds of one core; writes knot.csv and knot.png
 """
 
 import argparse

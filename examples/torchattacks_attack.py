@@ -2,7 +2,7 @@
 A network from a Torchattacks workflow: the library's attacks as ever, and beside ours in one evaluation.
 
     pip install "art-levelset[torchattacks]"
-    python examples/torchattacks_attack.py            # 15 seconds of one core
+    python examples/torchattacks_attack.py            # 8 seconds of one core
 """
 
 import argparse

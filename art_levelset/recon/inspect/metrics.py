@@ -272,8 +272,10 @@ def nearest_on_surface(points: Points, mesh: Trimesh) -> tuple[NDArray[np.float6
         for rows in np.array_split(pending, len(pending) * count // CHUNK + 1):
             reach, found = neighbours(tree, points[rows], count)
             queries = np.repeat(points[rows], count, axis=0)
-            closest = closest_point(corners[found.ravel()], queries)  # type: ignore[no-untyped-call]
+            with np.errstate(invalid="ignore"):  # older trimesh divides by the lengths of edges, be they zero
+                closest = closest_point(corners[found.ravel()], queries)  # type: ignore[no-untyped-call]
             tried = np.linalg.norm(closest - queries, axis=1).reshape(-1, count)
+            tried[np.isnan(tried)] = np.inf  # a triangle that is a segment: its neighbours have its points
             best = tried.argmin(axis=1)[:, None]
             distances[rows] = np.take_along_axis(tried, best, axis=1)[:, 0]
             nearest[rows] = owners[np.take_along_axis(found, best, axis=1)[:, 0]]

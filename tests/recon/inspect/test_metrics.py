@@ -5,6 +5,7 @@ import pytest
 import trimesh
 
 from art_levelset.recon import compare
+from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.inspect.metrics import (
     compare_with_cloud,
     distances_to_surface,
@@ -67,6 +68,22 @@ def test_distances_do_not_depend_on_the_unit(unit: float) -> None:
     expected, _ = nearest_on_surface(points, ball)
     small = trimesh.Trimesh(unit * ball.vertices, ball.faces, process=False)
     np.testing.assert_allclose(nearest_on_surface(unit * points, small)[0], unit * expected, rtol=1e-6)
+
+
+def test_triangles_that_are_segments_or_points_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = square(0.0)
+    points = np.array([[0.1, 0.1, 0.3], [0.9, 0.1, -0.2], [-0.5, 0.5, 0.0]])
+    collapsed = trimesh.Trimesh(flat.vertices, [[0, 0, 1], *flat.faces, [2, 2, 2], [3, 0, 3]], process=False)
+    known = trimesh.triangles.closest_point
+
+    def older(triangles: Points, queries: Points) -> Points:
+        """What older trimesh finds on them: 0 / 0."""
+        closest = known(triangles, queries)
+        closest[(np.linalg.norm(triangles - np.roll(triangles, 1, axis=1), axis=2) == 0).any(axis=1)] = np.nan
+        return closest
+
+    monkeypatch.setattr("trimesh.triangles.closest_point", older)
+    assert distances_to_surface(points, collapsed) == pytest.approx(distances_to_surface(points, flat), abs=1e-12)
 
 
 def test_samples_are_uniform_on_the_surface() -> None:
