@@ -141,11 +141,12 @@ class Layout:
         raise ValueError(f"it has {len(names)} names, {show_names(names)}, for {len(cells)} columns; {ADVICE}")
 
 
-def layout_of(lines: Iterator[str]) -> Layout | None:
+def layout_of(lines: Iterator[str], chosen: Chosen | None = None) -> Layout | None:
     """
     Take the first lines of a file.
 
     :param lines: The lines; more may be left.
+    :param chosen: The columns of x, y and z, if the user names them.
     :return: How it begins; None if it is empty.
     :raises ValueError: If none of the first lines has three numbers, or it is not certain how numbers are written.
     """
@@ -167,11 +168,14 @@ def layout_of(lines: Iterator[str]) -> Layout | None:
             raise ValueError(f"none of its first {len(taken)} lines has three numbers: {show(taken[0])}")
         return None
     table = [dialect.fields(line) for line in taken]
-    found = [[i for i, cell in enumerate(cells) if dialect.is_number(cell)][:3] for cells in table]
-    threes = [tuple(places) for places in found if len(places) == 3]
+    numbers = [[i for i, cell in enumerate(cells) if dialect.is_number(cell)] for cells in table]
+    threes = [tuple(found[:3]) for found in numbers if len(found) >= 3]
     if not threes:
         raise ValueError(f"none of its first {len(taken)} lines has three numbers: {show(taken[0])}")
     places = max(dict.fromkeys(threes), key=threes.count)
+    if chosen is not None and not any(isinstance(choice, str) for choice in chosen):
+        given = tuple(int(choice) - 1 for choice in chosen)
+        places = given if any({*given} <= {*cells} for cells in numbers) else places
     begin = next(i for i, row in enumerate(taken) if all(_is_cell(dialect, row, table[i], place) for place in places))
     return Layout(dialect, taken[:begin], comments, taken[begin:], list(places), ended)
 

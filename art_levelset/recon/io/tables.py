@@ -44,9 +44,12 @@ def read_table(path: Path, chosen: Chosen | None = None) -> Iterator[dict[str, N
     """
     suffix = path.suffix.lower()
     lines = read_lines(path)
-    layout = layout_of(lines)
+    layout = layout_of(lines, chosen)
     if layout is None:
         return
+    for line in layout.head:
+        if sum(map(layout.dialect.is_number, layout.dialect.fields(line))) >= 3:
+            logger.warning("%s: left out a line before the rows: %s", path, show(line))
     kinds = layout.named(chosen, suffix)
     if kinds is None and chosen is None and layout.is_transposed():
         yield {"points": layout.dialect.numbers(layout.rows, layout.numeric()).T}

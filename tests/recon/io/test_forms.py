@@ -155,6 +155,16 @@ def test_ambiguity_is_an_error_that_says_how_to_resolve_it(name: str, write: Wri
     np.testing.assert_allclose(read_cloud(path, columns=columns).points, POINTS)
 
 
+def test_a_point_whose_name_is_no_number(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    path = write("a.csv", "BM," + SURVEY.removeprefix("1,"))
+    with pytest.raises(ValueError, match="can be a number of the point"):
+        read_cloud(path)
+    assert "a.csv: left out a line before the rows: 'BM," in caplog.text
+    caplog.clear()
+    np.testing.assert_allclose(read_cloud(path, columns="3,2,4").points, POINTS)
+    assert not caplog.text
+
+
 def test_a_running_number_beside_whole_coordinates(write: Write) -> None:
     path = write("a.xyz", WHOLE)
     with pytest.raises(ValueError, match="can be a number of the point"):
