@@ -28,7 +28,7 @@ def arguments_of_each(
     :raises OSError: If the directory of the outputs cannot be made.
     """
     scans: list[Path] = arguments.scans
-    taken = {scan.resolve(): "the scan itself" for scan in scans}
+    taken = {_resolved(scan): "the scan itself" for scan in scans}
     if arguments.output_dir is not None:
         arguments.output_dir.mkdir(parents=True, exist_ok=True)
     several = []
@@ -72,9 +72,9 @@ def check_files(arguments: argparse.Namespace, suffixes: Mapping[str, Sequence[s
             raise ValueError(f"{option}: {error}") from error
         if not os.access(path.parent, os.W_OK):
             raise ValueError(f"{option}: cannot write in {path.parent}")
-        if path.resolve() in taken:
-            raise ValueError(f"{option}: {path} is also {taken[path.resolve()]}")
-        taken[path.resolve()] = f"{option} of {arguments.scan}"
+        if _resolved(path) in taken:
+            raise ValueError(f"{option}: {path} is also {taken[_resolved(path)]}")
+        taken[_resolved(path)] = f"{option} of {arguments.scan}"
 
 
 def write_files(arguments: argparse.Namespace, writers: Mapping[str, Callable[[Path], object]]) -> list[Path]:
@@ -91,3 +91,8 @@ def write_files(arguments: argparse.Namespace, writers: Mapping[str, Callable[[P
         with replacing(path) as temporary:
             write(temporary)
     return [path for path, _ in files]
+
+
+def _resolved(path: Path) -> Path:
+    """Without links; a link to itself stays what it is."""
+    return Path(os.path.realpath(path))

@@ -20,7 +20,7 @@ from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.io.arrays import read_npy, read_npz
 from art_levelset.recon.io.columns import Chosen, check_columns
 from art_levelset.recon.io.las import read_las
-from art_levelset.recon.io.meshes import check_mesh_file
+from art_levelset.recon.io.meshes import load_with_trimesh
 from art_levelset.recon.io.obj import read_obj
 from art_levelset.recon.io.pcd import read_pcd
 from art_levelset.recon.io.ply import read_ply
@@ -208,10 +208,7 @@ def _bytes(colours: NDArray[Any]) -> NDArray[np.uint8]:
 def _read_with_trimesh(path: Path) -> Iterator[Batch]:
     import trimesh
 
-    try:
-        loaded: Any = trimesh.load(path, process=False, **check_mesh_file(path))
-    except ImportError as error:  # of what trimesh guesses encodings with
-        raise ValueError("it is neither text nor what its suffix promises") from error
+    loaded = load_with_trimesh(path, process=False)
     for part in loaded.geometry.values() if isinstance(loaded, trimesh.Scene) else [loaded]:
         yield {"points": np.asarray(part.vertices)}
 
