@@ -24,6 +24,9 @@ from art_levelset.untrusted import opened
 
 FORMAT = "art-levelset reconstruction 3"
 
+FARTHEST = 10.0
+"""Lengths in the unit frame, where a cloud lies in [-1, 1]^3, are not larger."""
+
 MOST_LAYERS = 1000
 """A file's network has no more layers than this."""
 
@@ -144,6 +147,8 @@ def _parts(contents: dict[str, Any]) -> tuple[Frame, Planes, float, HandleRemova
     check_positive("planes.reach", reach)
     check_not_negative("planes.error", planes["error"])
     check_not_negative("correction", contents["correction"])
+    if max(reach, planes["error"], contents["correction"]) > FARTHEST:
+        raise ValueError("reach, error and correction must be lengths of the unit frame")
     centres = numbers("planes.centres", planes["centres"], (None, 3))
     normals = numbers("planes.normals", planes["normals"], (len(centres), 3))
     if not len(centres):
