@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from art_levelset.files import write_bytes
+from art_levelset.files import remove_unfinished, write_bytes
 from art_levelset.identity import Unidentifiable, digest, identify
 from art_levelset.untrusted import Arrays, read_bytes
 from art_levelset.versions import computing
@@ -51,8 +51,10 @@ class Memo:
         self.folder = None if folder is None else Path(folder)
         self._kept: dict[str, dict[str, NDArray[Any]]] = {}
         self._refused: set[str] = set()
+        self._warned = False
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(self.folder, "*")
 
     def key(self, *parts: Any) -> str | None:
         """
@@ -83,7 +85,7 @@ class Memo:
         """
         if key is None:
             return None
-        if self.folder is None:
+        if self.folder is None or key in self._kept:
             return self._kept.get(key)
         try:
             stored = read_bytes(self.folder / f"{key}.npz")
@@ -102,7 +104,7 @@ class Memo:
 
     def store(self, key: str | None, **arrays: NDArray[Any]) -> None:
         """
-        Store arrays under a key: completely or not at all.
+        Store arrays under a key: completely or not at all. What the folder has no room for stays in this process.
 
         :param key: Their key; under None nothing is stored.
         :param arrays: The arrays by name.
@@ -114,7 +116,14 @@ class Memo:
             return
         contents = io.BytesIO()
         np.savez_compressed(contents, **arrays)  # type: ignore[arg-type]  # numpy takes the flag of the same kind
-        write_bytes(contents.getvalue() + hashlib.sha256(contents.getvalue()).digest(), self.folder / f"{key}.npz")
+        stored = contents.getvalue() + hashlib.sha256(contents.getvalue()).digest()
+        try:
+            write_bytes(stored, self.folder / f"{key}.npz")
+        except OSError as error:
+            self._kept[key] = arrays
+            if not self._warned:
+                logger.warning("finished work cannot be kept in %s: %s", self.folder, error.strerror or error)
+                self._warned = True
 
 
 def _is(array: NDArray[Any], kind: str, shape: tuple[int | None, ...]) -> bool:

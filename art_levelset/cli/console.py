@@ -1,25 +1,23 @@
 """
-What all verbs share: how options are parsed and checked, and the one policy for errors.
+What all verbs share: how options are checked, and the one policy for errors.
 
-Bad input, a full disk, a missing library and too little memory are one line on stderr and exit status 2, an interrupt
-from the keyboard is one line and 130. Anything else that is raised is a mistake of this package and keeps its
-traceback, a TypeError too: what a user can get wrong is a ValueError at the door.
+Bad input, a full disk, a missing library and too little memory are one line on stderr and exit status 2, a signal is
+one line and 128 + its number (:mod:`art_levelset.cli.signals`). Anything else that is raised is a mistake of this
+package and keeps its traceback, a TypeError too: what a user can get wrong is a ValueError at the door.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, NoReturn, TypeAlias
 
+from art_levelset.cli.signals import end_of, interrupted
 from art_levelset.untrusted import printable
 
 PROGRAM = "art-levelset"
 
 BAD_INPUT = 2
-INTERRUPTED = 130
 
 LONGEST = 1000
 """More characters of a message are not shown: files may hold names of any length."""
@@ -28,58 +26,21 @@ EXPECTED = (ValueError, OSError, ImportError, MemoryError, FloatingPointError)
 """Bad input, a full disk, a missing library, a small machine, a training that diverges."""
 
 
-class Parser(argparse.ArgumentParser):
-    """
-    Reports a wrong argument in one line.
-
-    With `intermixed`, options may stand between the positional arguments.
-    """
-
-    intermixed = False
-
-    def error(self, message: str) -> NoReturn:
-        """
-        Stop.
-
-        :param message: What is wrong.
-        """
-        self.exit(BAD_INPUT, f"{self.prog}: error: {printable(message)}\n")
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """
-        Parse the arguments that the parser knows.
-
-        :param args: The arguments; those of the process by default.
-        :param namespace: Where to put their values; a new one by default.
-        :return: The values, and the other arguments.
-        """
-        if not self.intermixed:
-            return super().parse_known_args(args, namespace)
-        self.intermixed = False  # the method below calls this one
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self.intermixed = True
-
-
-Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
-"""What a verb adds its parser to."""
-
-
 def exit_status(program: str, command: Callable[[], int]) -> int:
     """
     Run a command, and report what stops it in one line on stderr.
 
     :param program: The program and its verb, with which the line begins.
     :param command: It returns its exit status.
-    :return: That, or :data:`BAD_INPUT`, or :data:`INTERRUPTED`.
+    :return: That, or :data:`BAD_INPUT`, or 128 and the number of the signal that ended it.
     """
     try:
         return command()
     except KeyboardInterrupt as interrupt:
-        print(f"{program}: {'; '.join(['interrupted', *map(str, interrupt.args)])}", file=sys.stderr)
-        return INTERRUPTED
+        return end_of(program, "; ".join(map(str, interrupt.args)))
     except Exception as error:
+        if interrupted():  # what a library makes of an interrupt, and what other processes see of it
+            return end_of(program)
         if not is_expected(error):
             raise
         print_error(program, in_one_line(error))

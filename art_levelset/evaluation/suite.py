@@ -24,6 +24,7 @@ from art_levelset.attacks.subject import Subject
 from art_levelset.evaluation.accuracy import correct, wilson
 from art_levelset.evaluation.record import AttackResult, percent
 from art_levelset.identity import describe
+from art_levelset.progress import progress_bar
 
 RobustMask: TypeAlias = NDArray[np.bool_]
 """Whether each sample is classified right, (n,)."""
@@ -117,7 +118,7 @@ def run_suite(
     task = _Task(subject, np.flatnonzero(clean), seed, memo)
 
     def results() -> Iterator[Attacked]:
-        with tqdm(total=len(attacks) * repeats * len(task.rows), unit="sample", disable=not verbose) as progress:
+        with progress_bar(total=len(attacks) * repeats * len(task.rows), unit="sample", verbose=verbose) as progress:
             for name, attack in attacks.items():
                 progress.set_description(name)
                 yield _attacked(name, attack, task, repeats, batch_size, progress)

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from art_levelset.attacks.inputs import Array
 from art_levelset.attacks.memo import Memo
@@ -25,6 +24,7 @@ from art_levelset.checks import check_count, check_seed
 from art_levelset.evaluation.accuracy import correct, wilson
 from art_levelset.evaluation.figures import heat_map
 from art_levelset.evaluation.rendering import markdown_text
+from art_levelset.progress import progress_bar
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +136,7 @@ def transfer_matrix(
     clean = np.stack([correct(subjects[name], batch_size=batch_size) for name in names])
     kept = memo or Memo()
     right = np.zeros((len(names), len(models), count), dtype=bool)
-    with tqdm(total=len(models) * count, unit="sample", disable=not verbose) as progress:
+    with progress_bar(total=len(models) * count, unit="sample", verbose=verbose) as progress:
         for j, (source, subject) in enumerate(subjects.items()):
             progress.set_description(f"from {source}")
             for first in range(0, count, batch_size):

@@ -36,6 +36,7 @@ from tqdm.auto import tqdm
 
 from art_levelset.attacks.protocol import Attack
 from art_levelset.core.statistics import frozen_layers, normalising
+from art_levelset.progress import progress_bar
 from art_levelset.trainers.augmentation import Augmentation, augmented
 from art_levelset.trainers.averaging import ExponentialAverage
 from art_levelset.trainers.batches import ArrayBatches, Batch, Batches, GeneratedBatches
@@ -291,7 +292,11 @@ class LoopTrainer(TrainerHooks):
             callback.reset()
         self.begin_fit(None if options.augmentation else batches.settings.get("samples"))
         checkpoints = None if options.checkpoint_dir is None else Checkpoints(options.checkpoint_dir, self._world)
-        run = Run(self, batches, options, checkpoints)
+        with nullcontext() if checkpoints is None else checkpoints.claimed():
+            self._to_end(Run(self, batches, options, checkpoints), callbacks, validation, attack)
+
+    def _to_end(self, run: Run, callbacks: Sequence[Callback], validation: Data | None, attack: Attack | None) -> None:
+        options = run.options
         run.begin()
         self.progress = run.progress(len(self.history))
         for callback in callbacks:
@@ -341,11 +346,11 @@ class LoopTrainer(TrainerHooks):
 
     def _bar(self, run: Run) -> tqdm[Any]:
         done, nb_epochs, nb_batches = len(self.history) - run.first, run.options.nb_epochs, run.batches.nb_batches
-        return tqdm(
+        return progress_bar(
             total=nb_epochs * nb_batches,
             initial=min(done, nb_epochs) * nb_batches,
             unit="batch",
-            disable=not (run.options.verbose and self._world.main),
+            verbose=run.options.verbose and self._world.main,
             desc=self._name,
         )
 

@@ -208,7 +208,7 @@ class CSVLog(Callback):
 
     def on_epoch_end(self, trainer: TrainingView, metrics: dict[str, float]) -> None:
         """
-        Write the file.
+        Write the file. One that cannot be written is logged, and does not end the training.
 
         :param trainer: The trainer.
         :param metrics: The epoch's metrics.
@@ -218,7 +218,10 @@ class CSVLog(Callback):
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(trainer.history)
-        write_bytes(text.getvalue().encode(), self._path, durable=True)
+        try:
+            write_bytes(text.getvalue().encode(), self._path, durable=True)
+        except OSError as error:  # the next epoch writes all rows again
+            logger.warning("%s cannot be written (%s); training goes on", self._path, error.strerror or error)
 
 
 class TensorBoardLog(Callback):

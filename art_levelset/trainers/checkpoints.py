@@ -13,7 +13,8 @@ import io
 import logging
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from art_levelset.files import remove_unfinished, write_bytes
+from art_levelset.files import claim, remove_unfinished, write_bytes
 from art_levelset.tensors import load_tensors
 from art_levelset.trainers.distributed import World
 from art_levelset.untrusted import read_bytes
@@ -53,6 +54,20 @@ class Checkpoints:
             raise NotADirectoryError(f"checkpoint_dir: {self.folder} is a file")
         if world.main:
             self.folder.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """
+        Keep other runs out of the folder as long as the block lasts, and remove what killed ones have left.
+
+        :raises BlockingIOError: If another run is at work in it.
+        """
+        if not self._world.main:
+            yield
+            return
+        with claim(self.folder / "checkpoints"):
+            remove_unfinished(self.folder, "epoch-*")
+            yield
 
     def write(self, state: Mapping[str, Any], epoch: int) -> None:
         """

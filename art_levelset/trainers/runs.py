@@ -5,6 +5,7 @@ the settings that a continued run must share with the one before.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from art_levelset.trainers.augmentation import Augmentation
 from art_levelset.trainers.batches import Batches
 from art_levelset.trainers.callbacks import Callback, CSVLog, Progress, TensorBoardLog
 from art_levelset.trainers.checkpoints import Checkpoints
+
+logger = logging.getLogger(__name__)
 
 Data: TypeAlias = "tuple[NDArray[Any], NDArray[Any]]"
 
@@ -151,13 +154,19 @@ class Run:
                 f"scheduler: the {type(scheduler).__name__} has {scheduler.total_steps - scheduler.last_epoch} of its "
                 f"{scheduler.total_steps} steps left, and one is made after each of {self.left} epochs"
             )
-        if state is None:
-            self.save()
+        if state is None and self.checkpoints is not None:
+            self.checkpoints.write(self._state(), len(self.trainer.history))
 
     def save(self) -> None:
-        """Write a checkpoint, if the run has some."""
-        if self.checkpoints is not None:
-            self.checkpoints.write(self._state(), len(self.trainer.history))
+        """Write a checkpoint, if the run has some. What cannot be written now is logged, and training goes on."""
+        if self.checkpoints is None:
+            return
+        epoch = len(self.trainer.history)
+        try:
+            self.checkpoints.write(self._state(), epoch)
+        except OSError as error:
+            reason = error.strerror or error
+            logger.warning("the checkpoint of epoch %d cannot be written (%s); training goes on", epoch, reason)
 
     @property
     def left(self) -> int:

@@ -38,7 +38,9 @@ def test_recalls_what_was_stored(on_disk: bool, tmp_path: Path) -> None:
             np.testing.assert_equal(dict(arrays), ARRAYS)
 
 
-def test_stores_completely_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stores_completely_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     memo = Memo(tmp_path)
 
     def full(*args: Any, **kwargs: Any) -> None:
@@ -46,13 +48,16 @@ def test_stores_completely_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Mon
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", full)
-        with pytest.raises(OSError, match="no space left"):
-            memo.store("0" * 64, **ARRAYS)
-    assert memo.recall("0" * 64) is None
-    assert list(tmp_path.glob("*.npz")) == []
+        memo.store("0" * 64, **ARRAYS)
+    assert "cannot be kept" in caplog.text
+    np.testing.assert_equal(memo.recall("0" * 64), ARRAYS)  # in this process
+    assert Memo(tmp_path).recall("0" * 64) is None
+    assert list(tmp_path.iterdir()) == []
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(place=st.floats(0, 0.9999), change=st.integers(1, 255), cut=st.booleans())
 def test_a_damaged_file_counts_as_missing(place: float, change: int, cut: bool, tmp_path: Path) -> None:
     memo = Memo(tmp_path)

@@ -72,6 +72,6 @@ def test_a_file_that_cannot_be_written_leaves_the_other_unwritten(
     html_file = tmp_path / "missing" / "board.html"
     assert main(["leaderboard", str(folder), "--markdown", str(tmp_path / "board.md"), "--html", str(html_file)]) == 2
     assert failure(capsys) == (
-        f"art-levelset leaderboard: error: {html_file}: the folder {html_file.parent} does not exist"
+        f"art-levelset leaderboard: error: --html: {html_file}: the folder {html_file.parent} does not exist"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["records"]

@@ -173,7 +173,7 @@ def records(draw: st.DrawFn) -> Record:
     deadline=None,
     derandomize=True,
     database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(records())
 def test_what_is_written_is_read_back(tmp_path: Path, written: Record) -> None:

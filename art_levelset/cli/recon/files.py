@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from art_levelset.files import check_place, replacing
+from art_levelset.cli.places import keep_all
+from art_levelset.files import check_folder, check_place
 
 STEM = "{stem}"
 """Stands in paths for the name of the scan without its suffix."""
@@ -23,17 +24,18 @@ def arguments_of_each(
     :param files: The names of the paths to write, `output` among them, and the suffixes that each may have.
     :param suffix: Follows the name of the scan in that of its output, unless the output is given.
     :param read: The names of the paths to read.
-    :return: For each scan the arguments, with the `scan` and all paths.
+    :return: For each scan the arguments, with the `scan`, all paths, and whether there are to be `bars`.
     :raises ValueError: If a file cannot be written.
     :raises OSError: If the directory of the outputs cannot be made.
     """
     scans: list[Path] = arguments.scans
     taken = {_resolved(scan): "the scan itself" for scan in scans}
     if arguments.output_dir is not None:
+        check_folder(arguments.output_dir)
         arguments.output_dir.mkdir(parents=True, exist_ok=True)
     several = []
     for scan in scans:
-        own = argparse.Namespace(**vars(arguments), scan=scan)
+        own = argparse.Namespace(**vars(arguments), scan=scan, bars=not arguments.quiet)
         del own.scans, own.output_dir
         for name in (*files, *read):
             path = getattr(own, name)
@@ -70,8 +72,6 @@ def check_files(arguments: argparse.Namespace, suffixes: Mapping[str, Sequence[s
             check_place(path)
         except OSError as error:
             raise ValueError(f"{option}: {error}") from error
-        if not os.access(path.parent, os.W_OK):
-            raise ValueError(f"{option}: cannot write in {path.parent}")
         if _resolved(path) in taken:
             raise ValueError(f"{option}: {path} is also {taken[_resolved(path)]}")
         taken[_resolved(path)] = f"{option} of {arguments.scan}"
@@ -79,18 +79,27 @@ def check_files(arguments: argparse.Namespace, suffixes: Mapping[str, Sequence[s
 
 def write_files(arguments: argparse.Namespace, writers: Mapping[str, Callable[[Path], object]]) -> list[Path]:
     """
-    Write the files that the arguments name, each whole or not at all.
+    Write the files that the arguments name, each whole or not at all, and elsewhere what cannot be at its place.
 
     :param arguments: Paths, or None, by name.
     :param writers: How to write each of them, by the same names, in the order of writing.
     :return: The files.
-    :raises OSError: If a file cannot be written.
+    :raises OSError: If a file cannot be at its place.
     """
-    files = [(path, write) for name, write in writers.items() if (path := getattr(arguments, name)) is not None]
-    for path, write in files:
-        with replacing(path) as temporary:
-            write(temporary)
-    return [path for path, _ in files]
+    return keep_all(
+        [(path, write) for name, write in writers.items() if (path := getattr(arguments, name)) is not None]
+    )
+
+
+def named(arguments: argparse.Namespace, names: Iterable[str]) -> list[Path]:
+    """
+    The files that the arguments name.
+
+    :param arguments: Paths, or None, by name.
+    :param names: The names.
+    :return: The files, in the order of the names.
+    """
+    return [path for name in names if (path := getattr(arguments, name)) is not None]
 
 
 def _resolved(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import logging
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from art_levelset.files import write_bytes
+from art_levelset.files import remove_unfinished, write_bytes
 from art_levelset.identity import structure
 from art_levelset.tensors import load_tensors
 from art_levelset.untrusted import opened
@@ -66,6 +67,7 @@ class Checkpoint:
             raise ValueError(f"checkpoint: {self.path} is a directory")
         if not self.path.parent.is_dir():
             raise ValueError(f"checkpoint: there is no directory {self.path.parent}")
+        remove_unfinished(self.path.parent, glob.escape(self.path.stem))
 
     def due(self) -> bool:
         """
@@ -82,10 +84,10 @@ class Checkpoint:
         :param state: Tensors, numbers, texts, and dictionaries, lists and tuples of them.
         :raises OSError: If it cannot be written.
         """
+        self._written = time.perf_counter()
         packed = io.BytesIO()  # given a file, torch.save does not say by an OSError that it is full
         torch.save({"format": FORMAT, "fit": self._fit, "state": dict(state)}, packed)
         write_bytes(packed.getvalue(), self.path)
-        self._written = time.perf_counter()
 
     def read(self) -> dict[str, Any] | None:
         """

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from art_levelset.core.fields import as_field
+from art_levelset.progress import progress_bar
 from art_levelset.recon.fitting.checkpoint import Checkpoint
 from art_levelset.recon.fitting.judgement import Attempts
 from art_levelset.recon.fitting.loss import Penalties, batch_loss
@@ -18,6 +19,8 @@ from art_levelset.recon.fitting.progress import Budget, FitProgress
 from art_levelset.recon.fitting.samples import Samples
 from art_levelset.recon.network import GridNetwork
 from art_levelset.tensors import load_optimizer
+
+logger = logging.getLogger(__name__)
 
 REPORTED = 20
 """Number of steps between two reports of the progress."""
@@ -80,7 +83,7 @@ class Fit:
         budget.begin()
         part = budget.part()
         desc = f"fit, attempt {earlier + 1}" if earlier else "fit"
-        with tqdm(desc=desc, unit="step", total=budget.steps, initial=budget.step, disable=not verbose) as bar:
+        with progress_bar(desc=desc, unit="step", total=budget.steps, initial=budget.step, verbose=verbose) as bar:
             while part < 1:
                 loss = float(self._step(part))
                 if not math.isfinite(loss):
@@ -88,7 +91,7 @@ class Fit:
                 budget.step += 1
                 part = budget.part()
                 if checkpoint is not None and (checkpoint.due() or part >= 1):
-                    checkpoint.write(self.state_dict())
+                    self._keep(checkpoint)
                 if (verbose or callback is not None) and (part >= 1 or budget.step % REPORTED == 0):
                     distances = (scale * mean for mean in monitor.measure())
                     progress = FitProgress(earlier + 1, budget.step, loss, budget.spent(), budget.left(), *distances)
@@ -98,6 +101,13 @@ class Fit:
                         callback(progress)
                 bar.update()
         return True
+
+    def _keep(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint; a fit does not end because that has become impossible."""
+        try:
+            checkpoint.write(self.state_dict())
+        except OSError as error:
+            logger.warning("%s cannot be written (%s); the fit goes on", checkpoint.path, error.strerror or error)
 
     def _step(self, part: float) -> Tensor:
         for group in self.optimizer.param_groups:

@@ -23,6 +23,12 @@ MOST_BYTES = 1 << 26
 NOISE = 7, 18
 """The classes of low and of high noise."""
 
+_RECORD = 54
+"""The least size of a record of variable length."""
+
+_POINT = 20
+"""The bytes of a point in the shortest of all formats."""
+
 
 def read_las(path: Path) -> Iterator[dict[str, NDArray[Any]]]:
     """
@@ -59,29 +65,39 @@ def read_las(path: Path) -> Iterator[dict[str, NDArray[Any]]]:
 
 def _check_header(path: Path) -> int:
     """
-    Look at what a file claims before laspy does: it would make room for any number of records and chunks.
+    Refuse a header that promises more than its file can hold: laspy and lazrs take memory for whatever it says.
 
     :return: The bytes of a point before it is compressed.
+    :raises ValueError: If it does, or is none.
     """
     with opened(path) as file:
         size = size_of(file)
         file.seek(0)
-        header = file.read(375)
-        if len(header) < 227 or not header.startswith(b"LASF"):
-            raise ValueError("it has no header")
-        start, records, form, length = struct.unpack_from("<IIBH", header, 96)
-        if start > size or 54 * records > size or length < 20:
-            raise ValueError("its header is damaged")
-        if form & 0x80:  # compressed: here are the place of the table of chunks, and there its version and their number
-            file.seek(start)
-            (table,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
-            file.seek(table if 0 <= table < size else max(size - 8, 0))
-            if table < 0:
-                (table,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
-                file.seek(table if 0 <= table < size else 0)
-            _, chunks = struct.unpack("<II", file.read(8).ljust(8, b"\0"))
-            if not start <= table < size or chunks > size:
-                raise ValueError("its table of chunks is damaged")
+        start = file.read(375)
+        if len(start) < 227 or start[:4] != b"LASF":
+            raise ValueError("it has no LAS header")
+        header, begin, records, form, length, count = struct.unpack_from("<HIIBHI", start, 94)
+        if start[25] >= 4 and len(start) >= 255:
+            count = max(count, struct.unpack_from("<Q", start, 247)[0])
+        if not 227 <= header <= begin <= size or _RECORD * records > begin - header:
+            raise ValueError(f"its header promises {records:,} records before byte {begin:,} of {size:,}")
+        if length < _POINT:
+            raise ValueError(f"its header says that a point has {length} bytes, fewer than {_POINT}")
+        if not form & 0xC0:
+            if length * count > size - begin:
+                raise ValueError(f"its header promises {count:,} points, {size - begin:,} bytes cannot hold them")
+            return int(length)
+        file.seek(begin)
+        table = int.from_bytes(file.read(8), "little", signed=True)
+        if table == -1:
+            file.seek(max(0, size - 8))
+            table = int.from_bytes(file.read(8), "little", signed=True)
+        if not begin <= table <= size - 8:
+            raise ValueError("its table of compressed chunks is not in the file")
+        file.seek(table + 4)
+        chunks = int.from_bytes(file.read(4), "little")
+        if chunks > size:
+            raise ValueError(f"its header promises {chunks:,} compressed chunks in {size:,} bytes")
     return int(length)
 
 

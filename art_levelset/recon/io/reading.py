@@ -102,8 +102,8 @@ def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POI
         raise ValueError(f"{path}: cannot be read as {suffix}: {error!s:.500}") from error
     except Exception as error:  # the readers of corrupt files raise anything
         raise ValueError(f"{path}: cannot be read as {suffix} ({type(error).__name__}: {error!s:.200})") from error
-    for what in left_out.lines():
-        logger.warning("%s: left out %s", path, what)
+    if str(left_out):
+        logger.warning("%s: left out points: %s", path, left_out)
     if count > most:
         logger.warning("%s: a random part is used, %s of %s points", path, f"{most:,}", f"{count:,}")
     return cloud
@@ -130,15 +130,16 @@ class _LeftOut:
     invalid: int = 0
     zeros: int = 0
 
-    def lines(self) -> Iterator[str]:
-        if self.invalid:
-            yield f"{self.invalid:,} points with NaN or infinite coordinates"
-        if self.zeros > 1:
-            yield f"{self.zeros:,} points at exactly (0, 0, 0), as depth cameras write where they saw nothing"
+    def __str__(self) -> str:
+        """For a message; empty if there are none."""
+        parts = [f"{self.invalid:,} with NaN or infinite coordinates"] if self.invalid else []
+        parts += [f"{self.zeros:,} at exactly (0, 0, 0), as cameras write that saw nothing"] if self.zeros > 1 else []
+        return " and ".join(parts)
 
 
 def _cleaned(batches: Iterable[Batch], left_out: _LeftOut, *, zeros: bool) -> Iterator[Batch]:
     """The batches without what is no point, but for the first zero of all, which may be one."""
+    count = 0
     for batch in batches:
         points = np.asarray(batch["points"])
         if points.ndim != 2 or points.shape[1] < 3:
@@ -154,13 +155,20 @@ def _cleaned(batches: Iterable[Batch], left_out: _LeftOut, *, zeros: bool) -> It
             at_zero = np.flatnonzero(~points.any(axis=1))
             used[at_zero[0 if left_out.zeros else 1 :]] = False
             left_out.zeros += len(at_zero)
+        count += int(used.sum())
         yield batch if used.all() else {name: column[used] for name, column in batch.items()}
+    if left_out.invalid and not count:
+        raise ValueError(f"it has no points, but {left_out}")
 
 
 def _without_zeros(batch: Batch, left_out: _LeftOut) -> Batch:
     """A batch without the first zero, if it was one of several."""
+    if left_out.zeros < 2:
+        return batch
     used = batch["points"].any(axis=1)
-    return {name: column[used] for name, column in batch.items()} if left_out.zeros > 1 else batch
+    if not used.any():
+        raise ValueError(f"it has no points, but {left_out}")
+    return {name: column[used] for name, column in batch.items()}
 
 
 def _kept(batches: Iterable[Batch], most: int) -> tuple[Batch, int]:

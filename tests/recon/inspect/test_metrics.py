@@ -131,3 +131,13 @@ def test_the_distance_to_a_cloud_counts_both_ways() -> None:
     assert half.chamfer == pytest.approx((0 + 0.5 / 4) / 2, rel=0.05)  # on average 1/4 for half of the square
     with pytest.raises(ValueError, match="samples must be an integer >= 1, got 0"):
         compare_with_cloud(square(0.0), cloud, samples=0)
+
+
+def test_outliers_do_not_count_in_the_distance_to_a_cloud() -> None:
+    generator = np.random.default_rng(0)
+    cloud = np.concatenate([generator.random((5000, 2)), np.full((5000, 1), 0.25)], axis=1)
+    strays = generator.uniform(50, 90, (20, 3))
+    found = compare_with_cloud(square(0.0), np.concatenate([cloud, strays]), samples=2000)
+    assert found.outliers == 20
+    assert found.chamfer == pytest.approx(0.25, rel=2e-3)
+    assert compare_with_cloud(square(0.0), cloud, samples=2000).outliers == 0

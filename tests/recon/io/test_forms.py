@@ -530,14 +530,17 @@ def test_what_is_no_point_is_left_out_and_counted(
     for name in ("a.npy", "a.xyz"):
         caplog.clear()
         np.testing.assert_allclose(read_cloud(tmp_path / name).points, POINTS)
-        assert f"{name}: left out 3 points with NaN or infinite coordinates" in caplog.text
-        assert f"{name}: left out 3 points at exactly (0, 0, 0), as depth cameras write where they saw" in caplog.text
+        assert f"{name}: left out points: 3 with NaN or infinite coordinates and 3 at exactly (0, 0, 0)" in caplog.text
+    for number, message in ((np.nan, "it has no points, but 40 with NaN"), (0, "it has no points, but 40 at exactly")):
+        np.save(tmp_path / "b.npy", np.full((40, 3), number))
+        with pytest.raises(ValueError, match=message):
+            read_cloud(tmp_path / "b.npy")
 
 
 def test_missing_numbers_of_a_table(write: Write, caplog: pytest.LogCaptureFixture) -> None:
     text = "x,y,z\n,,\n" + lines(POINTS, separator=",") + "1.5,,2\nNaN,NaN,NaN\n-nan(ind),1.#QNAN,1\nnull,N/A,-\n"
     np.testing.assert_allclose(read_cloud(write("a.csv", text)).points, POINTS)
-    assert "left out 5 points with NaN" in caplog.text
+    assert "left out points: 5 with NaN" in caplog.text
 
 
 def test_one_point_at_the_origin_is_a_point(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -577,3 +580,42 @@ def test_noise_of_laser_scans(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         scan.write(tmp_path / "b.las")
         with pytest.raises(ValueError, match="all of its 49 points are of the noise classes 7 and 18, or withheld"):
             read_cloud(tmp_path / "b.las")
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "message"),
+    [
+        (0, b"LAS ", "it has no LAS header"),
+        (96, struct.pack("<I", 2**32 - 1), "records before byte 4,294,967,295"),
+        (100, struct.pack("<I", 2**32 - 1), "promises 4,294,967,295 records"),
+        (247, struct.pack("<Q", 2**40), "promises 1,099,511,627,776 points, .* cannot hold them"),
+    ],
+)
+def test_headers_of_laser_scans_that_promise_too_much(offset: int, value: bytes, message: str, tmp_path: Path) -> None:
+    laspy = pytest.importorskip("laspy")
+    scan = laspy.LasData(laspy.LasHeader(point_format=6, version="1.4"))
+    scan.x, scan.y, scan.z = POINTS.T
+    scan.write(tmp_path / "a.las")
+    data = bytearray((tmp_path / "a.las").read_bytes())
+    data[offset : offset + len(value)] = value
+    (tmp_path / "a.las").write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        read_cloud(tmp_path / "a.las")
+
+
+def test_compressed_laser_scans_with_absurd_chunks(tmp_path: Path) -> None:
+    laspy = pytest.importorskip("laspy")
+    scan = laspy.LasData(laspy.LasHeader(point_format=6, version="1.4"))
+    scan.x, scan.y, scan.z = POINTS.T
+    scan.write(tmp_path / "a.laz")
+    data = bytearray((tmp_path / "a.laz").read_bytes())
+    begin = struct.unpack_from("<I", data, 96)[0]
+    table = struct.unpack_from("<q", data, begin)[0]
+    for place, value, message in (
+        (table + 4, struct.pack("<I", 2**32 - 1), "promises 4,294,967,295 compressed chunks"),
+        (begin, struct.pack("<q", 2**40), "its table of compressed chunks is not in the file"),
+    ):
+        data[place : place + len(value)] = value
+        (tmp_path / "a.laz").write_bytes(data)
+        with pytest.raises(ValueError, match=message):
+            read_cloud(tmp_path / "a.laz")
