@@ -19,7 +19,7 @@ from art_levelset.recon import network as networks
 from art_levelset.recon.cloud.clouds import Frame
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.meshing.surface import HandleRemoval
-from art_levelset.tensors import load_tensors
+from art_levelset.tensors import has_format, load_tensors
 from art_levelset.untrusted import opened
 
 FORMAT = "art-levelset reconstruction 3"
@@ -81,7 +81,7 @@ def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module,
             contents = load_tensors(file)
         except ValueError as error:
             raise ValueError(f"{path}: is not a reconstruction: {error}") from error
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+    if not has_format(contents, FORMAT):
         raise ValueError(f"{path}: is not a reconstruction of this version")
     try:
         parts = _parts(contents)

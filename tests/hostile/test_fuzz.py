@@ -23,14 +23,14 @@ from .readers import Reader, content_of, readers, summary
 READERS = readers()
 CASES = {each.name: each for each in READERS}
 CHANGEABLE = [each.name for each in READERS if each.write is not None]
-TESTS = len(CASES) + len(CHANGEABLE)
+TESTS = sum((1 + (each.write is not None)) / each.share for each in READERS)
 
 
 def cases(config: pytest.Config, share: int) -> Any:
     """So many cases for each of the tests of a reader."""
     total = config.getoption("--fuzz-cases")
     return settings(
-        max_examples=max(total // TESTS // share, 1),
+        max_examples=max(round(total / TESTS / share), 1),
         deadline=None,
         database=None,
         derandomize=True,
