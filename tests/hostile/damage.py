@@ -22,7 +22,10 @@ except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
 SECONDS = 10
-"""No reader may be busy for longer with a small file."""
+"""No reader may compute for longer with a small file; how fast it gets to compute is the machine's business."""
+
+PATIENCE = 120
+"""Seconds after which a reader is taken to wait for what never comes."""
 
 MEMORY = 2 << 30
 """Nor take more bytes than this."""
@@ -221,21 +224,24 @@ def guarded() -> Iterator[None]:
     """Neither for ever nor with all of the memory."""
     size = _address_space()
     before = resource.getrlimit(resource.RLIMIT_AS) if size is not None else None
-    handler = signal.signal(signal.SIGALRM, _hang)
-    signal.alarm(SECONDS)
+    handlers = {number: signal.signal(number, _hang) for number in (signal.SIGALRM, signal.SIGPROF)}
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(PATIENCE)
     if size is not None and before is not None:
         resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, before[1]))
     try:
         yield
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         if before is not None:
             resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _hang(*_: object) -> None:
-    raise Hang(f"still busy after {SECONDS} s")
+    raise Hang("still busy")
 
 
 def _address_space() -> int | None:

@@ -119,16 +119,16 @@ def test_a_browser_shows_payloads_as_text(tab: Page, tmp_path: Path, capsys: pyt
         assert shown.count(payload) >= 5, payload
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
-def test_the_page_of_a_scan_shows_its_name_as_text(payload: str, tab: Page, tmp_path: Path) -> None:
+def test_the_page_of_a_scan_shows_its_name_as_text(tab: Page, tmp_path: Path) -> None:
     ball = trimesh.creation.icosphere(subdivisions=1)
     path = tmp_path / "a.html"
-    write_page(path, ball, np.asarray(ball.vertices), title=payload)
+    title = " ".join(PAYLOADS)
+    write_page(path, ball, np.asarray(ball.vertices), title=title)
     tab.open(path, width=400, height=300)
     assert tab.evaluate("window.ran") is None
     assert tab.requests == [path.as_uri()]
-    assert tab.evaluate("document.querySelector('#panel div').textContent") == payload
-    assert tab.evaluate("document.title") == " ".join(payload.split())
+    assert tab.evaluate("document.querySelector('#panel div').textContent") == title
+    assert tab.evaluate("document.title") == title
 
 
 class Elements(HTMLParser):

@@ -7,6 +7,7 @@ those of double precision are written here, by hand.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import struct
@@ -90,7 +91,8 @@ def load_with_trimesh(path: Path, **options: Any) -> Any:
             check_claim(sum(abs(int(part["count"])) for part in parts) * _LARGEST_PART, size)
         file.seek(0)
         try:
-            return trimesh.load(file, file_type=suffix[1:], skip_materials=True, **options)
+            given = io.BytesIO(file.read()) if suffix == ".obj" else file  # it would look for the file's name
+            return trimesh.load(given, file_type=suffix[1:], skip_materials=True, **options)
         except ImportError as error:  # of what trimesh guesses encodings with
             raise ValueError("it is neither text nor what its suffix promises") from error
 
