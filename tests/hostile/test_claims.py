@@ -30,7 +30,7 @@ def npy(shape: tuple[int, ...], kind: str = "<f8", content: bytes = b"") -> byte
 
 def packed(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method, compresslevel=1) as archive:
+    with zipfile.ZipFile(buffer, "w", method, compresslevel=6) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return buffer.getvalue()
