@@ -167,7 +167,7 @@ for reader in readers():
         continue
     for path in sorted(folder.glob(f"*{reader.suffix}")):
         is_read, message = outcome(lambda: reader.read(path), str(path.with_suffix("")))
-        assert not is_read, (reader.name, path)
+        assert not is_read or reader.name == "training checkpoint", (reader.name, path)  # that takes any plain state
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
