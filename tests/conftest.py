@@ -18,6 +18,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core, so one threa
     torch.set_num_threads(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all-faults", action="store_true", help="kill 20 times where tests kill a few times (minutes)")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if torch.cuda.is_available():
         return
