@@ -122,7 +122,7 @@ def work(request: pytest.FixtureRequest, few_digits: Path, weights: Path, sphere
 
 def test_killed_at_random_moments(work: Work, nursery: Nursery, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     draws = random.Random(0)
-    kills = 20 if request.config.getoption("--all-faults") else 3
+    kills = 20 if request.config.getoption("--all-faults") else 2
     (tmp_path / "whole").mkdir()
     assert nursery.run(work.argv, tmp_path / "whole", before=work.before).status == 0
     expected = work.result(tmp_path / "whole")
