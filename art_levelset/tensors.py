@@ -91,6 +91,18 @@ def load_tensors(file: BinaryIO) -> Any:
         raise ValueError(f"it is damaged or holds more than tensors ({type(error).__name__})") from error
 
 
+def has_format(contents: Any, name: str | int) -> bool:
+    """
+    Whether what a file holds is a dictionary that names its format.
+
+    :param contents: What it holds.
+    :param name: The format.
+    :return: Whether it does; where there is a tensor in place of the name, it does not.
+    """
+    found = contents.get("format") if isinstance(contents, dict) else None
+    return type(found) is type(name) and found == name
+
+
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
     """
     Let an optimizer go on from the state in a file, of which PyTorch itself checks nothing but the number of tensors.

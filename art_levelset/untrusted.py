@@ -69,7 +69,7 @@ def opened(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     except OSError:
         os.close(handle)
         raise
-    with os.fdopen(handle, "rb") as file:
+    with open(name, "rb", opener=lambda *_: handle) as file:  # which knows its name, as readers want
         yield file
 
 

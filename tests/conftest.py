@@ -30,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fuzz-cases", type=int, default=300, metavar="N", help="hostile files in all (tests/hostile; default: 300)"
     )
     parser.addoption("--fuzz-counts", metavar="FILE", help="add what became of the hostile files to this file")
+    parser.addoption("--all-faults", action="store_true", help="kill 20 times where tests kill a few times (minutes)")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

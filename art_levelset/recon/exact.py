@@ -25,7 +25,7 @@ from art_levelset.files import write_bytes
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.meshing.extract import zero_set
 from art_levelset.recon.saving import numbers
-from art_levelset.tensors import load_tensors
+from art_levelset.tensors import has_format, load_tensors
 from art_levelset.untrusted import opened
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def load_exact(path: str | Path) -> tuple[ExactNetwork, Points, Points]:
             contents = load_tensors(file)
         except ValueError as error:
             raise ValueError(f"{path}: is not an exact network: {error}") from error
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+    if not has_format(contents, FORMAT):
         raise ValueError(f"{path}: is not an exact network of this version")
     try:
         return _network(contents)

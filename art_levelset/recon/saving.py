@@ -19,10 +19,13 @@ from art_levelset.recon import network as networks
 from art_levelset.recon.cloud.clouds import Frame
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.meshing.surface import HandleRemoval
-from art_levelset.tensors import load_tensors
+from art_levelset.tensors import has_format, load_tensors
 from art_levelset.untrusted import opened
 
 FORMAT = "art-levelset reconstruction 3"
+
+FARTHEST = 10.0
+"""Lengths in the unit frame, where a cloud lies in [-1, 1]^3, are not larger."""
 
 MOST_LAYERS = 1000
 """A file's network has no more layers than this."""
@@ -78,7 +81,7 @@ def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module,
             contents = load_tensors(file)
         except ValueError as error:
             raise ValueError(f"{path}: is not a reconstruction: {error}") from error
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+    if not has_format(contents, FORMAT):
         raise ValueError(f"{path}: is not a reconstruction of this version")
     try:
         parts = _parts(contents)
@@ -144,6 +147,8 @@ def _parts(contents: dict[str, Any]) -> tuple[Frame, Planes, float, HandleRemova
     check_positive("planes.reach", reach)
     check_not_negative("planes.error", planes["error"])
     check_not_negative("correction", contents["correction"])
+    if max(reach, planes["error"], contents["correction"]) > FARTHEST:
+        raise ValueError("reach, error and correction must be lengths of the unit frame")
     centres = numbers("planes.centres", planes["centres"], (None, 3))
     normals = numbers("planes.normals", planes["normals"], (len(centres), 3))
     if not len(centres):

@@ -20,8 +20,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -249,7 +249,7 @@ class LoopTrainer(TrainerHooks):
         :raises FloatingPointError: If the loss or its gradient is not finite.
         """
         statistics = self.statistics(x)
-        with normalising(statistics):
+        with normalising(statistics), _enough_samples(len(x)):
             loss, metrics = self.batch_loss(x, y, rows) if len(x) else (None, {})
         if not self._world.any(loss is not None):
             return False, metrics
@@ -307,6 +307,7 @@ class LoopTrainer(TrainerHooks):
                     number = len(self.history) - run.first + 1
                     bar.set_description(f"{self._name} epoch {number}/{options.nb_epochs}")
                     metrics = self.epoch(run, callbacks, bar)
+                    self._check_finite()
                     if options.scheduler is not None:
                         options.scheduler.step()
                     with self._deployed():
@@ -326,6 +327,15 @@ class LoopTrainer(TrainerHooks):
             self._average.deploy()
         for callback in callbacks:
             callback.on_train_end(self)
+
+    def _check_finite(self) -> None:
+        """A step may be too long though its gradient is finite; such a network is neither kept nor trained further."""
+        for name, value in self._network.state_dict().items():
+            if not torch.isfinite(value).all():
+                raise FloatingPointError(
+                    f"{name} of the network is not finite after {len(self.history) + 1} epochs. A lower learning rate "
+                    "may help"
+                )
 
     def _share(self, batch: Batch, augmentation: Augmentation | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """This process's part of a batch, on the device. The whole batch is augmented: so it does not depend on it."""
@@ -372,6 +382,20 @@ class LoopTrainer(TrainerHooks):
             check_network(self._network, few, self.check_outputs)
             self._network_is_checked = True
         return inputs, targets
+
+
+@contextmanager
+def _enough_samples(count: int) -> Iterator[None]:
+    """Say what to do where a layer of BatchNorm cannot normalise a batch."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            f"batch_size: BatchNorm cannot normalise a batch of {count} sample: choose another batch_size, so that "
+            "the last batch has more than one, or leave a sample out"
+        ) from error
 
 
 def _asked(calls: Sequence[Callable[[], None]]) -> bool:

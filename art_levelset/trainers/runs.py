@@ -226,6 +226,9 @@ class Run:
             raise ValueError(f"{source} is of a run with other settings: {'; '.join(changed)}")
 
     def _load(self, state: Mapping[str, Any]) -> None:
+        check_count("first", state["first"], least=0)
+        if not isinstance(state["stopped"], bool):
+            raise ValueError(f"stopped must be True or False, got {state['stopped']!r:.80}")
         self.trainer.load_state_dict(state)
         if self.options.scheduler is not None:
             self.options.scheduler.load_state_dict(state["scheduler"])

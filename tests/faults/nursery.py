@@ -34,13 +34,14 @@ from art_levelset.cli.main import main
 from art_levelset.cli.signals import as_process
 
 
-def kill_in(folder: str, calls: int) -> None:
-    """Kill this process before so many more things have been done to the files of a folder."""
+def kill_in(calls: int) -> None:
+    """Kill this process before so many more things have been done to files that are not finished."""
     left = calls
 
     def count(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal left
-        if event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir") and folder in str(arguments[0]):
+        changed = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
+        if changed or (event == "open" and ".unfinished" in str(arguments[0])):
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)

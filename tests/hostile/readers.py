@@ -34,10 +34,11 @@ from art_levelset.recon.network import GridNetwork
 from art_levelset.trainers.checkpoints import Checkpoints
 
 from ..evaluation.invented import attack, curve, masking, record
+from .resuming import make_fit, make_training, resume_fit, resume_training
 from .scans import command, meshes, read_scan, read_triangles, scans
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reader:
     """
     A reader of files.
@@ -47,8 +48,9 @@ class Reader:
     :param make: Writes a right file to a path.
     :param read: Reads a file; what it returns is compared by :func:`summary`.
     :param whole: Whether a file says when it is damaged: whatever is read of it is what was written then.
-    :param contents: What the file holds, to be changed; None where that is of no use.
+    :param contents: Tells what the file holds, to be changed; None where that is of no use.
     :param write: Writes changed contents to a path.
+    :param share: It gets this part of the cases of others, for it is slow.
     """
 
     name: str
@@ -56,8 +58,9 @@ class Reader:
     make: Callable[[Path], None]
     read: Callable[[Path], Any]
     whole: bool = False
-    contents: Any = None
+    contents: Callable[[], Any] | None = None
     write: Callable[[Any, Path], None] | None = None
+    share: int = 1
 
 
 def summary(found: Any) -> str:
@@ -119,16 +122,17 @@ def _record_text() -> str:
         weights={"sha256": "cd" * 32},
         link="https://example.org/",
     )
-    folder = Path(tempfile.mkdtemp())
-    write_record(made, folder / "a.json")
-    text = (folder / "a.json").read_text(encoding="utf-8")
-    (folder / "a.json").unlink()
-    folder.rmdir()
-    return text
+    with tempfile.TemporaryDirectory() as folder:
+        write_record(made, Path(folder) / "a.json")
+        return (Path(folder) / "a.json").read_text(encoding="utf-8")
 
 
 def _make_record(path: Path) -> None:
     path.write_text(_record_text(), encoding="utf-8")
+
+
+def _record_fields() -> Any:
+    return json.loads(_record_text())
 
 
 def _write_json(content: Any, path: Path) -> None:
@@ -206,6 +210,14 @@ def _reconstruction() -> Reconstruction:
     return Reconstruction(network, frame, Planes(normals, normals, 0.3, 0.01), 0.01)
 
 
+def _make_reconstruction(path: Path) -> None:
+    _reconstruction().save(path)
+
+
+def _make_curve(path: Path) -> None:
+    _curve().save(path)
+
+
 def _read_reconstruction(path: Path) -> Any:
     found = Reconstruction.load(path)
     assert found.sdf([[1.0, 2.0, 3.0]]).shape == (1,)
@@ -240,13 +252,11 @@ def _read_exact(path: Path) -> Any:
     return network, low, high
 
 
+@cache
 def _contents(make: Callable[[Path], None]) -> Any:
-    folder = Path(tempfile.mkdtemp())
-    make(folder / "a.pt")
-    found = torch.load(folder / "a.pt", weights_only=True)
-    (folder / "a.pt").unlink()
-    folder.rmdir()
-    return found
+    with tempfile.TemporaryDirectory() as folder:
+        make(Path(folder) / "a.pt")
+        return torch.load(Path(folder) / "a.pt", weights_only=True)
 
 
 # Checkpoints and memory
@@ -312,7 +322,9 @@ def _march(path: Path) -> Any:
 
 
 def _evaluate(path: Path) -> Any:
-    data = path.with_suffix(".npz")
+    folder = path.with_suffix(".data")
+    folder.mkdir(exist_ok=True)
+    data = folder / "right.npz"
     np.savez(data, x_test=np.zeros((1, 8, 8), np.uint8), y_test=np.array([2]))
     options = ["--data", str(data), "--eps", "0.1", "--max-iter", "1", "--attacks", "pgd-ce", "-o", f"{data}.json"]
     command(["evaluate", "--model", str(path), "--arch", "convnet2a", *options])
@@ -323,32 +335,45 @@ def _saved(make: Callable[[], Any], *, legacy: bool = False) -> Callable[[Path],
     return lambda path: _save(make(), path, legacy=legacy)
 
 
+@cache
 def readers() -> list[Reader]:
     """All of them."""
     tensors = [
-        Reader("weights", ".pth", _saved(_weights), _read_weights, True, _weights(), _save),
+        Reader("weights", ".pth", _saved(_weights), _read_weights, True, _weights, _save),
         Reader(
             "weights before 1.6",
             ".pth",
             _saved(_weights, legacy=True),
             _read_weights,
             False,
-            _weights(),
+            _weights,
             partial(_save, legacy=True),
         ),
-        Reader("classifier", ".pth", _saved(_convnet), _read_classifier, True, _convnet(), _save),
-        Reader("reconstruction", ".pt", _reconstruction().save, _read_reconstruction, True, None, _save),
-        Reader("curve", ".pt", _curve().save, _read_curve, True, None, _save),
+        Reader("classifier", ".pth", _saved(_convnet), _read_classifier, True, _convnet, _save),
+        Reader("reconstruction", ".pt", _make_reconstruction, _read_reconstruction, True, None, _save),
+        Reader("curve", ".pt", _make_curve, _read_curve, True, None, _save),
         Reader("exact network", ".pt", _make_exact, _read_exact, True, None, _save),
-        Reader("training checkpoint", ".pt", _saved(_training_state), _read_training, True, _training_state(), _save),
+        Reader("training checkpoint", ".pt", _saved(_training_state), _read_training, True, _training_state, _save),
         Reader("fit checkpoint", ".pt", _make_fit, _read_fit, True, None, _save),
     ]
-    tensors = [each if each.contents is not None else replace(each, contents=_contents(each.make)) for each in tensors]
-    record_fields = json.loads(_record_text())
+    tensors = [each if each.contents else replace(each, contents=partial(_contents, each.make)) for each in tensors]
     commands = [
-        Reader("leaderboard, command", ".json", _make_record, _show_board, False, record_fields, _write_json),
-        Reader("exact, command", ".pt", _make_exact, _march, False, _contents(_make_exact), _save),
-        Reader("evaluate, command", ".pth", _saved(_convnet), _evaluate, False, _convnet(), _save),
+        Reader("leaderboard, command", ".json", _make_record, _show_board, False, _record_fields, _write_json),
+        Reader("exact, command", ".pt", _make_exact, _march, False, partial(_contents, _make_exact), _save),
+        Reader("evaluate, command", ".pth", _saved(_convnet), _evaluate, False, _convnet, _save),
+    ]
+    resumed = [
+        Reader(
+            "training goes on",
+            ".pt",
+            make_training,
+            resume_training,
+            True,
+            partial(_contents, make_training),
+            _save,
+            2,
+        ),
+        Reader("fit goes on", ".pt", make_fit, resume_fit, True, partial(_contents, make_fit), _save, 30),
     ]
     of_scans = [Reader(name, suffix, make, read_scan) for name, (suffix, make) in scans().items()]
     of_meshes = [Reader(name, suffix, make, read_triangles) for name, (suffix, make) in meshes().items()]
@@ -356,18 +381,21 @@ def readers() -> list[Reader]:
         *commands,
         *of_scans,
         *of_meshes,
-        Reader("test data", ".npz", _make_data, partial(_read_data, train=False), True, _arrays(), _write_arrays),
-        Reader("training data", ".npz", _make_data, partial(_read_data, train=True), True, _arrays(), _write_arrays),
-        Reader("record", ".json", _make_record, _read_record, False, record_fields, _write_json),
-        Reader("leaderboard", ".json", _make_record, _read_board, False, record_fields, _write_json),
-        Reader("rows", ".json", partial(_write_json, _rows()), _read_rows, False, _rows(), _write_json),
-        Reader("memory of work", ".npz", _make_data, _read_memo, True, _arrays(), _write_arrays),
+        *resumed,
+        Reader("test data", ".npz", _make_data, partial(_read_data, train=False), True, _arrays, _write_arrays),
+        Reader("training data", ".npz", _make_data, partial(_read_data, train=True), True, _arrays, _write_arrays),
+        Reader("record", ".json", _make_record, _read_record, False, _record_fields, _write_json),
+        Reader("leaderboard", ".json", _make_record, _read_board, False, _record_fields, _write_json),
+        Reader("rows", ".json", partial(_write_json, _rows()), _read_rows, False, _rows, _write_json),
+        Reader("memory of work", ".npz", _make_data, _read_memo, True, _arrays, _write_arrays),
         *tensors,
     ]
 
 
-def content_of(reader: Reader, folder: Path) -> bytes:
+@cache
+def content_of(reader: Reader) -> bytes:
     """The bytes of a right file."""
-    path = folder / f"right{reader.suffix}"
-    reader.make(path)
-    return path.read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"right{reader.suffix}"
+        reader.make(path)
+        return path.read_bytes()

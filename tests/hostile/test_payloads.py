@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import pickle
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from art_levelset.adapters.autoattack import AutoAttack
+from art_levelset.attacks.memo import Memo
 from art_levelset.cli.main import main
 from art_levelset.recon.io.meshes import read_mesh
 from art_levelset.recon.io.reading import read_cloud
@@ -97,14 +99,14 @@ def test_each_would_run_in_an_unsafe_reader(form: Any, loader: Any, tmp_path: Pa
     assert (tmp_path / "ran").is_dir()
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", READERS)
-def test_no_reader_runs_it(name: str, form: Callable[[Any], bytes], tmp_path: Path) -> None:
-    path = tmp_path / f"file{READERS[name].suffix}"
-    path.write_bytes(form(Payload(tmp_path / "ran")))
-    is_read, message = outcome(lambda: READERS[name].read(path), str(path.with_suffix("")))
-    assert not (tmp_path / "ran").exists()
-    assert not is_read, message
+def test_no_reader_runs_it(name: str, tmp_path: Path) -> None:
+    for form in FORMS:
+        path = tmp_path / f"{form.__name__}{READERS[name].suffix}"
+        path.write_bytes(form(Payload(tmp_path / "ran")))
+        is_read, message = outcome(lambda path=path: READERS[name].read(path), str(path.with_suffix("")))  # type: ignore[misc]
+        assert not (tmp_path / "ran").exists(), form
+        assert not is_read, message
 
 
 SCANS = (".asc", ".csv", ".las", ".laz", ".npy", ".npz", ".obj", ".off", ".pcd", ".ply", ".pts", ".stl", ".txt", ".xyz")
@@ -181,10 +183,6 @@ def test_nor_does_the_memory_of_an_evaluation(tmp_path: Path) -> None:
     memo_key = "a" * 64
     for form in FORMS:
         content = form(Payload(tmp_path / "ran"))
-        import hashlib
-
-        from art_levelset.attacks.memo import Memo
-
         (tmp_path / f"{memo_key}.npz").write_bytes(content + hashlib.sha256(content).digest())
         assert Memo(tmp_path).recall(memo_key) is None
         assert not (tmp_path / "ran").exists()
@@ -192,15 +190,12 @@ def test_nor_does_the_memory_of_an_evaluation(tmp_path: Path) -> None:
 
 def test_nor_does_an_attack_that_goes_on(tmp_path: Path) -> None:
     """With a memory in which each file is a payload."""
-    from art_levelset.attacks.memo import Memo
 
     class Hostile(Memo):
-        def recall(self, key: str | None) -> Any:
-            import hashlib
-
+        def recall(self, key: str | None, **wanted: Any) -> Any:
             content = arrays(Payload(tmp_path / "ran"))
             (tmp_path / f"{key}.npz").write_bytes(content + hashlib.sha256(content).digest())
-            return super().recall(key)
+            return super().recall(key, **wanted)
 
     pytest.importorskip("pyautoattack")
     torch.manual_seed(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def arguments_of_each(
     :raises OSError: If the directory of the outputs cannot be made.
     """
     scans: list[Path] = arguments.scans
-    taken = {scan.resolve(): "the scan itself" for scan in scans}
+    taken = {_resolved(scan): "the scan itself" for scan in scans}
     if arguments.output_dir is not None:
         check_folder(arguments.output_dir)
         arguments.output_dir.mkdir(parents=True, exist_ok=True)
@@ -71,9 +72,9 @@ def check_files(arguments: argparse.Namespace, suffixes: Mapping[str, Sequence[s
             check_place(path)
         except OSError as error:
             raise ValueError(f"{option}: {error}") from error
-        if path.resolve() in taken:
-            raise ValueError(f"{option}: {path} is also {taken[path.resolve()]}")
-        taken[path.resolve()] = f"{option} of {arguments.scan}"
+        if _resolved(path) in taken:
+            raise ValueError(f"{option}: {path} is also {taken[_resolved(path)]}")
+        taken[_resolved(path)] = f"{option} of {arguments.scan}"
 
 
 def write_files(arguments: argparse.Namespace, writers: Mapping[str, Callable[[Path], object]]) -> list[Path]:
@@ -99,3 +100,8 @@ def named(arguments: argparse.Namespace, names: Iterable[str]) -> list[Path]:
     :return: The files, in the order of the names.
     """
     return [path for name in names if (path := getattr(arguments, name)) is not None]
+
+
+def _resolved(path: Path) -> Path:
+    """Without links; a link to itself stays what it is."""
+    return Path(os.path.realpath(path))

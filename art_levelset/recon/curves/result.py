@@ -18,7 +18,7 @@ from art_levelset.files import write_bytes
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.curves.polylines import Polyline, write_polylines
 from art_levelset.recon.saving import built, fill, numbers
-from art_levelset.tensors import load_tensors
+from art_levelset.tensors import has_format, load_tensors
 from art_levelset.untrusted import opened
 
 FORMAT = 1
@@ -147,7 +147,7 @@ def load_curve(path: str | Path, network: nn.Module | None = None) -> CurveRecon
             contents = load_tensors(file)
         except ValueError as error:
             raise ValueError(f"{path}: is no saved curve: {error}") from error
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT or "pieces" not in contents:
+    if not has_format(contents, FORMAT) or "pieces" not in contents:
         raise ValueError(f"{path}: is no saved curve")
     try:
         parts = _parts(contents)

@@ -18,7 +18,7 @@ from torch import nn
 
 from art_levelset.files import remove_unfinished, write_bytes
 from art_levelset.identity import structure
-from art_levelset.tensors import load_tensors
+from art_levelset.tensors import has_format, load_tensors
 from art_levelset.untrusted import opened
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Checkpoint:
                 contents = load_tensors(file)
             except ValueError as error:
                 raise ValueError(f"checkpoint: {self.path} cannot be read: {error}") from error
-        if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+        if not has_format(contents, FORMAT):
             raise ValueError(f"checkpoint: {self.path} is not the checkpoint of a fit of this version")
         theirs = contents.get("fit")
         if not isinstance(theirs, dict) or not isinstance(contents.get("state"), dict):

@@ -35,7 +35,7 @@ def read_npy(path: Path, chosen: Chosen | None = None) -> Iterator[dict[str, NDA
     :return: Batches: `points`, and of structured arrays `normals` and `colours`, as far as there are any.
     :raises ValueError: If it has another shape, or one that can be read in several ways.
     """
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     yield from _batches(_as_rows(array, chosen), chosen)
 
 

@@ -6,7 +6,6 @@ What is no point, NaN and the zeros of depth cameras, is left out and counted.
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,12 +20,11 @@ from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.io.arrays import read_npy, read_npz
 from art_levelset.recon.io.columns import Chosen, check_columns
 from art_levelset.recon.io.las import read_las
-from art_levelset.recon.io.meshes import check_mesh_file
+from art_levelset.recon.io.meshes import load_with_trimesh
 from art_levelset.recon.io.obj import read_obj
 from art_levelset.recon.io.pcd import read_pcd
 from art_levelset.recon.io.ply import read_ply
 from art_levelset.recon.io.tables import read_table
-from art_levelset.recon.io.text import read_lines
 from art_levelset.untrusted import opened, printable
 
 logger = logging.getLogger(__name__)
@@ -229,14 +227,7 @@ def _bytes(colours: NDArray[Any]) -> NDArray[np.uint8]:
 def _read_with_trimesh(path: Path) -> Iterator[Batch]:
     import trimesh
 
-    options, suffix = check_mesh_file(path), path.suffix.lower()
-    data = path.read_bytes()
-    if suffix == ".off" or (not data.isascii() and data[:5] == b"solid" and b"facet" in data[:1000]):
-        data = "\n".join(read_lines(path)).encode()  # trimesh knows UTF-8 only
-    try:
-        loaded: Any = trimesh.load(io.BytesIO(data), file_type=suffix[1:], process=False, **options)
-    except ImportError as error:  # of what trimesh guesses encodings with
-        raise ValueError("it is neither text nor what its suffix promises") from error
+    loaded = load_with_trimesh(path, process=False)
     for part in loaded.geometry.values() if isinstance(loaded, trimesh.Scene) else [loaded]:
         yield {"points": np.asarray(part.vertices)}
 

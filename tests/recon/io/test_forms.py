@@ -515,16 +515,17 @@ def test_rows_of_few_points_are_told_by_their_columns(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_cloud(tmp_path / "a.npy", columns="1,2,3").points, POINTS[:3])
 
 
-def test_archives_that_are_larger_than_they_look(tmp_path: Path) -> None:
+def test_archives_that_are_larger_than_they_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("art_levelset.untrusted.FREE", 0)
     np.savez_compressed(tmp_path / "a.npz", points=np.zeros((2_000_000, 3)))
     assert (tmp_path / "a.npz").stat().st_size < 100_000
-    with pytest.raises(ValueError, match="its arrays take 48,000,128 bytes, more than those of a cloud can"):
+    with pytest.raises(ValueError, match="claims to hold 48,000,128 bytes, but the file has"):
         read_cloud(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", points=POINTS)
     data = (tmp_path / "b.npz").read_bytes()
     assert data.count(b"(40, 3), }        ") == 1
     (tmp_path / "b.npz").write_bytes(data.replace(b"(40, 3), }        ", b"(40000000000, 3), "[:-1] + b"}"))
-    with pytest.raises(ValueError, match="is shorter than its shape|Bad CRC"):
+    with pytest.raises(ValueError, match="claims to be an array of 960,000,000,000 bytes"):
         read_cloud(tmp_path / "b.npz")
 
 
