@@ -1,10 +1,13 @@
-# `make demo` shows the project on real data; `make test` runs the tests. Both create the virtual environment they need.
+# `make demo` shows the project on real data; `make test` runs the tests, `make docs` builds
+# the site into site/. All create the virtual environment they need.
 
 PYTHON ?= python3
 VENV ?= .venv
+# Where PyTorch comes from: `auto` (see tools/install_torch.sh), `default` (pip's index), or the address of an index.
+TORCH_INDEX ?= auto
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint develop clean
+.PHONY: demo test lint docs develop clean
 
 demo: $(VENV)/installed
 	$(BIN)/art-levelset demo
@@ -17,6 +20,9 @@ lint: develop
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict art_levelset
 
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 develop: $(VENV)/installed-dev
 
 clean:
@@ -25,10 +31,18 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml | $(BIN)/python
+$(VENV)/torch: | $(BIN)/python
+	sh tools/install_torch.sh $(BIN)/python $(TORCH_INDEX)
+	touch $@
+
+$(VENV)/installed: pyproject.toml | $(VENV)/torch
 	$(BIN)/pip install -e .
 	touch $@
 
-$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/torch
 	$(BIN)/pip install -e ".[dev]"
+	touch $@
+
+$(VENV)/installed-docs: pyproject.toml | $(VENV)/torch
+	$(BIN)/pip install -e ".[docs]"
 	touch $@

@@ -21,7 +21,7 @@ from matplotlib.image import imread
 from numpy.typing import NDArray
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-PATIENCE = 60.0
+PATIENCE = 300.0
 """Seconds to wait for an answer."""
 
 WITH_PIPES = """

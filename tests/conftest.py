@@ -1,14 +1,17 @@
-"""What tests share: a fixed seed, the folder of large data and a browser (when there are), the rule for GPU tests."""
+"""What tests share: a fixed seed, a clock, the folder of large data and a browser (when there are), rules for all."""
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from torch import Tensor
 
 from .browser import Page, browser, find_browser
@@ -17,8 +20,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core, so one threa
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
 
+# What is drawn is the same every time, and how long it takes is the machine's affair.
+settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fuzz-cases", type=int, default=300, metavar="N", help="hostile files in all (tests/hostile; default: 300)"
+    )
+    parser.addoption("--fuzz-counts", metavar="FILE", help="add what became of the hostile files to this file")
     parser.addoption("--all-faults", action="store_true", help="kill 20 times where tests kill a few times (minutes)")
 
 
@@ -33,6 +44,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets the processor time move by so many seconds with each look at it, whatever the machine does meanwhile."""
+
+    def tick(seconds: float) -> None:
+        looks = itertools.count()
+        monkeypatch.setattr(time, "process_time", lambda: seconds * next(looks))
+
+    return tick
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The pages of docs/, and of its folders: the names that they give exist, and their Markdown links lead somewhere."""
+"""The pages of the root and of docs/: the names that they give exist, and their Markdown links lead somewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", ROOT / "releases" / "README.md", *(ROOT / "docs").rglob("*.md")])
+FACE = [path for path in ROOT.glob("*.md") if path.name != "CHANGELOG.md"]  # which names what there was
+PAGES = sorted(
+    [*FACE, *(ROOT / name / "README.md" for name in ("examples", "releases")), *(ROOT / "docs").rglob("*.md")]
+)
 FOLDERS = sorted(path.parent.name for path in (ROOT / "art_levelset").glob("*/__init__.py"))
 NAME = re.compile(rf"`(?:art_levelset\.)?((?:{'|'.join(FOLDERS)})(?:\.\w+)*)[`(]")
 

@@ -37,6 +37,11 @@ def test_the_python_blocks_and_commands_run(tmp_path: Path, monkeypatch: pytest.
     assert "</html>" in (tmp_path / "board.html").read_text(encoding="utf-8")
 
 
+def test_it_is_a_welcome() -> None:
+    """Measurements are in docs/results."""
+    assert len(README.split()) <= 700
+
+
 def test_the_plain_commands_are_those_of_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     recipes = [line.strip() for line in makefile.splitlines() if line.startswith("\t")]

@@ -165,7 +165,8 @@ class AutoAttack:
     ) -> tuple[Tensor, Tensor]:
         """One attack on one batch: which samples it breaks, (batch,) bool, and the examples that do."""
         key = self.memo.key("autoattack", network, x, y, self.version, name, self.eps, self.norm, seed)
-        known = self.memo.recall(key)
+        some: tuple[int | None, ...] = (None, *x.shape[1:])
+        known = self.memo.recall(key, broken=("b", (len(x),)), examples=("f", some), effort=("f", (3,)))
         if known is None:
             ensemble.attacks_to_run = [name]
             with measured(network) as spent, tracing_kept():

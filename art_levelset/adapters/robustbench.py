@@ -62,12 +62,19 @@ def robustbench_library() -> ModuleType:
     The module `robustbench`.
 
     :return: The module, imported with what it lacks.
-    :raises ImportError: If RobustBench or pyautoattack is missing or too old.
+    :raises ImportError: If RobustBench or pyautoattack is missing or too old, or Torchattacks has put its own old copy
+            of RobustBench in its place, as it does where it is installed later.
     """
     supplied = {**_autoattack_modules(), "pkg_resources": _pkg_resources_module()}
     silence = [REQUESTS, r"`torch\.jit\.interface` is deprecated", r"Importing from timm\.models\."]
     with _modules_supplied(supplied):
-        return library("robustbench", "robustbench", "1.1.1", silence=silence)
+        module = library("robustbench", "robustbench", "1.1.1", silence=silence)
+    if not hasattr(module, "benchmark"):
+        raise ImportError(
+            "robustbench is overwritten by the older copy that torchattacks installs beside itself: "
+            "pip install --force-reinstall --no-deps robustbench"
+        )
+    return module
 
 
 def network_on(device: torch.device | str | None, network: nn.Module) -> nn.Module:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from art_levelset.files import remove_unfinished, write_bytes
 from art_levelset.identity import Unidentifiable, digest, identify
+from art_levelset.untrusted import Arrays, read_bytes
 from art_levelset.versions import computing
 
 logger = logging.getLogger(__name__)
@@ -73,26 +74,33 @@ class Memo:
             return None
         return digest(*known, computing())
 
-    def recall(self, key: str | None) -> dict[str, NDArray[Any]] | None:
+    def recall(self, key: str | None, **wanted: tuple[str, tuple[int | None, ...]]) -> dict[str, NDArray[Any]] | None:
         """
         What was stored under a key.
 
         :param key: Their key; under None is nothing.
-        :return: The arrays by name, or None. A file that cannot be read or is damaged counts as missing.
+        :param wanted: What the arrays must be, by name: the kind of their type ("f", "i", "b", "U") and their shape,
+               None for sides of any length.
+        :return: The arrays by name, or None. A file that cannot be read, is damaged or holds others counts as missing.
         """
         if key is None:
             return None
         if self.folder is None or key in self._kept:
             return self._kept.get(key)
         try:
-            stored = (self.folder / f"{key}.npz").read_bytes()
-        except OSError:
+            stored = read_bytes(self.folder / f"{key}.npz")
+        except (OSError, ValueError):
             return None
         contents = stored[:-_CHECKSUM]
         if hashlib.sha256(contents).digest() != stored[-_CHECKSUM:]:
             return None
-        with np.load(io.BytesIO(contents), allow_pickle=False) as arrays:
-            return dict(arrays)
+        try:
+            with Arrays(io.BytesIO(contents)) as arrays:
+                found = dict(arrays)
+        except ValueError:
+            return None
+        fits = not wanted or {*found} == {*wanted}
+        return found if fits and all(_is(found[name], *kind) for name, kind in wanted.items()) else None
 
     def store(self, key: str | None, **arrays: NDArray[Any]) -> None:
         """
@@ -116,3 +124,9 @@ class Memo:
             if not self._warned:
                 logger.warning("finished work cannot be kept in %s: %s", self.folder, error.strerror or error)
                 self._warned = True
+
+
+def _is(array: NDArray[Any], kind: str, shape: tuple[int | None, ...]) -> bool:
+    if array.dtype.kind != kind or array.ndim != len(shape):
+        return False
+    return all(side in (None, there) for side, there in zip(shape, array.shape, strict=True))

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from art_levelset.attacks.balls import Balls
 from art_levelset.attacks.inputs import Array, ClipValues, SameArray, check_classes, clamped, class_logits, home
@@ -34,6 +33,7 @@ from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_not_negative, check_positive, check_seed
 from art_levelset.core.balls import NAMES, check_norm
 from art_levelset.core.modes import evaluating
+from art_levelset.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def pgd(
     _check(eps, max_iter, loss, norm, random_start, num_random_init, batch_size, seed)
     lengths = _lengths(eps, eps_step, max_iter)
     goal = _Goal(loss, targeted, rescale and loss == "cross_entropy" and not targeted)
-    progress = tqdm(total=num_random_init * len(points), desc=f"PGD {loss}", unit="sample", disable=not verbose)
+    progress = progress_bar(total=num_random_init * len(points), desc=f"PGD {loss}", unit="sample", verbose=verbose)
     with torch.inference_mode(False), torch.enable_grad(), evaluating(network), progress:
         search = _Search(
             network,

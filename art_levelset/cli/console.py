@@ -1,5 +1,5 @@
 """
-What all verbs share: how options are parsed and checked, and the one policy for errors.
+What all verbs share: how options are checked, and the one policy for errors.
 
 Bad input, a full disk, a missing library and too little memory are one line on stderr and exit status 2, a signal is
 one line and 128 + its number (:mod:`art_levelset.cli.signals`). Anything else that is raised is a mistake of this
@@ -8,58 +8,22 @@ package and keeps its traceback, a TypeError too: what a user can get wrong is a
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, NoReturn, TypeAlias
 
 from art_levelset.cli.signals import end_of, interrupted
+from art_levelset.untrusted import printable
 
 PROGRAM = "art-levelset"
 
 BAD_INPUT = 2
 
+LONGEST = 1000
+"""More characters of a message are not shown: files may hold names of any length."""
+
 EXPECTED = (ValueError, OSError, ImportError, MemoryError, FloatingPointError)
 """Bad input, a full disk, a missing library, a small machine, a training that diverges."""
-
-
-class Parser(argparse.ArgumentParser):
-    """
-    Reports a wrong argument in one line.
-
-    With `intermixed`, options may stand between the positional arguments.
-    """
-
-    intermixed = False
-
-    def error(self, message: str) -> NoReturn:
-        """
-        Stop.
-
-        :param message: What is wrong.
-        """
-        self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """
-        Parse the arguments that the parser knows.
-
-        :param args: The arguments; those of the process by default.
-        :param namespace: Where to put their values; a new one by default.
-        :return: The values, and the other arguments.
-        """
-        if not self.intermixed:
-            return super().parse_known_args(args, namespace)
-        self.intermixed = False  # the method below calls this one
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self.intermixed = True
-
-
-Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
-"""What a verb adds its parser to."""
 
 
 def exit_status(program: str, command: Callable[[], int]) -> int:
@@ -101,7 +65,7 @@ def print_error(program: str, message: str) -> None:
     :param program: The program and its verb.
     :param message: One line.
     """
-    print(f"{program}: error: {message}", file=sys.stderr)
+    print(f"{program}: error: {printable(message)}", file=sys.stderr)
 
 
 def in_one_line(error: BaseException) -> str:
@@ -112,6 +76,8 @@ def in_one_line(error: BaseException) -> str:
     :return: Its message, without line breaks; with its name if it has none, or was not expected.
     """
     message = " ".join(str(error).split())
+    if len(message) > LONGEST:
+        message = f"{message[:LONGEST]}..."
     if message and is_expected(error):
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

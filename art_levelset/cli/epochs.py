@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from tqdm import tqdm
 
 from art_levelset.trainers import Callback, TrainingView, world
@@ -20,6 +22,17 @@ COLUMNS = {
 
 _PERCENT = ("accuracy", "robust_accuracy", "crossed", "validation_accuracy", "validation_robust_accuracy")
 _WIDTH = 12
+
+
+def last_epoch(history: Sequence[Mapping[str, float]]) -> str:
+    """
+    The last epoch alone.
+
+    :param history: The metrics of the epochs, at least one.
+    :return: A heading and a line.
+    """
+    columns = [name for name in COLUMNS if name in history[-1]]
+    return f"{_heading(columns)}\n{_line(history[-1], columns)}"
 
 
 class EpochTable(Callback):
@@ -55,11 +68,17 @@ class EpochTable(Callback):
             return
         if not self._columns:
             self._columns = [name for name in COLUMNS if name in metrics]
-            tqdm.write(f"{'epoch':>5}" + "".join(f"{COLUMNS[name]:>{_WIDTH}}" for name in self._columns))
-        cells = (
-            f"{_text(name, metrics[name]):>{_WIDTH}}" if name in metrics else " " * _WIDTH for name in self._columns
-        )
-        tqdm.write(f"{metrics['epoch']:>5.0f}{''.join(cells)}")
+            tqdm.write(_heading(self._columns))
+        tqdm.write(_line(metrics, self._columns))
+
+
+def _heading(columns: Sequence[str]) -> str:
+    return f"{'epoch':>5}" + "".join(f"{COLUMNS[name]:>{_WIDTH}}" for name in columns)
+
+
+def _line(metrics: Mapping[str, float], columns: Sequence[str]) -> str:
+    cells = (f"{_text(name, metrics[name]):>{_WIDTH}}" if name in metrics else " " * _WIDTH for name in columns)
+    return f"{metrics['epoch']:>5.0f}{''.join(cells)}"
 
 
 def _text(name: str, value: float) -> str:

@@ -4,10 +4,41 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import logging
 from pathlib import Path
 
-from art_levelset.cli.console import PROGRAM, Verbs, number, print_error
+from art_levelset.arguments import Verbs
+from art_levelset.cli import output as what_is_printed
+from art_levelset.cli.console import PROGRAM, number, print_error
+from art_levelset.cli.options import (
+    ARCHITECTURES,
+    ATTACKS,
+    THREAT_MODELS,
+    add_data,
+    add_seed_and_device,
+    in_words,
+)
+from art_levelset.cli.output import Output
 from art_levelset.cli.places import keep_all, outputs
+from art_levelset.untrusted import printable
+
+logger = logging.getLogger(__name__)
+
+EXAMPLES = (
+    (
+        "art-levelset evaluate --model robust.pth --arch convnet2a --data digits --eps 0.15",
+        "attacks the test images with PGD, prints a table and writes record.json",
+    ),
+    (
+        "art-levelset evaluate --model cifar.pth --arch resnet18 --data cifar10.npz --eps 8/255 "
+        "--attacks pgd-margin autoattack --nb-examples 1000 --masking --device cuda -o board/cifar.json",
+        "with AutoAttack, and checks whether masked gradients make the model look better than it is",
+    ),
+    (
+        "art-levelset evaluate --model robust.pth --arch convnet2a --data digits --eps 0.15 --resume work --margins",
+        "can be stopped and run again; measures the accuracy for every radius, too",
+    ),
+)
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -19,62 +50,79 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "evaluate",
         help="attack a trained model and write the record of what it withstands",
-        description="Attacks the test images of a data set, prints the accuracies, and writes them as a record.",
+        description="Attack the test images of a data set, print the accuracies, and write them as a record, which "
+        "the leaderboard ranks.",
+        examples=EXAMPLES,
+        add_help=False,
     )
-    parser.add_argument("--model", type=Path, required=True, metavar="FILE", help="weights saved by torch.save")
-    parser.add_argument(
+    group = parser.add_argument_group("model and data")
+    group.add_argument("--model", type=Path, required=True, metavar="FILE", help="weights saved by torch.save")
+    group.add_argument(
         "--arch",
         required=True,
+        choices=ARCHITECTURES,
         metavar="NAME",
-        help="the network: convnet2a, convnet2b, convnet4a, convnet4a-released (no ReLU between the fully connected "
-        "layers, as the paper's authors trained it), convnet4b or resnet18",
+        help=f"the network: {in_words(ARCHITECTURES)}; convnet4a-released has no ReLU between the fully connected "
+        "layers, as the paper's authors trained it",
     )
-    parser.add_argument(
-        "--data", required=True, help="an .npz file with x_test and y_test; mnist, fashion_mnist, cifar10 or digits"
+    add_data(group, "x_test and y_test")
+    group.add_argument("--nb-examples", type=int, metavar="N", help="evaluate the first N images (default: all)")
+    group.add_argument("--name", metavar="NAME", help="the model's name in the record (default: that of its file)")
+    group = parser.add_argument_group("attacks")
+    group.add_argument(
+        "--eps", required=True, metavar="R", help="radius of the ball around an image in [0, 1]: 0.3 or 8/255"
     )
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder of torchvision's data sets")
-    parser.add_argument("--eps", required=True, help="radius of the ball around an image in [0, 1]: 0.3 or 8/255")
-    parser.add_argument(
-        "--threat-model", choices=("Linf", "L2", "L1"), default="Linf", help="norm of the ball (default: %(default)s)"
+    group.add_argument(
+        "--threat-model", choices=THREAT_MODELS, default="Linf", help="norm of the ball (default: %(default)s)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--attacks",
         nargs="+",
+        choices=ATTACKS,
         default=["pgd-ce", "pgd-margin"],
         metavar="NAME",
-        help="pgd-ce, pgd-margin, pgd-dlr, autoattack, autoattack-plus, autoattack-rand, autoattack-partial (for "
-        "few classes or vectors), or PGD of another library: art-pgd-ce, advertorch-pgd-margin, ... "
-        "(default: pgd-ce pgd-margin)",
+        help="pgd-ce, pgd-margin or pgd-dlr; autoattack, or its versions autoattack-plus, autoattack-rand and, for few "
+        "classes or vectors, autoattack-partial; or PGD of another library, {art,advertorch,torchattacks}-pgd-{ce,"
+        "margin} (default: pgd-ce pgd-margin)",
     )
-    parser.add_argument("--eps-step", help="length of a step of PGD (default: 2.5 eps / max-iter)")
-    parser.add_argument("--max-iter", type=int, default=40, help="steps of PGD (default: %(default)s)")
-    parser.add_argument("--nb-examples", type=int, metavar="N", help="evaluate the first N images (default: all)")
-    parser.add_argument("--repeats", type=int, default=1, help="runs of each attack (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=500, help="images attacked at a time (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, cuda:1 (default: %(default)s)")
-    parser.add_argument("--masking", action="store_true", help="check for masked gradients as well")
-    parser.add_argument("--margins", action="store_true", help="measure the robust accuracy for every radius as well")
-    parser.add_argument("--name", help="the model's name in the record (default: the name of its file)")
-    parser.add_argument(
+    group.add_argument("--eps-step", metavar="S", help="length of a step of PGD (default: 2.5 eps / max-iter)")
+    group.add_argument("--max-iter", type=int, default=40, metavar="N", help="steps of PGD (default: %(default)s)")
+    group.add_argument("--repeats", type=int, default=1, metavar="N", help="runs of each attack (default: %(default)s)")
+    group = parser.add_argument_group("more measurements")
+    group.add_argument("--masking", action="store_true", help="check for masked gradients")
+    group.add_argument("--margins", action="store_true", help="measure the robust accuracy for every radius")
+    group = parser.add_argument_group("the computation")
+    group.add_argument(
+        "--batch-size", type=int, default=500, metavar="N", help="images attacked at a time (default: %(default)s)"
+    )
+    add_seed_and_device(group)
+    group.add_argument(
         "--resume", type=Path, metavar="DIR", help="keep finished work here, and go on from it when run again"
     )
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("record.json"), help="the record to write (default: %(default)s)"
+    group = parser.add_argument_group("files")
+    group.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("record.json"),
+        metavar="FILE",
+        help="the record to write (default: %(default)s)",
     )
+    what_is_printed.add_options(parser, "the record")
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, output: Output) -> int:
     """
     Evaluate, write the record and print the table.
 
     :param arguments: As :func:`add_parser` declares them.
+    :param output: What lets the results out.
     :return: The exit status.
     """
     try:
         with outputs({"--output": arguments.output}, {"--resume": arguments.resume}):
-            return _evaluate(arguments)
+            return _evaluate(arguments, output)
     except KeyboardInterrupt:
         kept = arguments.resume
         raise KeyboardInterrupt(
@@ -84,22 +132,24 @@ def run(arguments: argparse.Namespace) -> int:
         ) from None
 
 
-def _evaluate(arguments: argparse.Namespace) -> int:
+def _evaluate(arguments: argparse.Namespace, output: Output) -> int:
     from art_levelset.attacks.memo import Memo
-    from art_levelset.core.balls import THREAT_MODELS
+    from art_levelset.core import balls
     from art_levelset.evaluation import IncompleteEvaluation, evaluate
     from art_levelset.evaluation.datasets import load
-    from art_levelset.evaluation.record import write_record
-    from art_levelset.models import CLASSIFIERS, load_classifier
+    from art_levelset.evaluation.record import FORMAT, VERSION, write_record
+    from art_levelset.models import load_classifier
 
-    if arguments.arch not in CLASSIFIERS:
-        raise ValueError(f"--arch must be one of {', '.join(CLASSIFIERS)}, got {arguments.arch!r}")
+    if arguments.margins and arguments.threat_model == "L1":
+        raise ValueError("--margins must have a --threat-model Linf or L2, got L1")
     data = load(arguments.data, data_root=arguments.data_root)
+    logger.info("%d test images of %s, %d classes", len(data.x), data.name, data.classes)
     count = len(data.x) if arguments.nb_examples is None else arguments.nb_examples
     if not 1 <= count <= len(data.x):
         raise ValueError(f"--nb-examples must be in [1, {len(data.x)}], got {count}")
     shape = data.x.shape[1:]
     model = load_classifier(arguments.arch, arguments.model, input_shape=shape, least_classes=int(data.y.max()) + 1)
+    logger.info("read %s, a %s", arguments.model, arguments.arch)
     failed = None
     try:
         report = evaluate(
@@ -108,7 +158,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             data.y[:count],
             arguments.attacks,
             eps=number("--eps", arguments.eps),
-            norm=THREAT_MODELS[arguments.threat_model],
+            norm=balls.THREAT_MODELS[arguments.threat_model],
             eps_step=None if arguments.eps_step is None else number("--eps-step", arguments.eps_step),
             max_iter=arguments.max_iter,
             masking=arguments.masking,
@@ -117,20 +167,24 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             batch_size=arguments.batch_size,
             seed=arguments.seed,
             memo=Memo(arguments.resume),
+            verbose=output.bars,
         )
     except IncompleteEvaluation as error:
         failed, report = error, error.report
     record = report.record(
-        name=arguments.name or arguments.model.stem,
+        name=printable(arguments.name or arguments.model.stem).strip() or "model",
         dataset=data.name,
         architecture=arguments.arch,
         eps=arguments.eps,
         threat_model=arguments.threat_model,
         weights={"sha256": hashlib.sha256(arguments.model.read_bytes()).hexdigest()},
     )
-    print(report.text())
+    output.result(report.text())
     keep_all([(arguments.output, lambda path: write_record(record, path))])
-    print(f"wrote {arguments.output}")
+    output.wrote(arguments.output)
+    output.remark(printable(f"wrote {arguments.output}"))
+    contents = {"format": FORMAT, "version": VERSION, **record.model_dump(mode="json")}
+    output.document({"record": contents, "failed": None if failed is None else str(failed)})
     if failed is not None:
         print_error(f"{PROGRAM} evaluate", f"the record has no {failed}")
         return 1

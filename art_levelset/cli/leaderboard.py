@@ -5,8 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from art_levelset.cli.console import Verbs
+from art_levelset.arguments import Verbs
+from art_levelset.cli import output as what_is_printed
+from art_levelset.cli.output import Output
 from art_levelset.cli.places import outputs
+
+EXAMPLES = (
+    ("art-levelset leaderboard records", "prints the table of the records in a folder"),
+    ("art-levelset leaderboard mine theirs --html board.html", "ranks two folders together, and writes a page"),
+    ("art-levelset leaderboard records --markdown board.md", "writes the table for a README"),
+    ("art-levelset leaderboard records --json board.json", "writes the rows for another program"),
+)
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -18,23 +27,32 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "leaderboard",
         help="rank evaluated models",
-        description="Ranks the models of folders of records by their worst-case accuracy, for each data set, threat "
-        "model and radius, and prints the table.",
+        description="Rank the models of folders of records by their worst-case accuracy, for each data set, threat "
+        "model and radius, and print the table.",
+        examples=EXAMPLES,
+        intermixed=True,
+        add_help=False,
     )
-    parser.add_argument("records", type=Path, nargs="+", metavar="FOLDER", help="folders of records (*.json)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table in Markdown")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with everything the records hold")
+    group = parser.add_argument_group("what is ranked")
+    group.add_argument(
+        "records", type=Path, nargs="+", metavar="FOLDER", help="folders of records (*.json), as evaluate writes them"
+    )
+    group = parser.add_argument_group("files")
+    group.add_argument("--markdown", type=Path, metavar="FILE", help="write the table in Markdown")
+    group.add_argument("--html", type=Path, metavar="FILE", help="write a page with everything the records hold")
+    what_is_printed.add_options(parser, "boards and their rows")
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, output: Output) -> int:
     """
     Print the leaderboard and write what is asked for.
 
     :param arguments: `records`, `markdown` and `html`.
+    :param output: What lets the results out.
     :return: The exit status.
     """
-    from art_levelset.evaluation.leaderboard import markdown, text
+    from art_levelset.evaluation.leaderboard import boards, markdown, text
     from art_levelset.evaluation.page import html
     from art_levelset.evaluation.record import read_records
     from art_levelset.files import write_text
@@ -44,5 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         wanted = [(path, render) for path, render in ((arguments.markdown, markdown), (arguments.html, html)) if path]
         for path, content in [(path, render(records)) for path, render in wanted]:
             write_text(content, path)
-    print(text(records))
+            output.wrote(path)
+    output.result(text(records))
+    output.document({"boards": [board.as_dict() for board in boards(records)]})
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import math
 import shlex
 from collections.abc import Callable, Mapping
@@ -12,7 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from art_levelset.cli.console import Verbs, number
+from art_levelset.arguments import Verbs
+from art_levelset.cli import output as what_is_printed
+from art_levelset.cli.console import number
+from art_levelset.cli.options import ARCHITECTURES, PRESETS, add_data, add_seed_and_device, in_words
+from art_levelset.cli.output import Output
 from art_levelset.cli.places import keep_all, outputs
 
 if TYPE_CHECKING:
@@ -31,6 +36,28 @@ VALIDATION_STEPS = 20
 """Steps of the attack on validation images."""
 
 
+logger = logging.getLogger(__name__)
+
+EXAMPLES = (
+    (
+        "art-levelset train --data digits --arch convnet2a --eps 0.15 -o robust.pth",
+        "a first robust network, in a minute; writes its curves to robust.png and prints the command that attacks it",
+    ),
+    (
+        "art-levelset train --preset mnist --data mnist.npz --device cuda --checkpoint-dir run -o mnist.pth",
+        "a known run; the same command goes on from the checkpoints when it was stopped",
+    ),
+    (
+        "art-levelset train --trainer trades --data mine.npz --arch resnet18 --eps 8/255 --csv epochs.csv",
+        "another trainer, on images of your own",
+    ),
+    (
+        "art-levelset train --trainer geometric-svm --data digits --arch convnet2a -o wide.pth",
+        "a wide margin in input space instead of a radius",
+    ),
+)
+
+
 def add_parser(verbs: Verbs) -> None:
     """
     Declare the verb and its arguments.
@@ -40,82 +67,95 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "train",
         help="train a classifier that withstands attacks, or for a wide margin",
-        description="Trains a network, shows what each epoch brings, and writes its weights and a picture of the "
-        "curves. With torchrun --nproc-per-node N -m art_levelset train ... N processes share the work.",
+        usage="art-levelset train (--preset NAME | --data DATA --arch NAME --eps R) [options]",
+        description="Train a network, show what each epoch brings, and write its weights and a picture of the curves.",
+        examples=EXAMPLES,
+        remarks="With torchrun --nproc-per-node N -m art_levelset train ... N processes share the work.",
+        add_help=False,
     )
-    parser.add_argument(
+    group = parser.add_argument_group("data and network")
+    presets = list(dict.fromkeys(name for names in PRESETS.values() for name in names))
+    group.add_argument(
         "--preset",
+        choices=presets,
         metavar="NAME",
-        help="settings of a known run of levelset (mnist, ...) or geometric-svm (paper-mnist, ...); --data, --arch, "
-        "--eps, --lr, --nb-epochs, --batch-size and "
-        "--augment change them where they are given",
+        help=f"settings of a known run, which other options change: {in_words(PRESETS['levelset'])}; of geometric-svm: "
+        f"{in_words(PRESETS['geometric-svm'])}",
     )
-    parser.add_argument("--data", help="an .npz file with x_train and y_train; mnist, fashion_mnist, cifar10 or digits")
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder of torchvision's data sets")
-    parser.add_argument(
-        "--arch", metavar="NAME", help="the network: convnet2a, convnet2b, convnet4a, convnet4b, resnet18"
-    )
-    parser.add_argument(
+    add_data(group, "x_train and y_train", required=False)
+    group.add_argument("--arch", choices=ARCHITECTURES, metavar="NAME", help=f"the network: {in_words(ARCHITECTURES)}")
+    group = parser.add_argument_group("training")
+    group.add_argument("--trainer", choices=TRAINERS, default=TRAINERS[0], help="how to train (default: %(default)s)")
+    group.add_argument(
         "--eps",
+        metavar="R",
         help="radius of the L_inf ball around an image in [0, 1] that the network shall withstand: 0.3 or 8/255 "
         "(default: the preset's; with another one its training distances and steps change in proportion); "
         "geometric-svm has no radius and only attacks validation images with it",
     )
-    parser.add_argument("--trainer", choices=TRAINERS, default=TRAINERS[0], help="how to train (default: %(default)s)")
-    parser.add_argument("--nb-epochs", type=int, metavar="N", help="passes over the data (default: 20 or the preset's)")
-    parser.add_argument(
+    group.add_argument("--nb-epochs", type=int, metavar="N", help="passes over the data (default: 20 or the preset's)")
+    group.add_argument(
         "--batch-size",
         type=int,
         metavar="N",
         help="images a step, of all processes (default: 128, 32 for geometric-svm, or the preset's)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--lr",
         type=float,
+        metavar="RATE",
         help="the learning rate, at its peak (default: the preset's; or 0.005, Adam's, 0.02, SGD's, for geometric-svm)",
     )
-    parser.add_argument("--ema", type=float, metavar="DECAY", help="average the weights with this decay, such as 0.999")
-    parser.add_argument(
+    group.add_argument("--ema", type=float, metavar="DECAY", help="average the weights with this decay, such as 0.999")
+    group.add_argument(
+        "--augment",
+        choices=AUGMENTATIONS,
+        help="random changes of the images (default: crop-flip for cifar10, else none; or the preset's)",
+    )
+    group.add_argument(
+        "--nb-validation",
+        type=int,
+        metavar="N",
+        help="training images to hold out and attack after each epoch (default: a tenth, at most 1000)",
+    )
+    group.add_argument(
         "--patience",
         type=int,
         metavar="N",
         help="stop when the validation accuracy (under attack, with a radius) has not grown for N epochs; keep the "
         "best epoch's weights",
     )
-    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where precision allows, channels last")
-    parser.add_argument(
-        "--augment",
-        choices=AUGMENTATIONS,
-        help="random changes of the images (default: crop-flip for cifar10, else none; or the preset's)",
-    )
-    parser.add_argument(
-        "--nb-validation",
-        type=int,
-        metavar="N",
-        help="training images to hold out and attack after each epoch (default: a tenth, at most 1000)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, cuda:1 (default: %(default)s)")
-    parser.add_argument(
+    group = parser.add_argument_group("the computation")
+    add_seed_and_device(group)
+    group.add_argument("--bf16", action="store_true", help="compute in bfloat16 where precision allows, channels last")
+    group.add_argument(
         "--checkpoint-dir",
         type=Path,
         metavar="DIR",
         help="keep the training's state here, and go on from it when run again",
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the epochs' metrics as a table")
-    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write the epochs' metrics for TensorBoard")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="the picture (default: the weights' name with .png)")
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("weights.pth"), help="the weights to write (default: %(default)s)"
+    group = parser.add_argument_group("files")
+    group.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("weights.pth"),
+        metavar="FILE",
+        help="the weights to write (default: %(default)s)",
     )
+    group.add_argument("--plot", type=Path, metavar="FILE", help="the picture (default: the weights' name with .png)")
+    group.add_argument("--csv", type=Path, metavar="FILE", help="write the epochs' metrics as a table")
+    group.add_argument("--tensorboard", type=Path, metavar="DIR", help="write the epochs' metrics for TensorBoard")
+    what_is_printed.add_options(parser, "settings, the metrics of the epochs and the command that evaluates")
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, output: Output) -> int:
     """
     Train, write the weights and the picture, and print the command that evaluates them.
 
     :param arguments: As :func:`add_parser` declares them.
+    :param output: What lets the results out.
     :return: The exit status.
     """
     plot = arguments.plot or arguments.output.with_suffix(".png")
@@ -127,7 +167,7 @@ def run(arguments: argparse.Namespace) -> int:
 
             settings = _settings(arguments)
             with process_group(_device(arguments.device)) as device:
-                _train(arguments, settings, device, plot)
+                _train(arguments, settings, device, plot, output)
     except KeyboardInterrupt:
         kept = arguments.checkpoint_dir
         raise KeyboardInterrupt(
@@ -140,8 +180,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _settings(arguments: argparse.Namespace) -> Settings:
     """The preset, or the defaults, with what the options change."""
-    from art_levelset.models import CLASSIFIERS
-    from art_levelset.trainers import GEOMETRIC_SVM_PRESETS, PRESETS, crop, crop_and_flip
+    from art_levelset import trainers
+    from art_levelset.trainers import crop, crop_and_flip
 
     given = {
         "data": arguments.data,
@@ -155,7 +195,10 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     if arguments.augment is not None:
         changes["augmentation"] = augmentations[arguments.augment]
     eps = None if arguments.eps is None else number("--eps", arguments.eps)
-    presets: dict[str, Mapping[str, Settings]] = {"levelset": PRESETS, "geometric-svm": GEOMETRIC_SVM_PRESETS}
+    presets: dict[str, Mapping[str, Settings]] = {
+        "levelset": trainers.PRESETS,
+        "geometric-svm": trainers.GEOMETRIC_SVM_PRESETS,
+    }
     if arguments.preset is None:
         settings = _without_preset(arguments, eps, changes)
     elif arguments.trainer not in presets:
@@ -169,8 +212,6 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         settings = dataclasses.replace(presets[arguments.trainer][arguments.preset], **changes)
         if eps is not None:
             settings = settings.for_radius(eps)
-    if settings.architecture not in CLASSIFIERS:
-        raise ValueError(f"--arch must be one of {', '.join(CLASSIFIERS)}, got {settings.architecture!r}")
     if not (settings.learning_rate > 0 and math.isfinite(settings.learning_rate)):
         raise ValueError(f"--lr must be positive and finite, got {settings.learning_rate}")
     return settings
@@ -200,14 +241,15 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _train(arguments: argparse.Namespace, settings: Settings, device: torch.device, plot: Path) -> None:
-    from art_levelset.cli.epochs import EpochTable
+def _train(arguments: argparse.Namespace, settings: Settings, device: torch.device, plot: Path, output: Output) -> None:
+    from art_levelset.cli.epochs import EpochTable, last_epoch
     from art_levelset.evaluation.datasets import load
     from art_levelset.evaluation.figures import plot_history
     from art_levelset.trainers import EarlyStopping, world
     from art_levelset.trainers.checkpoints import pack
 
     data = load(settings.data, data_root=arguments.data_root, train=True)
+    logger.info("%d training images of %s, %d classes", len(data.x), data.name, data.classes)
     rows, held_out = _split(len(data.x), arguments.nb_validation, arguments.seed)
     trainer = _trainer(arguments, settings, device, data)
     scheduler, callbacks = settings.schedule(trainer.classifier.optimizer)
@@ -222,10 +264,11 @@ def _train(arguments: argparse.Namespace, settings: Settings, device: torch.devi
         scheduler=scheduler,
         augmentation=settings.augmentation,
         validation_attack=None if settings.eps is None else _attack(settings.eps),
-        callbacks=[*callbacks, *stopping, EpochTable()],
+        callbacks=[*callbacks, *stopping, *([] if output.quiet else [EpochTable()])],
         checkpoint_dir=arguments.checkpoint_dir,
         csv_file=arguments.csv,
         tensorboard_dir=arguments.tensorboard,
+        verbose=output.bars,
     )
     if world().main:
         weights = {name: value.cpu() for name, value in trainer.classifier.model.state_dict().items()}
@@ -238,9 +281,23 @@ def _train(arguments: argparse.Namespace, settings: Settings, device: torch.devi
                 (plot, lambda path: plot_history(trainer.history, path, title=title)),
             ]
         )
+        written = (arguments.output, plot, arguments.csv, arguments.tensorboard)
+        output.wrote(*(path for path in written if path is not None))
+        if output.quiet:
+            output.result(last_epoch(trainer.history))
         which = "" if radius is not None else ", with a radius for EPS"
-        print(f"wrote {arguments.output} and {plot}; to see what the network withstands{which}:")
-        print(_evaluation(arguments, settings))
+        evaluation = _evaluation(arguments, settings)
+        output.remark(f"wrote {arguments.output} and {plot}; to see what the network withstands{which}:\n{evaluation}")
+        output.document(
+            {"settings": _used(arguments, settings), "history": trainer.history, "evaluation": shlex.split(evaluation)}
+        )
+
+
+def _used(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """The settings, of the options and of the preset."""
+    names = ("data", "architecture", "learning_rate", "nb_epochs", "batch_size")
+    given = {name: getattr(arguments, name) for name in ("trainer", "preset", "seed", "device", "ema", "bf16")}
+    return {**given, **{name: getattr(settings, name) for name in names}, "eps": settings.eps}
 
 
 def _split(count: int, nb_validation: int | None, seed: int) -> tuple[Any, Any]:

@@ -1,5 +1,6 @@
 """
-A zero of F - c on a segment whose ends lie on both sides of the level set, for scalar F.
+A zero of F - c on a segment whose ends lie on both sides of the level set, for scalar F: where such a segment is known,
+in place of eq. 4.
 
 The false position method in its Illinois form: with g(s) = F(a + s (b - a)) - c and a bracket [s0, s1], g0 g1 < 0,
 

@@ -1,5 +1,5 @@
 """
-Circuits of minima and maxima as networks of Linear and ReLU layers.
+Circuits of minima and maxima as networks of Linear and ReLU layers, of which Theorem 1 is made.
 
 A *signal* is a function of x that some layer knows: a linear combination of its units, plus a constant. The first layer
 has the coordinates, relu(x - o) and relu(o - x), and every other one hands them on, so an affine function of x is a

@@ -43,7 +43,8 @@ def rho(x: Tensor, p: Tensor, jacobians: Tensor) -> Tensor:
     """
     rho(x, p) = |x^i* - p^i*|, i* = argmax_i |D_xF(p)|_i: the distance along the axis in which p(theta) moves fastest.
 
-    rho <= L_inf, so holding rho above eps pushes the level set out of the L_inf ball of radius eps along that axis.
+    It is the distance of eq. 12 in the paper. rho <= L_inf, so holding rho above eps pushes the level set
+    out of the L_inf ball of radius eps along that axis.
 
     :param x: (batch, ...).
     :param p: (batch, ...), usually p(theta).

@@ -2,8 +2,8 @@
 Fields: what a level-set function F is, its values and its per-sample Jacobians.
 
 A field maps points, (batch, ...), to values, (batch, l), one row a sample: sample i's value depends on point i alone.
-Its level sets are {x : F(x) = c}, manifolds of dimension d - l where D_xF has full rank l (d: the number of entries
-of one point). The constructors below cover the paper; a function of your own is `Field(function, module)`.
+Its level sets are {x : F(x) = c} (eq. 3), manifolds of dimension d - l where D_xF has full rank l (d: the number of
+entries of one point). The constructors below cover the paper; a function of your own is `Field(function, module)`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """
-Fields on intermediate layers: the level sets of what a submodule of a network computes, in the space of its inputs.
+Fields on intermediate layers: the level sets (eq. 3) of what a submodule of a network computes, in the space of its
+inputs.
 
 With h: (batch, ...) -> (batch, ...) the network up to and including the layer, and a readout r of its output, the
 field is F = r o h. Its level sets {x : r(h(x; theta)) = c} are those of a hidden unit, of the mean over a channel, of a

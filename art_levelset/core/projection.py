@@ -48,7 +48,7 @@ def project(
     """
     Move each point to the level set {F = level} by generalized Newton steps (eqs. 4, 5).
 
-    For an affine F one step is the orthogonal projection (Lemma 1). Converged samples cost nothing more: every
+    For an affine F one step is the orthogonal projection (Lemma 1, eq. 14). Converged samples cost nothing more: every
     iteration evaluates the remaining ones only, once.
 
     :param field: F: a Field, a network or a function of the points, (batch, ...) -> (batch, l).

@@ -3,8 +3,9 @@ The sample network (eq. 9): the position of level-set samples as a function of t
 
     p(theta) = p - D_xF(p; theta_0)^+ [F(p; theta) - c],        c = F(p; theta_0).
 
-At theta = theta_0 its value is p, and its derivative is eq. 8, D_theta p = -D_xF^+ D_theta F: p moves with the level
-set, in the direction orthogonal to it (Lemma 2). Only D_xF^+ is kept, O(d) numbers a sample.
+At theta = theta_0 its value is p, and its derivative is eq. 8, D_theta p = -D_xF^+ D_theta F: p stays on its level to
+first order (eqs. 6, 7), moving with the level set in the direction orthogonal to it (Lemma 2). Only D_xF^+ is kept,
+O(d) numbers a sample.
 
 A training step evaluates it at theta_0, the parameters of this very moment, and asks for value p *exactly*. So c is,
 unless given, the value F(p; theta) just computed: the bracket is then zero without rounding error and carries the

@@ -187,7 +187,9 @@ def _moments(values: Tensor, total: Callable[[Tensor], Tensor] | None) -> tuple[
 def _follow(norm: Any, moments: Moments, count: float) -> None:
     """What a forward pass in training mode does to the running statistics."""
     norm.num_batches_tracked.add_(1)
-    part = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
+    part = norm.momentum
+    if part is None:
+        part = (1 / norm.num_batches_tracked).to(norm.running_mean.dtype)  # lerp_ of older torch takes no other
     norm.running_mean.lerp_(moments.mean.detach(), part)
     norm.running_var.lerp_(moments.variance.detach() * (count / (count - 1)), part)
 

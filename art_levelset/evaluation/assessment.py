@@ -226,8 +226,8 @@ def evaluate(
     >>> _ = model.load_state_dict({"weight": torch.tensor([[-1.0], [1.0]]), "bias": torch.tensor([0.5, -0.5])})
     >>> x, y = torch.tensor([[0.1], [0.45], [0.9]]), torch.tensor([0, 0, 1])
     >>> report = evaluate(model, x, y, {"PGD": partial(pgd, eps=0.1)}, verbose=False)
-    >>> report.clean.mean(), report.worst.tolist()
-    (np.float64(1.0), [True, False, True])
+    >>> report.clean.tolist(), report.worst.tolist()
+    ([True, True, True], [True, False, True])
     """
     check_count("repeats", repeats)
     check_count("batch_size", batch_size)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import io
 import logging
-import zlib
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from art_levelset.identity import digest
+from art_levelset.untrusted import Arrays, opened, printable
 
 Split: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -24,6 +23,9 @@ TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CI
 """Data sets by their names here, and torchvision's classes."""
 
 CHANNELS = (1, 3, 4)
+
+MOST = 1 << 28
+"""Torchvision's files have no more bytes: 256 MiB."""
 
 logger = logging.getLogger(__name__)
 
@@ -102,11 +104,18 @@ def _from_torchvision(name: str, data_root: str | PathLike[str] | None, train: b
     from torchvision import datasets
 
     known: Any = getattr(datasets, TORCHVISION[name])
+    for path in Path(data_root, getattr(known, "base_folder", known.__name__)).rglob("*"):
+        if path.is_file() and path.stat().st_size > MOST:
+            raise ValueError(f"data_root: {path} is larger than any file of {name}")
     try:
         found = known(data_root, train=train, download=False)
     except RuntimeError:
         logger.info("%s is not in %s: it is downloaded", name, data_root)
         found = _downloaded(known, name, data_root, train)
+    except OSError:
+        raise
+    except Exception as error:  # torchvision asserts what its files hold
+        raise ValueError(f"data_root: the files of {name} in {data_root} are damaged") from error
     x = _images(np.asarray(found.data), f"{name}: images")
     return Dataset(name, x, _labels(np.asarray(found.targets), f"{name}: labels", len(x)), 10)
 
@@ -125,26 +134,26 @@ def _downloaded(known: Any, name: str, data_root: str | PathLike[str], train: bo
 
 def _from_npz(path: Path, train: bool) -> Dataset:
     part = "train" if train else "test"
-    try:
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
+    with opened(path) as file:
+        try:
+            archive = Arrays(file)
+        except ValueError as error:
+            raise ValueError(f"{path} {error}") from error
+        with archive as arrays:
             x = _images(_array(arrays, path, f"x_{part}"), f"{path}: x_{part}")
             y = _labels(_array(arrays, path, f"y_{part}"), f"{path}: y_{part}", len(x))
             other = "y_test" if train else "y_train"
             others = [_labels(_array(arrays, path, other), f"{path}: {other}")] if other in arrays else []
-    except BadZipFile as error:
-        raise ValueError(f"{path} is not an .npz file") from error
-    return Dataset(path.stem, x, y, 1 + max(int(labels.max()) for labels in (y, *others)))
+    return Dataset(printable(path.stem).strip() or "data", x, y, 1 + max(int(labels.max()) for labels in (y, *others)))
 
 
 def _array(arrays: Mapping[str, NDArray[Any]], path: Path, key: str) -> NDArray[Any]:
     try:
         array = arrays[key]
     except KeyError:
-        raise ValueError(f"{path} holds no array {key}, only {', '.join(arrays) or 'none'}") from None
-    except (ValueError, EOFError, zlib.error, BadZipFile) as error:
-        raise ValueError(f"{path}: {key} cannot be read: it is damaged or holds Python objects") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path}: {key} is not an array")
+        raise ValueError(f"{path} holds no array {key}, only {', '.join(arrays) or 'none':.200}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {key} cannot be read: {error}") from error
     return array
 
 

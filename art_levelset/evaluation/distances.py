@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from art_levelset.attacks.boundary import nearest_misclassified
 from art_levelset.attacks.effort import Effort, measured
@@ -30,6 +29,7 @@ from art_levelset.core.distances import lp_distance
 from art_levelset.core.modes import evaluating
 from art_levelset.evaluation.accuracy import correct
 from art_levelset.evaluation.record import MarginCurve
+from art_levelset.progress import progress_bar
 
 GRID = 100
 """Intervals of a margin curve, unless its radii are given."""
@@ -109,13 +109,14 @@ def searched_distances(
     :raises ValueError: If the network's gradients are not numbers, or it returns no logits for the labels.
     """
     parts = []
-    with tqdm(total=len(subject), desc="distances", unit="sample", disable=not verbose) as progress:
+    with progress_bar(total=len(subject), desc="distances", unit="sample", verbose=verbose) as progress:
         for first in range(0, len(subject), batch_size):
             batch = subject.select(slice(first, first + batch_size))
             chunk_seed = seed_of(seed, 0, first)
             about = ["boundary", str(norm), batch.clip_values, max_iter, chunk_seed]
             key = memo.key(batch.network_sha256, batch.x, batch.y, *about)
-            part = memo.recall(key)
+            points = ("f", tuple(batch.x.shape))
+            part = memo.recall(key, distances=("f", (len(batch),)), points=points, effort=("f", (3,)))
             if part is None:
                 part = _searched(batch, norm, max_iter, chunk_seed)
                 memo.store(key, **part)
@@ -203,7 +204,7 @@ def bisected_distances(
     distances = np.where(right, np.inf, 0.0).astype(np.float32)
     # In intervals: withstands the attack of the lower radius, and is broken by that of the upper one.
     lower, upper = np.zeros(len(right), dtype=np.int64), np.full(len(right), 2**halvings)
-    with tqdm(total=halvings * int(right.sum()), desc="radii", unit="sample", disable=not verbose) as progress:
+    with progress_bar(total=halvings * int(right.sum()), desc="radii", unit="sample", verbose=verbose) as progress:
         for _ in range(halvings):
             middle = (lower + upper) // 2
             open_rows = right & (upper - lower > 1)
@@ -266,7 +267,9 @@ def _attacked(
 ) -> dict[str, NDArray[Any]]:
     """One call of an attack, recalled where it was made before: which samples it breaks, how far and where."""
     key = memo.key("distances", batch.network_sha256, batch.x, batch.y, attack, seed, eps, str(norm))
-    known = memo.recall(key)
+    some: tuple[int | None, ...] = (None, *batch.x.shape[1:])
+    mask = ("b", (len(batch),))
+    known = memo.recall(key, broken=mask, distances=("f", (None,)), points=("f", some), effort=("f", (3,)))
     if known is not None:
         return known
     outcome = outcome_of(reseeded(attack, seed), batch.network, batch.x, batch.y)

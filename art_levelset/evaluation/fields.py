@@ -7,6 +7,7 @@ one line. Lists may be lists or tuples, objects mappings or what they make.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Mapping
@@ -127,8 +128,8 @@ Time: TypeAlias = Annotated[str, Strict(), AfterValidator(_utc)]
 Parameters: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_json)]
 
 
-def _first_paragraph(schema: dict[str, Any]) -> None:
-    schema["description"] = schema["description"].partition("\n\n")[0].replace("\n", " ")
+def _first_paragraph(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    schema["description"] = inspect.cleandoc(model.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
 
 
 class Checked(BaseModel, frozen=True, extra="forbid", json_schema_extra=_first_paragraph):

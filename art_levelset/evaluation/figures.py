@@ -50,7 +50,7 @@ def plot_history(history: Sequence[Mapping[str, float]], path: str | PathLike[st
     }
     panels = {label: names for label, names in panels.items() if names}
     figure = _canvas(1 + 3.6 * len(panels), 3.6)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     for axes, (label, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name, line in names.items():
             epochs, values = zip(
@@ -93,8 +93,8 @@ def heat_map(
         )
     for row, column in framed:
         axes.add_patch(_frame(row, column))
-    axes.set_xticks(range(len(columns)), columns, rotation=20 if max(map(len, columns)) > 12 else 0)
-    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(columns)), columns, rotation=20 if max(map(len, columns)) > 12 else 0, parse_math=False)
+    axes.set_yticks(range(len(rows)), rows, parse_math=False)
     axes.set(xlabel="source of the examples", ylabel="target")
     axes.tick_params(length=0)
     save(figure, path)
@@ -118,7 +118,7 @@ def _canvas(width: float, height: float) -> Figure:
 def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     figure = _canvas(width, height)
     axes = figure.add_subplot()
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)
     return figure, axes
 
 

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from art_levelset.core.balls import THREAT_MODELS
 from art_levelset.evaluation.record import Record, percent
@@ -47,6 +47,29 @@ class Board:
     threat_model: str
     eps: str
     entries: tuple[tuple[int, Record], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """
+        The board for a program.
+
+        :return: `dataset`, `threat_model`, `eps` and `rows`, best first; accuracies are in [0, 1].
+        """
+        rows = [
+            {
+                "rank": rank,
+                "name": record.name,
+                "architecture": record.architecture,
+                "clean": record.clean,
+                "worst_case": record.worst_case.accuracy,
+                "interval": list(record.worst_case.interval),
+                "autoattack": float(record.autoattack_acc) / 100 if record.autoattack_acc else None,
+                "n_examples": record.n_examples,
+                "masking": masking_in_short(record),
+                "unreliable": record.unreliable,
+            }
+            for rank, record in self.entries
+        ]
+        return {"dataset": self.dataset, "threat_model": self.threat_model, "eps": self.eps, "rows": rows}
 
 
 def boards(records: Iterable[Record]) -> list[Board]:

@@ -76,7 +76,7 @@ class LossSurface:
             self._draw(right, margin, margin, logarithmic=False)
             left.set_ylabel("random direction")
         for axes, title in zip(rows[0], ("cross-entropy (grey: exactly 0)", "margin, max f_i - f_y"), strict=True):
-            axes.set_title(title)
+            axes.set_title(title, parse_math=False)
         for axes in rows[-1]:
             axes.set_xlabel("gradient of the margin")
         save(figure, path)

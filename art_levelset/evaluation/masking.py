@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from art_levelset.attacks.inputs import Array, ClipValues, network_of
 from art_levelset.attacks.memo import Memo
@@ -41,6 +40,7 @@ from art_levelset.evaluation.record import MaskingCheck
 from art_levelset.evaluation.suite import RobustMask
 from art_levelset.evaluation.survivors import Ball, Examination
 from art_levelset.evaluation.underflow import gradient_underflow
+from art_levelset.progress import progress_bar
 
 SIGNIFICANCE = 0.001
 """Probability that an honest network fails a check by chance: about one in a hundred for all of them together."""
@@ -243,7 +243,7 @@ def diagnosis_of(
     if subject.clip_values is None:
         raise ValueError("clip_values must be given: one of the checks attacks within the whole box")
     attacks = 15 + 2 * len(others) + (settings.gradient_free is not None)
-    with tqdm(total=attacks * count, desc="masking", unit="sample", disable=not verbose) as progress:
+    with progress_bar(total=attacks * count, desc="masking", unit="sample", verbose=verbose) as progress:
         examined = Examination(
             subject,
             right,

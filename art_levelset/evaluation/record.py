@@ -40,9 +40,13 @@ from art_levelset.evaluation.fields import (
     ordered,
 )
 from art_levelset.files import write_text
+from art_levelset.untrusted import read_json
 
 FORMAT = "art-levelset/evaluation"
 VERSION = 1
+
+MOST = 1 << 24
+"""The most bytes of a record: 16 MiB. Those of this package have some thousands."""
 
 _ROUNDING = 1e-9
 _PERCENT_ROUNDING = 5.1e-5
@@ -335,14 +339,13 @@ def read_record(path: str | Path) -> Record:
             the file and the field.
     :raises OSError: If the file cannot be read.
     """
-    content = Path(path).read_bytes()
+    fields = read_json(path, MOST, parse_constant=_refuse_constant, object_pairs_hook=_unique_fields)
     try:
-        fields = json.loads(content.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique_fields)
         return _from_json(fields)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     except RecursionError as error:
-        raise ValueError(f"{path}: nested too deeply for a record") from error
+        raise ValueError(f"{path}: nested too deeply") from error
 
 
 def read_records(folder: str | Path) -> list[Record]:

@@ -106,7 +106,8 @@ def markdown_text(plain: str) -> Markup:
     from markupsafe import Markup
 
     entities = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return Markup(_MARKDOWN.sub(r"\\\1", entities))
+    escaped = _MARKDOWN.sub(r"\\\1", entities)
+    return Markup(escaped.replace("://", "&#58;//").replace("www.", "www&#46;"))  # else GitHub makes links of them
 
 
 @functools.cache

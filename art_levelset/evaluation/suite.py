@@ -24,6 +24,7 @@ from art_levelset.attacks.subject import Subject
 from art_levelset.evaluation.accuracy import correct, wilson
 from art_levelset.evaluation.record import AttackResult, percent
 from art_levelset.identity import describe
+from art_levelset.progress import progress_bar
 
 RobustMask: TypeAlias = NDArray[np.bool_]
 """Whether each sample is classified right, (n,)."""
@@ -117,7 +118,7 @@ def run_suite(
     task = _Task(subject, np.flatnonzero(clean), seed, memo)
 
     def results() -> Iterator[Attacked]:
-        with tqdm(total=len(attacks) * repeats * len(task.rows), unit="sample", disable=not verbose) as progress:
+        with progress_bar(total=len(attacks) * repeats * len(task.rows), unit="sample", verbose=verbose) as progress:
             for name, attack in attacks.items():
                 progress.set_description(name)
                 yield _attacked(name, attack, task, repeats, batch_size, progress)
@@ -172,7 +173,10 @@ def _batch(name: str, attack: Attack, task: _Task, rows: NDArray[np.intp], seed:
     """One call of an attack, recalled where it was made before."""
     batch = task.subject.select(torch.from_numpy(rows))
     key = task.memo.key(batch.network_sha256, batch.x, batch.y, name, attack, seed)
-    known = task.memo.recall(key)
+    texts: tuple[str, tuple[None]] = ("U", (None,))
+    counts: tuple[str, tuple[None]] = ("i", (None,))
+    mask = ("b", (len(rows),))
+    known = task.memo.recall(key, right=mask, effort=("f", (3,)), members=texts, survivors=counts, notes=texts)
     if known is not None:
         return known
     with _warnings_noted() as notes:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from art_levelset.attacks.inputs import Array
 from art_levelset.attacks.memo import Memo
@@ -24,6 +23,8 @@ from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_seed
 from art_levelset.evaluation.accuracy import correct, wilson
 from art_levelset.evaluation.figures import heat_map
+from art_levelset.evaluation.rendering import markdown_text
+from art_levelset.progress import progress_bar
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +136,7 @@ def transfer_matrix(
     clean = np.stack([correct(subjects[name], batch_size=batch_size) for name in names])
     kept = memo or Memo()
     right = np.zeros((len(names), len(models), count), dtype=bool)
-    with tqdm(total=len(models) * count, unit="sample", disable=not verbose) as progress:
+    with progress_bar(total=len(models) * count, unit="sample", verbose=verbose) as progress:
         for j, (source, subject) in enumerate(subjects.items()):
             progress.set_description(f"from {source}")
             for first in range(0, count, batch_size):
@@ -150,7 +151,7 @@ def transfer_matrix(
 def _examples(batch: Subject, attack: Attack, seed: int, memo: Memo) -> Tensor:
     """One call of the attack, recalled where it was made before."""
     key = memo.key("examples", batch.network_sha256, batch.x, batch.y, attack, seed)
-    known = memo.recall(key)
+    known = memo.recall(key, examples=("f", tuple(batch.x.shape)))
     if known is not None:
         return torch.from_numpy(known["examples"])
     examples = outcome_of(reseeded(attack, seed), batch.network, batch.x, batch.y).examples.detach().cpu()
@@ -159,5 +160,5 @@ def _examples(batch: Subject, attack: Attack, seed: int, memo: Memo) -> Tensor:
 
 
 def _cell(text: str) -> str:
-    """A text that does not break the table that it stands in."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """A text that does not break the table that it stands in, and is shown as it is."""
+    return str(markdown_text(" ".join(text.split())))

@@ -30,8 +30,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
+from art_levelset.progress import progress_bar
 from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, neighbours, unit_frame, without_outliers
 from art_levelset.recon.fitting.progress import Budget
 
@@ -133,7 +133,7 @@ def fit_atlas(
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
     budget.begin()
     part = budget.part()
-    with tqdm(desc="fit of the charts", unit="step", total=budget.steps, disable=not verbose) as bar:
+    with progress_bar(desc="fit of the charts", unit="step", total=budget.steps, verbose=verbose) as bar:
         while part < 1:
             optimizer.param_groups[0]["lr"] = learning_rate * (1 + math.cos(math.pi * part)) / 2
             images = network(_uniform(domain, charts, batch_size // charts, generator)).reshape(-1, 3)

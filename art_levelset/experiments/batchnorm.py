@@ -387,7 +387,7 @@ def _recalled(
     trainer = [] if arguments.trainer == "margin" else [arguments.trainer, LAM]
     data = (training.sha256, test.sha256)
     key = memo.key(*data, network, treatment, seed, rate, epochs, samples, EPS, BATCH_SIZE, *trainer)
-    kept = memo.recall(key)
+    kept = memo.recall(key, result=("U", ()))
     if kept is None:
         result = train(network, treatment, seed, rate, epochs, training, test, samples, arguments.trainer)
         kept = {"result": np.array(json.dumps(result))}

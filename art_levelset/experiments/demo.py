@@ -16,6 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from art_levelset.evaluation.datasets import Split, digits
 from art_levelset.experiments import figure1
 from art_levelset.files import scratch
 from art_levelset.models import convnet_2a
+from art_levelset.progress import shown
 from art_levelset.recon.cloud.clouds import demo_scan_path
 from art_levelset.recon.inspect.preview import draw
 from art_levelset.recon.io.reading import read_points
@@ -93,6 +95,7 @@ class Demonstration:
     :param scan: The reconstructed scan.
     :param files: The files.
     :param seconds: Time of everything.
+    :param metrics: The tables for a program, as in `demo.json`.
     """
 
     robustness: list[Robustness]
@@ -100,10 +103,19 @@ class Demonstration:
     scan: Surface
     files: list[Path]
     seconds: float
+    metrics: dict[str, Any]
 
     def report(self) -> str:
         """
         The tables and the names of the files, for a terminal.
+
+        :return: Lines of text.
+        """
+        return f"{self.tables()}\n\n{self.written()}"
+
+    def tables(self) -> str:
+        """
+        What was found, for a terminal.
 
         :return: Lines of text.
         """
@@ -127,11 +139,16 @@ class Demonstration:
             f"Scan: {self.scan.points:,} raw points -> {self.scan.triangles:,} triangles, "
             f"{'watertight' if self.scan.watertight else 'with open edges'}, Euler number {self.scan.euler_number}, "
             f"{self.scan.seconds:.1f} s",
-            "",
-            f"Wrote in {self.seconds:.0f} s:",
-            *(f"  {file}" for file in self.files),
         ]
         return "\n".join(lines)
+
+    def written(self) -> str:
+        """
+        The names of the files, for a terminal.
+
+        :return: Lines of text.
+        """
+        return "\n".join([f"Wrote in {self.seconds:.0f} s:", *(f"  {file}" for file in self.files)])
 
 
 def run(output_dir: str | Path, *, seed: int = 0, verbose: bool = True) -> Demonstration:
@@ -165,7 +182,7 @@ def run(output_dir: str | Path, *, seed: int = 0, verbose: bool = True) -> Demon
         }
         (unfinished / "demo.json").write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
         files = [file.replace(folder / file.name) for file in sorted(unfinished.iterdir())]
-    return Demonstration(robustness, panels, scan, files, time.perf_counter() - started)
+    return Demonstration(robustness, panels, scan, files, time.perf_counter() - started, contents)
 
 
 def compare_on_digits(*, seed: int = 0, nb_epochs: int = 40, verbose: bool = True) -> list[Robustness]:
@@ -189,7 +206,7 @@ def compare_on_digits(*, seed: int = 0, nb_epochs: int = 40, verbose: bool = Tru
             else LevelSetMarginTrainer(classifier, eps=EPS_TRAIN, seed=seed).fit
         )
         started = time.perf_counter()
-        fit(x, y, batch_size=64, nb_epochs=nb_epochs, scheduler=scheduler, verbose=verbose)
+        fit(x, y, batch_size=64, nb_epochs=nb_epochs, scheduler=scheduler, verbose=shown(verbose))
         seconds = time.perf_counter() - started
         rows.append(_attacked(training, classifier.model, test, seconds, seed, verbose))
     return rows

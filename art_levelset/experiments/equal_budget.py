@@ -37,6 +37,7 @@ from art_levelset.evaluation.calibration import calibration
 from art_levelset.evaluation.datasets import Split, load
 from art_levelset.experiments.rows import Rows
 from art_levelset.models import CLASSIFIERS
+from art_levelset.tensors import load_tensors
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.callbacks import Callback, StopTraining, TrainingView
@@ -44,6 +45,7 @@ from art_levelset.trainers.execution import Execution
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.presets import PRESETS
 from art_levelset.trainers.schedules import Trapezoid
+from art_levelset.untrusted import opened
 
 BATCH_SIZE = 128
 ATTACK_STEPS = 10
@@ -286,7 +288,8 @@ def _trained(
     model = CLASSIFIERS[arguments.arch](nb_classes=10, input_shape=x.shape[1:])
     path = arguments.work_dir / f"{key.replace(' ', '_').replace(',', '').replace('(', '').replace(')', '')}.pt"
     if path.exists():
-        state = torch.load(path, weights_only=True)
+        with opened(path) as file:
+            state = load_tensors(file)
         model.load_state_dict(state["state_dict"])
         return model.eval(), state["about"]
     paper = "paper" in key

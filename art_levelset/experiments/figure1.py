@@ -40,6 +40,7 @@ from art_levelset.experiments.rows import Rows, add_common_arguments
 from art_levelset.files import replacing
 from art_levelset.models import fc_1
 from art_levelset.models.weights import load_weights
+from art_levelset.progress import shown
 from art_levelset.trainers.geometric_svm import GeometricSVMTrainer
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.presets import EQ_12
@@ -250,7 +251,7 @@ def continued(seed: int, *, nb_epochs: int, size: int = _GRID, verbose: bool = T
         optimizer = torch.optim.Adam(copy.parameters(), lr=rate)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, nb_epochs)
         classifier = _classifier(copy, optimizer)
-        fit(classifier, seed)(x, y, batch_size=len(x), nb_epochs=nb_epochs, scheduler=scheduler, verbose=verbose)
+        fit(classifier, seed)(x, y, batch_size=len(x), nb_epochs=nb_epochs, scheduler=scheduler, verbose=shown(verbose))
         panels.append(_panel(name, copy, size))
         if name == "a":
             model = copy

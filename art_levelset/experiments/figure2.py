@@ -33,13 +33,13 @@ from matplotlib.figure import Figure
 from scipy.stats import ttest_1samp
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm.auto import tqdm
 
 from art_levelset.evaluation import accuracy
 from art_levelset.evaluation.datasets import Split, load
 from art_levelset.experiments.rows import Rows, add_common_arguments
 from art_levelset.files import replacing
 from art_levelset.models import CLASSIFIERS
+from art_levelset.progress import progress_bar
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.execution import Execution
 from art_levelset.trainers.geometric_svm import GeometricSVMTrainer
@@ -169,7 +169,7 @@ def run(arguments: argparse.Namespace) -> str:
     for count in counts:
         preset = _preset(train.name, count, len(train.x), arguments.steps)
         plan = _plan(rows, train.name, count, arguments)
-        for seed, setting in tqdm(plan, f"{count} images", unit=" networks", disable=arguments.fast):
+        for seed, setting in progress_bar(plan, desc=f"{count} images", unit=" networks", verbose=not arguments.fast):
             key = {"data": train.name, "count": count, **vars(setting), "seed": seed}
             if rows.find(**key) is None:
                 chosen = np.random.default_rng([seed, count]).choice(pool, count, replace=False)

@@ -40,7 +40,6 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from skimage.measure import find_contours
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from art_levelset.checks import check_count, check_seed
 from art_levelset.core.coverage import certify, cover
@@ -52,6 +51,7 @@ from art_levelset.core.spreading import sample_evenly
 from art_levelset.experiments.rows import Rows, add_common_arguments
 from art_levelset.files import replacing
 from art_levelset.models import fc_1
+from art_levelset.progress import progress_bar
 from art_levelset.recon.cloud.clouds import neighbours
 
 WALL, SPREAD = 0.35, 0.25
@@ -174,7 +174,7 @@ def run(arguments: argparse.Namespace) -> str:
     settings = {"fast": arguments.fast, "samples": size.samples, "draws": size.draws, "steps": size.steps}
     rows = Rows(arguments.output, settings)
     torch.set_num_threads(1)
-    for seed in tqdm(range(arguments.seeds), unit="network", disable=arguments.fast):
+    for seed in progress_bar(range(arguments.seeds), unit="network", verbose=not arguments.fast):
         if missing := [name for name in ALL if rows.find(name=name, seed=seed) is None]:
             truth = train(seed, size)
             known = {"seed": seed, "length": truth.length, "components": len(truth.curves)}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from art_levelset.files import check_place, write_text
+from art_levelset.untrusted import read_json
 
 
 class Rows:
@@ -42,12 +43,15 @@ class Rows:
         check_place(path)
         if path.exists():
             try:
-                found = json.loads(path.read_text(encoding="utf-8"))
-                there, self.rows = found["settings"], list(found["rows"])
+                found = read_json(path)
+                there, rows = found["settings"], list(found["rows"])
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"output: {path} is no file of an experiment's rows") from error
             if there != self.settings:
-                raise ValueError(f"output: {path} has rows of other settings: {there}")
+                raise ValueError(f"output: {path} has rows of other settings: {json.dumps(there):.300}")
+            if not all(isinstance(row, dict) and {*keys} <= {*row} for row in rows):
+                raise ValueError(f"output: {path} has rows without {', '.join(keys)}")
+            self.rows = rows
 
     def find(self, **key: Any) -> dict[str, Any] | None:
         """

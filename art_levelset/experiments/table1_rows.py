@@ -32,6 +32,7 @@ from torch.nn import functional
 from art_levelset.experiments.equal_budget import BATCH_SIZE, EXECUTION, Deadline
 from art_levelset.files import replacing
 from art_levelset.models import CLASSIFIERS
+from art_levelset.tensors import load_tensors
 from art_levelset.trainers.adversarial import MadryTrainer, PGDTrainer, TRADESTrainer
 from art_levelset.trainers.augmentation import crop_and_flip
 from art_levelset.trainers.base import LoopTrainer
@@ -40,6 +41,7 @@ from art_levelset.trainers.callbacks import Callback, TrainingView
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.presets import PRESETS
 from art_levelset.trainers.schedules import Trapezoid
+from art_levelset.untrusted import opened
 
 ATTACK_STEPS = {"Madry": 10, "TRADES": 5}
 WARMUP = 0.3
@@ -245,7 +247,8 @@ def read_about(path: Path) -> Mapping[str, Any]:
     :param path: A file that :func:`train_row` has written.
     :return: What that returned.
     """
-    about: dict[str, Any] = torch.load(path, weights_only=True)["about"]
+    with opened(path) as file:
+        about: dict[str, Any] = load_tensors(file)["about"]
     return about
 
 

@@ -1,5 +1,5 @@
 """
-Tables B3 and B4: attacks made on one network and tried on every other, with the cross-entropy and with the margin.
+Table B3 and Table B4: attacks made on one network and tried on every other, with the cross-entropy and with the margin.
 
 The networks, data and attacks are those of Table 1 (:mod:`art_levelset.experiments.table1`): the examples are the last
 points of the attacks, on the first test images. The paper does not say of which radius its Madry and TRADES networks
@@ -27,7 +27,7 @@ from art_levelset.experiments.table1 import LOSSES, Networks, add_network_argume
 @dataclass(frozen=True)
 class TransferTable:
     """
-    Tables B3 and B4: attacks made on one network and tried on the others.
+    Table B3 and Table B4: attacks made on one network and tried on the others.
 
     :param name: The experiment's name.
     :param networks: Rows of Table 1 by the paper's names, the sources; all but the first are targets in the paper.

@@ -22,13 +22,13 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 from trimesh import Trimesh
 from trimesh.creation import icosphere, torus, uv_sphere
 from trimesh.graph import connected_components
 
 from art_levelset.core.universality import ExactNetwork, exact_network
 from art_levelset.experiments.rows import Rows, add_common_arguments
+from art_levelset.progress import progress_bar
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.exact import agreement, march
 from art_levelset.recon.inspect.metrics import compare
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> str:
     settings = {"resolution": resolution, "samples": samples}
     rows = Rows(arguments.output, settings, keys=("name",))
     shapes = [*known_shapes(fast=arguments.fast), *given_shapes(arguments.scan, arguments.mesh, fast=arguments.fast)]
-    for name, make in tqdm(shapes):
+    for name, make in progress_bar(shapes):
         if rows.find(name=name) is None:
             rows.add({"name": name, **measured(make(), samples, resolution)})
     last = shapes[-1][1]()

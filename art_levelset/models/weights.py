@@ -9,13 +9,11 @@ Its names may have a prefix: `model.` or `module.`, once for each module that wr
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Callable
 from os import PathLike
 from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from art_levelset.checks import check_count
@@ -28,6 +26,8 @@ from art_levelset.models.convnets import (
     convnet_4b,
 )
 from art_levelset.models.resnet import resnet_18
+from art_levelset.tensors import load_tensors
+from art_levelset.untrusted import opened
 
 CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "convnet2a": convnet_2a,
@@ -111,10 +111,11 @@ def load_released_weights(path: str | PathLike[str]) -> nn.Module:
 
 def _read(path: str | PathLike[str]) -> dict[str, Tensor]:
     """The tensors of a file by their names without prefixes."""
-    try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise ValueError(f"path: {path} is not a file of PyTorch weights") from error
+    with opened(path) as file:
+        try:
+            contents = load_tensors(file)
+        except ValueError as error:
+            raise ValueError(f"path: {path} is not a file of PyTorch weights: {error}") from error
     state = contents
     for name in ("model_state_dict", "state_dict"):
         if isinstance(contents, dict) and name in contents:

@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from art_levelset.checks import check_count, check_seed
-from art_levelset.core.circuits import SparseLinear
+from art_levelset.core.circuits import DENSE, SparseLinear
 from art_levelset.core.hypersurfaces import hypersurface, is_inside
 from art_levelset.core.universality import ExactNetwork, Size
 from art_levelset.files import write_bytes
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.meshing.extract import zero_set
+from art_levelset.recon.saving import numbers
+from art_levelset.tensors import has_format, load_tensors
+from art_levelset.untrusted import opened
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -144,21 +147,49 @@ def load_exact(path: str | Path) -> tuple[ExactNetwork, Points, Points]:
     :raises OSError: If the file cannot be read.
     :raises ValueError: If it holds no exact network.
     """
-    try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # corrupt files raise anything
-        raise ValueError(f"{path}: is not an exact network ({type(error).__name__})") from error
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+    with opened(path) as file:
+        try:
+            contents = load_tensors(file)
+        except ValueError as error:
+            raise ValueError(f"{path}: is not an exact network: {error}") from error
+    if not has_format(contents, FORMAT):
         raise ValueError(f"{path}: is not an exact network of this version")
+    try:
+        return _network(contents)
+    except Exception as error:  # a file may say anything
+        raise ValueError(f"{path}: is a damaged exact network ({type(error).__name__}: {error!s:.200})") from error
+
+
+def _network(contents: dict[str, Any]) -> tuple[ExactNetwork, Points, Points]:
+    """What a file says, checked: PyTorch does not look whether the entries of a sparse matrix lie in it."""
+    low, high = numbers("box", contents["box"].numpy(), (2, None))
+    if not len(low) or not (low < high).all():
+        raise ValueError("box must have two opposite corners")
     modules: list[nn.Module] = []
+    width = len(low)
     for entry in contents["layers"]:
-        layer = SparseLinear(entry["positions"], entry["values"], entry["bias"], entry["inputs"])
+        positions, values, bias = entry["positions"], entry["values"], entry["bias"]
+        numbers("values", values.numpy(), (None,))
+        numbers("bias", bias.numpy(), (None,))
+        if values.dtype != torch.float64 or bias.dtype != torch.float64 or not len(bias) or entry["inputs"] != width:
+            raise ValueError("a layer must have float64 weights, and the outputs of the one before as its inputs")
+        if positions.dtype != torch.int64 or positions.shape != (2, len(values)):
+            raise ValueError("positions must be two whole numbers for each value")
+        order = positions[0] * width + positions[1]
+        last = torch.tensor([[len(bias)], [width]])
+        if not ((positions >= 0) & (positions < last)).all() or not (order.diff() > 0).all():
+            raise ValueError("positions must lie in the matrix, row by row")
+        if not entry["sparse"] and width * len(bias) > DENSE:
+            raise ValueError(f"a matrix with its zeros must not have more than {DENSE:,} numbers")
+        layer = SparseLinear(positions, values, bias, width)
         modules += [layer if entry["sparse"] else layer.dense(), nn.ReLU()]
+        width = len(bias)
+    if not modules or width != 1:
+        raise ValueError("the last layer must have one output")
+    for name, count in contents["size"].items():
+        check_count(name, count, least=0)
     network = ExactNetwork(*modules[:-1])
     network.size = Size(**contents["size"])
-    low, high = contents["box"].numpy()
     return network, low, high
 
 

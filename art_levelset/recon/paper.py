@@ -20,7 +20,6 @@ from collections.abc import Callable
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from art_levelset.checks import check_count, check_positive, check_seed
 from art_levelset.core.fields import Field, as_field
@@ -28,6 +27,7 @@ from art_levelset.core.losses import reconstruction_loss
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import sample_network
 from art_levelset.models.mlps import fc_2
+from art_levelset.progress import progress_bar
 from art_levelset.recon.cloud.clouds import Points, check_cloud, neighbours, unit_frame
 from art_levelset.recon.cloud.planes import fit_planes
 from art_levelset.recon.fitting.progress import Budget
@@ -98,7 +98,7 @@ def reconstruct_as_paper(
     field = as_field(network)
     budget.begin()
     part = budget.part()
-    with tqdm(desc="fit as in the paper", unit="step", total=budget.steps, disable=not verbose) as bar:
+    with progress_bar(desc="fit as in the paper", unit="step", total=budget.steps, verbose=verbose) as bar:
         while part < 1:
             lam = FIRST_LAMBDA + (LAST_LAMBDA - FIRST_LAMBDA) * min(part / GROWTH, 1.0)
             for group in optimizer.param_groups:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -156,12 +157,23 @@ def reconstruct(
     scan = _prepare(cloud, points, directions, next(network.parameters()).device)
     attempts = Attempts(network)
     if state is not None:
-        attempts.load_state_dict(state["attempts"])
+        with _restoring(checkpoint):
+            attempts.load_state_dict(state["attempts"])
     options = _Options(batch_size, learning_rate, penalties, seed, file, callback, verbose)
     while _attempt(network, weights, scan, options, budget, attempts, state):
         budget.begin_anew()
         state = None
     return _finish(network, scan, attempts)
+
+
+@contextmanager
+def _restoring(checkpoint: str | Path | None) -> Iterator[None]:
+    """Whatever goes wrong here is in the file, which may say anything."""
+    try:
+        yield
+    except Exception as error:
+        what = f"{type(error).__name__}: {error!s:.200}"
+        raise ValueError(f"checkpoint: {checkpoint} has no state of this fit ({what})") from error
 
 
 def _budget(steps: int | None, time_budget: float | None, clock: Callable[[], float]) -> Budget:
@@ -209,7 +221,8 @@ def _attempt(
     samples = Samples(scan.points, scan.planes, scan.indicator, options.batch_size // 4, generator, scan.device)
     fit = Fit(network, samples, options.learning_rate, options.penalties, budget, attempts)
     if state is not None:
-        fit.load_state_dict(state)
+        with _restoring(None if options.checkpoint is None else options.checkpoint.path):
+            fit.load_state_dict(state)
     finite = fit.run(options.checkpoint, options.callback, scan.frame.scale, options.verbose)
     unfinished = finite and budget.step < FEWEST_STEPS and not attempts.judgements
     if unfinished and budget.seconds is not None and budget.step < (budget.steps or FEWEST_STEPS):

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from art_levelset.checks import check_not_negative, check_positive
 from art_levelset.files import write_bytes
 from art_levelset.recon import network as networks
 from art_levelset.recon.cloud.clouds import Frame
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.meshing.surface import HandleRemoval
+from art_levelset.tensors import has_format, load_tensors
+from art_levelset.untrusted import opened
 
 FORMAT = "art-levelset reconstruction 3"
+
+FARTHEST = 10.0
+"""Lengths in the unit frame, where a cloud lies in [-1, 1]^3, are not larger."""
+
+MOST_LAYERS = 1000
+"""A file's network has no more layers than this."""
 
 
 def save(
@@ -65,32 +76,111 @@ def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module,
     :raises ValueError: If it is no reconstruction, or needs a network.
     """
     path = Path(path)
-    try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # corrupt files raise anything
-        raise ValueError(f"{path}: is not a reconstruction ({type(error).__name__})") from error
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+    with opened(path) as file:
+        try:
+            contents = load_tensors(file)
+        except ValueError as error:
+            raise ValueError(f"{path}: is not a reconstruction: {error}") from error
+    if not has_format(contents, FORMAT):
         raise ValueError(f"{path}: is not a reconstruction of this version")
-    name = contents["network"]
+    try:
+        parts = _parts(contents)
+    except Exception as error:  # a file may say anything
+        raise ValueError(f"{path}: is a damaged reconstruction ({type(error).__name__}: {error!s:.200})") from error
+    weights = contents.get("weights")
     if network is None:
-        kind = _class_named(name)
+        kind = _class_named(contents.get("network"))
         if kind is None:
             raise ValueError(f"network: {path} has the weights of a network of your own, give the network")
-        network = kind(**contents["settings"])
+        network = built(kind, contents.get("settings"), weights, path)
+    fill(network, weights, path)
+    return network, *parts
+
+
+def built(kind: Callable[..., nn.Module], settings: Any, weights: Any, path: str | Path) -> nn.Module:
+    """
+    The network that a file describes, if it has the weights for it: what the settings claim may be of any size.
+
+    :param kind: What makes it.
+    :param settings: Its arguments, as they are in the file.
+    :param weights: Its state, as it is in the file.
+    :param path: The file.
+    :return: The network, with other weights.
+    :raises ValueError: If they do not belong together.
+    """
+    wrong = f"network: {path} does not describe one whose weights it has"
+    if not isinstance(settings, dict) or not isinstance(weights, dict):
+        raise ValueError(wrong)
+    if any(type(value) is int and value > MOST_LAYERS for name, value in settings.items() if name == "depth"):
+        raise ValueError(wrong)
     try:
-        network.load_state_dict(contents["weights"])
-    except RuntimeError as error:
+        with torch.device("meta"):
+            shapes = {name: value.shape for name, value in kind(**settings).state_dict().items()}
+        if shapes != {name: value.shape for name, value in weights.items()}:
+            raise ValueError(wrong)
+        return kind(**settings)
+    except Exception as error:  # what the file says may be anything
+        raise ValueError(f"{wrong} ({type(error).__name__})") from error
+
+
+def fill(network: nn.Module, weights: Any, path: str | Path) -> None:
+    """
+    Put a file's weights into a network.
+
+    :param network: The network, changed in place.
+    :param weights: Its state, as it is in the file.
+    :param path: The file.
+    :raises ValueError: If it is that of another network.
+    """
+    try:
+        network.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(f"network: the weights in {path} are those of another network") from error
-    frame, planes = Frame(**_arrays(contents["frame"])), Planes(**_arrays(contents["planes"]))
-    shifts = _arrays(contents["repairs"])
-    return network, frame, planes, contents["correction"], HandleRemoval(shifts["places"], shifts["shifts"])
 
 
-def _class_named(name: str | None) -> type[nn.Module] | None:
+def _parts(contents: dict[str, Any]) -> tuple[Frame, Planes, float, HandleRemoval]:
+    """All but the network, checked."""
+    frame, planes, repairs = (_arrays(contents[name]) for name in ("frame", "planes", "repairs"))
+    centre = numbers("frame.centre", frame["centre"], (3,))
+    scale, reach = float(frame["scale"]), float(planes["reach"])
+    check_positive("frame.scale", scale)
+    check_positive("planes.reach", reach)
+    check_not_negative("planes.error", planes["error"])
+    check_not_negative("correction", contents["correction"])
+    if max(reach, planes["error"], contents["correction"]) > FARTHEST:
+        raise ValueError("reach, error and correction must be lengths of the unit frame")
+    centres = numbers("planes.centres", planes["centres"], (None, 3))
+    normals = numbers("planes.normals", planes["normals"], (len(centres), 3))
+    if not len(centres):
+        raise ValueError("planes.centres must not be empty")
+    places = numbers("repairs.places", repairs["places"], (None, 3))
+    shifts = numbers("repairs.shifts", repairs["shifts"], (len(places),))
+    removal = HandleRemoval(places, shifts)
+    return Frame(centre, scale), Planes(centres, normals, reach, planes["error"]), contents["correction"], removal
+
+
+def numbers(name: str, value: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """
+    Check an array of a file.
+
+    :param name: What it is.
+    :param value: The array, or what stands in its place.
+    :param shape: Its shape, None for sides of any length.
+    :return: The same array.
+    :raises ValueError: If it is none of floating point numbers, has another shape, or a number is not finite.
+    """
+    fits = isinstance(value, np.ndarray) and value.ndim == len(shape) and value.dtype.kind == "f"
+    if not fits or any(side not in (None, given) for side, given in zip(shape, value.shape, strict=True)):
+        raise ValueError(f"{name} must be numbers of the shape {shape}")
+    if not np.isfinite(value).all():
+        raise ValueError(f"{name} must be finite")
+    found: NDArray[Any] = value
+    return found
+
+
+def _class_named(name: Any) -> type[nn.Module] | None:
     """A network of this package that keeps its settings, to be built again from them."""
-    kind = vars(networks).get(name or "")
+    kind = vars(networks).get(name) if isinstance(name, str) else None
     if isinstance(kind, type) and issubclass(kind, nn.Module) and "settings" in getattr(kind, "__annotations__", {}):
         return kind
     return None

@@ -36,6 +36,7 @@ from tqdm.auto import tqdm
 
 from art_levelset.attacks.protocol import Attack
 from art_levelset.core.statistics import frozen_layers, normalising
+from art_levelset.progress import progress_bar
 from art_levelset.trainers.augmentation import Augmentation, augmented
 from art_levelset.trainers.averaging import ExponentialAverage
 from art_levelset.trainers.batches import ArrayBatches, Batch, Batches, GeneratedBatches
@@ -355,11 +356,11 @@ class LoopTrainer(TrainerHooks):
 
     def _bar(self, run: Run) -> tqdm[Any]:
         done, nb_epochs, nb_batches = len(self.history) - run.first, run.options.nb_epochs, run.batches.nb_batches
-        return tqdm(
+        return progress_bar(
             total=nb_epochs * nb_batches,
             initial=min(done, nb_epochs) * nb_batches,
             unit="batch",
-            disable=not (run.options.verbose and self._world.main),
+            verbose=run.options.verbose and self._world.main,
             desc=self._name,
         )
 

@@ -23,9 +23,14 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from art_levelset.files import claim, remove_unfinished, write_bytes
+from art_levelset.tensors import load_tensors
 from art_levelset.trainers.distributed import World
+from art_levelset.untrusted import read_bytes
 
 logger = logging.getLogger(__name__)
+
+MOST = 1 << 36
+"""The most bytes of a checkpoint: 64 GiB."""
 
 _NAME = re.compile(r"epoch-(\d+)-([0-9a-f]{16})\.pt")
 _LEAVES = (Tensor, Parameter, int, float, str, bool, type(None))
@@ -89,19 +94,24 @@ class Checkpoints:
         Read the newest checkpoint that is whole. Those that are damaged are reported.
 
         :return: Its state, the same in every process; None if there are no checkpoints.
-        :raises ValueError: If there are, and all of them are damaged.
+        :raises ValueError: If there are, and all of them are damaged, or the newest holds no state.
         """
         found = self._world.broadcast(self._newest() if self._world.main else None)
         if isinstance(found, ValueError):
             raise found
-        return None if found is None else unpack(found)
+        if found is None:
+            return None
+        try:
+            return unpack(found)
+        except ValueError as error:
+            raise ValueError(f"checkpoint_dir: the newest checkpoint in {self.folder} is none: {error}") from error
 
     def _newest(self) -> bytes | ValueError | None:
         files = self._files()
         for path in files:
             try:
-                content = path.read_bytes()
-            except OSError as error:
+                content = read_bytes(path, MOST)
+            except (OSError, ValueError) as error:
                 logger.warning("checkpoint %s cannot be read (%s); the one before is used", path, error)
                 continue
             if path.name.endswith(f"-{_checksum(content)}.pt"):
@@ -140,8 +150,11 @@ def unpack(content: bytes) -> dict[str, Any]:
 
     :param content: What :func:`pack` returned.
     :return: The state, its tensors on the CPU.
+    :raises ValueError: If they are no state.
     """
-    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    state = load_tensors(io.BytesIO(content))
+    if not isinstance(state, dict):
+        raise ValueError("it holds no dictionary")
     return state
 
 

@@ -20,6 +20,7 @@ from art_levelset.attacks.protocol import Attack
 from art_levelset.checks import check_seed
 from art_levelset.core.balls import Box
 from art_levelset.core.statistics import Statistics, batch_statistics
+from art_levelset.tensors import load_optimizer
 from art_levelset.trainers.averaging import ExponentialAverage, check_decay
 from art_levelset.trainers.callbacks import Progress
 from art_levelset.trainers.distributed import World
@@ -217,6 +218,6 @@ class TrainerHooks(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
             raise ValueError(f"classifier: its model is not the one that was trained: {error}") from None
         self.seed = state["seed"]
         self.history[:] = state["history"]
-        self.classifier.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.classifier.optimizer, state["optimizer"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])

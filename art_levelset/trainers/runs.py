@@ -136,8 +136,18 @@ class Run:
         self.first = len(self.trainer.history)
         state = None if self.checkpoints is None else self.checkpoints.read()
         if self.checkpoints is not None and state is not None:
-            self._check(state, f"checkpoint_dir: {self.checkpoints.folder}")
-            self._load(state)
+            source = f"checkpoint_dir: {self.checkpoints.folder}"
+            try:
+                self._check(state, source)
+                self._load(state)
+            except OSError:
+                raise
+            except Exception as error:  # a file may say anything
+                if str(error).startswith(source):
+                    raise
+                raise ValueError(
+                    f"{source} has no state of this run ({type(error).__name__}: {error!s:.200})"
+                ) from error
         scheduler = self.options.scheduler
         if isinstance(scheduler, OneCycleLR) and scheduler.last_epoch + self.left > scheduler.total_steps:
             raise ValueError(
@@ -216,6 +226,9 @@ class Run:
             raise ValueError(f"{source} is of a run with other settings: {'; '.join(changed)}")
 
     def _load(self, state: Mapping[str, Any]) -> None:
+        check_count("first", state["first"], least=0)
+        if not isinstance(state["stopped"], bool):
+            raise ValueError(f"stopped must be True or False, got {state['stopped']!r:.80}")
         self.trainer.load_state_dict(state)
         if self.options.scheduler is not None:
             self.options.scheduler.load_state_dict(state["scheduler"])

@@ -50,6 +50,13 @@ def test_the_signature_is_robustbenchs(robustbench: Any) -> None:
 
 
 @installed
+def test_a_copy_without_the_benchmark_is_refused(robustbench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(robustbench, "benchmark")
+    with pytest.raises(ImportError, match="overwritten by the older copy that torchattacks installs.*force-reinstall"):
+        robustbench_library()
+
+
+@installed
 def test_what_is_supplied_to_robustbench_is_gone_after_its_import(robustbench: Any) -> None:
     names = ("autoattack", "autoattack.state", "pkg_resources")
     before = {name: sys.modules.get(name) for name in names}

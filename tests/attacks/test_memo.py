@@ -55,7 +55,9 @@ def test_stores_completely_or_not_at_all(
     assert list(tmp_path.iterdir()) == []
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(place=st.floats(0, 0.9999), change=st.integers(1, 255), cut=st.booleans())
 def test_a_damaged_file_counts_as_missing(place: float, change: int, cut: bool, tmp_path: Path) -> None:
     memo = Memo(tmp_path)

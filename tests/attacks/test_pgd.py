@@ -578,7 +578,7 @@ def test_agrees_with_the_authors_logs(
     published: float,
     noise: float,
 ) -> None:
-    images, labels = (rows[-300:] for rows in mnist_test)
+    images, labels = (rows[-150:] for rows in mnist_test)
     model = load_released_weights(data_dir / "checkpoints" / "levelsets-mnist" / f"{weights}.pth")
     attack = partial(pgd, eps=0.3, eps_step=0.01, max_iter=40, loss=loss, rescale=rescale, stop_when_broken=True)
     assert robust_accuracy(model, images, labels, attack) == pytest.approx(published, abs=noise)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from art_levelset.cli.console import Parser, check_device, exit_status, in_one_line, number
+from art_levelset.cli.console import check_device, exit_status, in_one_line, number
 
 
 def raising(error: BaseException) -> Callable[[], int]:
@@ -61,14 +61,3 @@ def test_numbers() -> None:
     assert number("--eps", "8/255") == 8 / 255
     with pytest.raises(ValueError, match="^--eps must be a number such as 0.3 or 8/255, got '1/0'$"):
         number("--eps", "1/0")
-
-
-def test_options_between_positional_arguments() -> None:
-    parser = Parser()
-    parser.add_argument("names", nargs="+")
-    parser.add_argument("--quiet", action="store_true")
-    with pytest.raises(SystemExit):
-        parser.parse_args(["a", "--quiet", "b"])
-    parser.intermixed = True
-    assert parser.parse_args(["a", "--quiet", "b"]).names == ["a", "b"]
-    assert parser.parse_args(["a", "b"]).names == ["a", "b"]

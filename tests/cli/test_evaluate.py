@@ -102,17 +102,17 @@ def test_the_record_of_the_attacks_is_written_when_the_checks_fail(
         (["--model", "missing.pth"], "missing.pth"),
         (["--data", "missing.npz"], "missing.npz"),
         (["--data", "letters"], "must be an .npz file or one of digits, mnist"),
-        (["--data", "mnist"], "data_root must name the folder"),
+        (["--data", "mnist"], "--data-root must name the folder"),
         (["--eps", "a third"], "--eps must be a number such as 0.3 or 8/255"),
         (["--eps", "1/0"], "--eps must be a number such as 0.3 or 8/255"),
-        (["--eps", "-1"], "eps must be"),
-        (["--attacks", "pgd-hinge"], "attacks must be among pgd-ce"),
+        (["--eps", "-1"], "--eps must be"),
+        (["--attacks", "pgd-hinge"], "--attacks must be one of pgd-ce"),
         (["--nb-examples", "0"], "--nb-examples must be in [1, 500]"),
-        (["--max-iter", "0"], "max_iter must be an integer >= 1"),
-        (["--repeats", "0"], "repeats must be an integer >= 1"),
-        (["--threat-model", "L1", "--margins"], "norm must be inf or 2 for margins, got 1"),
-        (["--masking", "--max-iter", "1"], "max_iter must be at least 2"),
-        (["--masking", "--eps-step", "0.0001"], "eps_step must be at least eps / max_iter"),
+        (["--max-iter", "0"], "--max-iter must be an integer >= 1"),
+        (["--repeats", "0"], "--repeats must be an integer >= 1"),
+        (["--threat-model", "L1", "--margins"], "--margins must have a --threat-model Linf or L2, got L1"),
+        (["--masking", "--max-iter", "1"], "--max-iter must be at least 2"),
+        (["--masking", "--eps-step", "0.0001"], "--eps-step must be at least eps / max_iter"),
         (["--device", "tpu"], "--device must be cpu, cuda or cuda:N"),
         (["--output", "missing/record.json"], "the folder missing does not exist"),
     ],
@@ -126,7 +126,11 @@ def test_bad_input_is_one_line_and_no_file(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(weights, tmp_path, *options) == 2
+    try:
+        status: object = run(weights, tmp_path, *options)
+    except SystemExit as stop:  # the parser's
+        status = stop.code
+    assert status == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     (line,) = [line for line in printed.err.splitlines() if line.startswith("art-levelset")]

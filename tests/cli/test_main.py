@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,16 @@ import pytest
 import art_levelset
 from art_levelset.cli.main import main
 from art_levelset.experiments import demo
+from art_levelset.experiments.demo import Demonstration, Robustness, Surface
+
+FOUND = Demonstration(
+    [Robustness("cross-entropy", 0.9, 0.1, 0.1, 2.0)],
+    [],
+    Surface(1000, 2000, True, 2, 9.0),
+    [Path("demo.json")],
+    12.0,
+    {"eps": 0.15},
+)
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -23,9 +35,15 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     ("argv", "message"),
     [
         ([], "art-levelset: error: the following arguments are required: VERB"),
-        (["fly"], "art-levelset: error: argument VERB: invalid choice: 'fly'"),
-        (["demo", "--seed", "x"], "art-levelset demo: error: argument --seed: invalid int value: 'x'"),
-        (["demo", "--fast"], "art-levelset: error: unrecognized arguments: --fast"),
+        (
+            ["fly"],
+            "art-levelset: error: VERB must be one of demo, train, evaluate, leaderboard, exact, recon, got 'fly'",
+        ),
+        (["demo", "--seed", "x"], "art-levelset demo: error: --seed must be an integer, got 'x'"),
+        (
+            ["demo", "--fast"],
+            "art-levelset demo: error: there is no option --fast; art-levelset demo --help lists them",
+        ),
     ],
 )
 def test_wrong_arguments_are_one_line_and_status_2(
@@ -41,7 +59,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["--version"])
     assert stop.value.code == 0
-    assert capsys.readouterr().out == f"art-levelset {art_levelset.__version__}\n"
+    libraries = f"torch {metadata.version('torch')}, ART {metadata.version('adversarial-robustness-toolbox')}"
+    version = f"{art_levelset.__version__} ({libraries}, Python {platform.python_version()})"
+    assert capsys.readouterr().out == f"art-levelset {version}\n"
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,17 +159,14 @@ def test_python_m() -> None:
 def test_the_demo_prints_its_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Result:
-        def report(self) -> str:
-            return "a table"
+    def run(folder: Path, *, seed: int, verbose: bool) -> Demonstration:
+        given.append((folder, seed, verbose))
+        return FOUND
 
-    given: list[tuple[Path, int]] = []
-
-    def run(folder: Path, *, seed: int) -> Result:
-        given.append((folder, seed))
-        return Result()
-
+    given: list[tuple[Path, int, bool]] = []
     monkeypatch.setattr(demo, "run", run)
     assert main(["demo", "-o", str(tmp_path), "--seed", "3"]) == 0
-    assert given == [(tmp_path, 3)]
-    assert capsys.readouterr().out == "a table\n"
+    assert capsys.readouterr().out == f"{FOUND.report()}\n"
+    assert main(["demo", "--quiet"]) == 0
+    assert capsys.readouterr().out == f"{FOUND.tables()}\n"
+    assert given == [(tmp_path, 3, True), (Path("demo-output"), 0, False)]

@@ -61,3 +61,21 @@ def test_no_steps_from_no_start_are_the_samples() -> None:
 def test_another_norm_is_refused() -> None:
     with pytest.raises(ValueError, match="norm"):
         ascend(linear, torch.zeros(1, 4), eps=torch.ones(1), step=torch.ones(1), max_iter=1, norm=1)
+
+
+@pytest.mark.parametrize("norm", [math.inf, 2])
+def test_it_begins_at_the_start_brought_into_ball_and_box(norm: float) -> None:
+    points, start = torch.zeros(1, 4), torch.tensor([[0.1, -0.2, 0.05, 9.0]])
+    settings = {"eps": torch.full((1,), 10.0), "step": torch.ones(1), "norm": norm, "box": (-0.15, 1.0)}
+    begun = ascend(linear, points, max_iter=0, start=start, **settings)
+    torch.testing.assert_close(begun, torch.tensor([[0.1, -0.15, 0.05, 1.0]]))
+
+    def hills(x: torch.Tensor) -> torch.Tensor:  # two, and a valley between them
+        return -(x.square() - 1).square().sum(dim=1)
+
+    one, other = (
+        ascend(hills, points[:, :1], eps=torch.full((1,), 3.0), step=torch.full((1,), 0.01), max_iter=150, start=start)
+        for start in (torch.tensor([[0.2]]), torch.tensor([[-0.2]]))
+    )
+    assert one.item() == pytest.approx(1, abs=0.011)
+    assert other.item() == pytest.approx(-1, abs=0.011)

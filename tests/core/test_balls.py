@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from art_levelset.core.balls import check_norm, column, random_in_ball, steepest, to_ball
+from art_levelset.core.balls import check_norm, column, random_in_ball, steepest, to_ball, walls
 
 from .networks import properties
 
@@ -47,7 +47,7 @@ def test_the_projection_is_the_nearest_point_of_the_ball(seed: int, norm: float)
     eps = 2 * torch.rand(6, generator=generator, dtype=DOUBLE)
     nearest = to_ball(points, centres, eps, norm)
     reach = torch.linalg.vector_norm(nearest - centres, norm, dim=1)
-    assert (reach <= eps * (1 + 1e-14)).all()
+    assert (reach <= eps * (1 + 1e-14) + 1e-15).all()  # the coordinates are rounded as well
     inside = torch.linalg.vector_norm(points - centres, norm, dim=1) <= eps
     torch.testing.assert_close(nearest[inside], points[inside])
     # For every y of a convex set (p - p*) . (y - p*) <= 0 at the nearest point p*.
@@ -106,3 +106,13 @@ def test_a_column_broadcasts_against_the_samples() -> None:
     for norm in NORMS:
         check_norm(norm)
         assert random_in_ball(torch.zeros(0, 2), torch.zeros(0), norm).shape == (0, 2)
+
+
+def test_walls_broadcast_to_a_point_with_several_dimensions() -> None:
+    points = torch.zeros(5, 2, 3)
+    for shape in ((), (3,), (1, 3), (2, 1), (2, 3)):
+        low, high = walls((torch.zeros(shape), torch.ones(shape)), points)
+        assert (low + points).shape == (high + points).shape == points.shape
+    for shape in ((2,), (3, 2), (3, 1), (5, 2, 3)):
+        with pytest.raises(ValueError, match="box"):
+            walls((torch.zeros(shape), torch.ones(shape)), points)

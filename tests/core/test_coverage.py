@@ -170,3 +170,15 @@ def test_bad_input_is_named(arguments: dict[str, object], message: str) -> None:
         cover(circle, **{**sound, "like": LIKE, **arguments})
     with pytest.raises(ValueError, match="points must have the shape"):
         certify(CIRCLE, torch.zeros(2), (-1.0, 1.0), 0.1)
+
+
+@pytest.mark.parametrize("long", [0, 1])
+def test_the_cells_of_a_long_box_are_cubes(long: int) -> None:
+    """Three in a row: a point in the middle of each covers them, if they are just as large."""
+    everywhere = lipschitz_enclosure(lambda x: 0 * x[:, 0], 0.0)
+    high, points = torch.ones(2), torch.full((3, 2), 0.5)
+    high[long], points[:, long] = 3.0, torch.tensor([0.5, 1.5, 2.5])
+    found = certify(everywhere, points, (torch.zeros(2), high), radius=0.71, max_cells=3)
+    assert found.reached
+    assert found.nb_cells == 3
+    assert found.radius == pytest.approx(math.sqrt(0.5))

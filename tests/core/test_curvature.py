@@ -404,3 +404,15 @@ def test_images_labels_and_the_network_left_alone() -> None:
 def test_bad_input(call: Callable[[Tensor], Tensor], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(torch.randn(4, 3))
+
+
+def test_the_scale_of_the_vector_is_that_of_the_differences() -> None:
+    """A wave of the length of the scale has no second difference, but a second derivative."""
+
+    def wave(x: Tensor) -> Tensor:
+        return x[:, 1] + torch.cos(2 * math.pi * x[:, 0])
+
+    points = torch.zeros(1, 2, dtype=torch.float64)
+    bent, flat = (mean_curvature_vector(wave, points, scale=scale) for scale in (None, 1.0))
+    torch.testing.assert_close(bent.abs(), torch.tensor([[0.0, 4 * math.pi**2]], dtype=torch.float64))
+    torch.testing.assert_close(flat, torch.zeros(1, 2, dtype=torch.float64))

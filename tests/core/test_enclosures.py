@@ -104,3 +104,15 @@ def test_bad_constants_and_fields() -> None:
         lipschitz_enclosure(mlp(2, 1), -1.0)
     with pytest.raises(ValueError, match="field must be scalar"):
         lipschitz_enclosure(mlp(2, 2), 1.0)(torch.zeros(1, 2, dtype=DOUBLE), torch.ones(2, dtype=DOUBLE))
+
+
+def test_what_one_activation_leaves_open_the_next_one_takes_into_account() -> None:
+    """relu(relu(x) - 1/2) on [-1, 1]: the middle of the cell and the slopes alone know nothing of what is above 0."""
+    layers = nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)
+    with torch.no_grad():
+        for layer, bias in zip(layers[::2], (0.0, -0.5, 0.0), strict=True):
+            layer.weight.fill_(1.0)
+            layer.bias.fill_(bias)
+    low, high = network_enclosure(nn.Sequential(*layers))(torch.zeros(1, 1), torch.ones(1))
+    assert low.item() <= 0
+    assert high.item() >= 0.5

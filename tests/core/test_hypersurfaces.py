@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from art_levelset.core import hypersurfaces
 from art_levelset.core.hypersurfaces import facet_planes, hypersurface, is_inside, parity_beyond
 
 from .shapes import NESTED, SOLIDS, around, blocks, cube, lattice, on_facets, polygon, simplex, star, winding_number
@@ -79,3 +80,28 @@ def test_on_facets_is_what_it_says() -> None:
     surface = hypersurface(star())
     planes, _, _ = facet_planes(surface)
     assert planes(on_facets(star(), 100) - surface.origin).abs().amin(dim=1).max() < 1e-12
+
+
+def test_the_diagonal_is_that_of_the_bounding_box() -> None:
+    vertices, facets = blocks(cube(3))
+    sides = torch.tensor([1.0, 2.0, 3.0])
+    surface = hypersurface((vertices * sides + 5, facets))
+    assert surface.diagonal == pytest.approx(14**0.5)
+    torch.testing.assert_close(surface.origin, torch.full((3,), 5 - 0.3 * 14**0.5, dtype=torch.float64))
+
+
+def test_planes_up_to_the_tolerance_are_not_crossed() -> None:
+    """From below each face of a cube outwards, and from above it inwards."""
+    vertices, facets = blocks(cube(3))
+    simplices = vertices[facets].double()
+    normals = torch.cat([torch.eye(3), -torch.eye(3)]).double()
+    middles = 0.5 + 0.5 * normals + 0.011 * torch.tensor([1.0, 2.0, 3.0]) * (1 - normals.abs())
+    for depth, passed in ((0.00095, False), (0.00105, True)):
+        assert (parity_beyond(middles - depth * normals, normals, simplices, 0.001) == passed).all()
+        assert (parity_beyond(middles + depth * normals, -normals, simplices, 0.001) != passed).all()
+
+
+def test_where_every_ray_meets_a_ridge_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hypersurfaces, "_NEAR_RIDGE", 1.0)
+    with pytest.raises(ValueError, match="mesh is too thin somewhere to tell its inside from its outside"):
+        is_inside(torch.full((1, 3), 0.4), blocks(cube(3)))

@@ -204,14 +204,14 @@ def test_threads_do_not_stop_each_other() -> None:
     def wait(output: Tensor) -> None:
         if threading.current_thread() is thread:
             entered.set()
-            assert leave.wait(10)
+            assert leave.wait(600)
 
     # The thread waits inside of its evaluation, so that its hook on the last layer is there all the time.
     handle = module[0].register_forward_hook(lambda part, inputs, output: wait(output))
     found: list[Tensor] = []
     thread = threading.Thread(target=lambda: found.append(layer_output(module, "2", points)))
     thread.start()
-    assert entered.wait(10)
+    assert entered.wait(600)
     try:
         assert hooks(module) == 2
         got = module(points), layer_output(module, "2", points), layer_output(module, "1", points)

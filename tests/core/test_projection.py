@@ -506,3 +506,9 @@ def test_samples_are_gone_on_from_without_a_second_evaluation(box):
     for name in ("points", "values", "jacobians", "status", "iterations"):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=0, atol=0)
     assert torch.equal(samples.points, points)
+
+
+def test_the_level_is_zero_where_none_is_given() -> None:
+    plane, start = affine(torch.ones(1, 2), torch.tensor([-1.0])), torch.tensor([[3.0, 4.0]])
+    for found in (project(plane, start), descend(plane, start, step=1.0)):
+        torch.testing.assert_close(found.points, torch.tensor([[0.0, 1.0]]))

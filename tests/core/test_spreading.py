@@ -150,3 +150,11 @@ def test_a_bulge_between_two_nodes_is_seen() -> None:
     box, top = (0.0, 1.0), torch.tensor([[0.125, 0.51]], dtype=DOUBLE)
     samples = sample_evenly(bulge, box, 100, like=LIKE, nb_cells=4)
     assert nearest(top, samples.points)[0].item() < 0.02
+
+
+@pytest.mark.parametrize("nb_cells", [3, 8, 32])
+def test_no_sample_leaves_the_box(nb_cells: int) -> None:
+    """Where the circle goes through its walls, steps on the interpolation of F would."""
+    samples = sample_evenly(circle, (-0.8, 0.8), 60, like=LIKE, nb_cells=nb_cells)
+    assert samples.converged.all()
+    assert samples.points.abs().max() <= 0.8

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from art_levelset.core.fields import network_field, values_and_jacobians
 from art_levelset.core.modes import evaluating
 from art_levelset.core.sample_network import attach
-from art_levelset.core.statistics import Moments, batch_statistics, carried, normalising
+from art_levelset.core.statistics import Moments, batch_statistics, carried, frozen_layers, normalising
 from tests.core.networks import full_jacobians, properties
 
 DOUBLE = torch.float64
@@ -408,7 +408,7 @@ def test_a_batch_in_two_parts_has_the_statistics_and_gradients_of_the_whole(size
     for name, parameter in parts[0].named_parameters():
         layer, _, kind = name.rpartition(".")
         parts[1].get_submodule(layer).register_parameter(kind, parameter)
-    barrier, slots = threading.Barrier(2, timeout=20), [torch.empty(0)] * 2
+    barrier, slots = threading.Barrier(2, timeout=600), [torch.empty(0)] * 2
     outputs: dict[int, Tensor] = {}
 
     def work(rank: int) -> None:
@@ -438,3 +438,20 @@ def test_a_batch_in_two_parts_has_the_statistics_and_gradients_of_the_whole(size
     expected.square().sum().backward()
     for name, parameter in whole.named_parameters():
         torch.testing.assert_close(parts[0].get_parameter(name).grad, parameter.grad)
+
+
+def test_frozen_are_the_layers_that_do_not_train_while_others_do() -> None:
+    """What the network itself is said to be does not matter: its mode can be set without that of its parts."""
+    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.BatchNorm1d(4))
+    for whole in (True, False):
+        module.train()
+        module[1].eval()
+        module.training = whole
+        assert frozen_layers(module) == {module[1]}
+        module.eval()
+        module.training = whole
+        assert frozen_layers(module) == frozenset()
+        module.train()
+        module[2].requires_grad_(False)
+        assert frozen_layers(module) == {module[2]}
+        module[2].requires_grad_(True)

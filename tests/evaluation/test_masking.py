@@ -14,6 +14,7 @@ from art.estimators.classification import PyTorchClassifier
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from art_levelset import progress
 from art_levelset.attacks.memo import Memo
 from art_levelset.evaluation import classified_right, pgd
 from art_levelset.evaluation.masking import Diagnosis, _tail, diagnose
@@ -146,7 +147,8 @@ def affine() -> tuple[nn.Linear, Tensor, Tensor]:
     return network, x, network(x).argmax(dim=1)
 
 
-def test_the_progress_bar_ends_at_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_progress_bar_ends_at_its_end(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "shown", lambda verbose: verbose)  # as on a terminal
     network, x, y = affine()
     settings: dict[str, Any] = {"eps": 0.05, "max_iter": 2, "sources": {"twin": network}, "gradient_free": uninformed}
     diagnose(network, x, y, **settings)
@@ -414,7 +416,7 @@ def test_the_released_weights(
 ) -> None:
     images, classes = mnist_test
     network = load_released_weights(data_dir / "checkpoints" / "levelsets-mnist" / f"{weights}.pth")
-    diagnosis = diagnose(network, images[:200], classes[:200], eps=0.3, max_iter=5, verbose=False)
+    diagnosis = diagnose(network, images[:100], classes[:100], eps=0.3, max_iter=5, verbose=False)
     assert failures(diagnosis) == expected
     assert value(diagnosis, "unbounded attack") == 0
     if weights == "levelset_eps0.4":

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,9 @@ def test_nothing_is_left_behind_when_a_part_fails(tmp_path: Path, monkeypatch: p
 def test_the_whole_demonstration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "SCAN_STEPS", 300)
+    monkeypatch.setattr(demo, "compare_on_digits", partial(demo.compare_on_digits, nb_epochs=16))
+    monkeypatch.setattr(demo, "SCAN_STEPS", 120)
+    monkeypatch.setattr(demo, "SCAN_RESOLUTION", 64)
     folder = tmp_path / "new" / "folder"
     assert main(["demo", "-o", str(folder), "--seed", "0"]) == 0
     names = ["demo.json", "figure1.png", "scan.mesh.ply", "scan.png"]

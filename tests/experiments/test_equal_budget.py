@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,12 @@ from art_levelset.experiments.__main__ import main
 from art_levelset.experiments.equal_budget import Deadline
 from art_levelset.models import CLASSIFIERS, load_weights
 from art_levelset.trainers.schedules import Trapezoid
+
+
+@pytest.fixture(autouse=True)
+def _ticking(ticking: Callable[[float], None]) -> None:
+    """0.2 s are 10 looks at the clock."""
+    ticking(0.02)
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def test_libraries_agree(run: partial[int], tmp_path: Path) -> None:
     for library in ("torchattacks", "advertorch"):
         if find_spec(library) is None:
             pytest.skip(f"{library} is not installed")
-    assert run("libraries") == 0
+    assert run("libraries", "--nb-examples", "80") == 0
     rows = json.loads((tmp_path / "libraries.json").read_text())["rows"]
     assert len(rows) == 12
     for target in ("madry_eps0.3", "levelset_eps0.4"):
@@ -67,9 +67,10 @@ def test_leaderboard(run: partial[int], tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(released_weights, "AutoAttack", in_its_stead)
     monkeypatch.setattr(released_weights, "SQUARE_QUERIES", 20)
     monkeypatch.setattr(masking, "ITERATIONS", (2,))
+    monkeypatch.setattr(masking, "MIN_SAMPLES", 40)
     about = released_weights._ABOUT  # whether the third has masked gradients is tested where they are looked for
     monkeypatch.setattr(released_weights, "_ABOUT", {name: about[name] for name in ("levelset_eps0.4", "xent")})
-    assert run("leaderboard", "--nb-examples", "120") == 0
+    assert run("leaderboard", "--nb-examples", "40") == 0
     records = {
         path.stem: record
         for path, record in zip(

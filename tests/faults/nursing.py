@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE = 120
+PATIENCE = 600
 """Seconds after which a process that should have ended counts as hanging; nothing else depends on the clock."""
 
 

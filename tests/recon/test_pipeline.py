@@ -157,7 +157,7 @@ def test_scans(name: str, data_dir: Any) -> None:
 
     from art_levelset.recon import read_points
 
-    mesh = reconstruct(read_points(data_dir / "scans" / f"{name}_raw.ply"), steps=200, verbose=False).mesh(192)
+    mesh = reconstruct(read_points(data_dir / "scans" / f"{name}_raw.ply"), steps=120, verbose=False).mesh(192)
     reference = trimesh.load(data_dir / "scans" / f"{name}_reference.ply", force="mesh")
     diagonal = float(np.linalg.norm(np.ptp(reference.vertices, axis=0)))
     assert mesh.body_count == 1

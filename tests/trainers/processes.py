@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-TIMEOUT = 600
+TIMEOUT = 1200
 
 
 def run(job: Callable[[], Any], size: int = 2) -> list[Any]:

@@ -285,7 +285,7 @@ class TestSafety:
         content = buffer.getvalue()
         name = f"epoch-000001-{hashlib.sha256(content).hexdigest()[:16]}.pt"
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(Exception, match="[Ww]eights"):
+        with pytest.raises(Exception, match="print"):
             Checkpoints(tmp_path).read()
 
     def test_a_scheduler_without_state(self, tmp_path):
@@ -304,7 +304,7 @@ def test_killed_at_any_moment(tmp_path):
     """Processes killed at random moments, and between the parts of a write; see the script."""
     script = Path(__file__).with_name("killed.py")
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=1200, check=False
     )
     assert done.returncode == 0, done.stderr
     assert_same(*(without_seconds(newest(tmp_path / name)) for name in ("whole", "parts")))

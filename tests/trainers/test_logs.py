@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,3 +58,30 @@ def test_tensorboard_reads_the_figures_of_a_continued_run(tmp_path):
     assert set(events.Tags()["scalars"]) == set(trainer.history[0]) - {"epoch"}
     found = [(event.step, event.value) for event in events.Scalars("loss")]
     assert found == [(step, pytest.approx(row["loss"])) for step, row in enumerate(trainer.history, start=1)]
+
+
+def test_tensorboard_is_told_each_epoch_once_and_what_to_forget(tmp_path, monkeypatch):
+    """By what it is called with; the tests above read its files where it is installed."""
+    told = []
+
+    class SummaryWriter:
+        def __init__(self, folder, purge_step):
+            told.append(("opened", folder, purge_step))
+
+        def add_scalar(self, name, value, step):
+            told.append((name, value, step))
+
+        def flush(self):
+            told.append("flushed")
+
+        def close(self):
+            told.append("closed")
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
+    for nb_epochs, opened in ((1, 1), (2, 2)):
+        trainer = NoisyTrainer(small_classifier(), seed=0)
+        options = {"checkpoint_dir": tmp_path / "run", "tensorboard_dir": tmp_path / "board", "verbose": False}
+        trainer.fit(*random_data(), nb_epochs=nb_epochs, **options)
+        figures = [(name, value, nb_epochs) for name, value in trainer.history[-1].items() if name != "epoch"]
+        assert told == [("opened", str(tmp_path / "board"), opened), *figures, "flushed", "closed"]
+        told.clear()

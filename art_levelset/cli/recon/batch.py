@@ -6,7 +6,7 @@ Several scans are worked on one after the other, or each in a process of its own
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import platform
 import signal
@@ -27,7 +27,11 @@ import torch
 
 from art_levelset.checks import check_count
 from art_levelset.cli.console import PROGRAM, in_one_line, print_error
+from art_levelset.cli.output import STDOUT, Output, envelope, logging_on_stderr
 from art_levelset.files import claim
+from art_levelset.untrusted import printable
+
+logger = logging.getLogger(__name__)
 
 SLOWEST = timedelta(days=30)
 """How long a rank waits for the others."""
@@ -53,6 +57,7 @@ class Seconds:
         started = time.perf_counter()
         yield
         self.parts[name] = time.perf_counter() - started
+        logger.info("%s took %.1f s", name, self.parts[name])
 
     def total(self) -> float:
         """
@@ -89,33 +94,40 @@ class Result:
     :param report: What there is to say of it.
     :param seconds: What the parts of the work took.
     :param files: What was written.
+    :param document: The same for a program.
     """
 
     report: Report
     seconds: Seconds
     files: list[Path]
+    document: dict[str, Any] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """
-        The result for a terminal.
+        The names of the files, for a terminal.
 
         :return: Lines of text.
         """
-        return [*self.report.lines(), f"Wrote in {self.seconds.total():.0f} s:", *(f"  {path}" for path in self.files)]
+        return [f"Wrote in {self.seconds.total():.0f} s:", *(f"  {path}" for path in self.files)]
 
 
-def document(settings: Mapping[str, Any], points: int, seconds: Seconds, metrics: Mapping[str, Any]) -> str:
+def document(
+    arguments: Namespace, files: Sequence[Path], points: int, seconds: Seconds, metrics: Mapping[str, Any]
+) -> dict[str, Any]:
     """
-    A result for a file.
+    A result for a program.
 
-    :param settings: What was asked for.
+    :param arguments: What was asked for.
+    :param files: What is written.
     :param points: Number of points of the scan.
     :param seconds: What the parts of the run took.
     :param metrics: What there is to say of the reconstruction.
-    :return: A JSON document.
+    :return: What a JSON document can hold.
     """
-    contents = {
-        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("quiet", "verbose", "bars")}
+    return {
+        **envelope("recon", files),
+        "settings": settings,
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -126,7 +138,6 @@ def document(settings: Mapping[str, Any], points: int, seconds: Seconds, metrics
         "seconds": {**seconds.parts, "total": seconds.total()},
         **metrics,
     }
-    return json.dumps(contents, indent=2) + "\n"
 
 
 @dataclass(frozen=True)
@@ -143,6 +154,17 @@ class ScanEnd:
     result: Result | None
     error: str = ""
 
+    def as_dict(self) -> dict[str, Any]:
+        """
+        The end for a program.
+
+        :return: The `scan`, the `error` or None, and the `files` and all else that there is to say of the result.
+        """
+        if self.result is None:
+            return {"scan": self.scan, "error": self.error, "files": []}
+        own = {name: value for name, value in self.result.document.items() if name not in envelope("", [])}
+        return {"scan": self.scan, "error": None, "files": self.result.files, **own}
+
     def __str__(self) -> str:
         """For a terminal."""
         if self.result is None:
@@ -155,6 +177,7 @@ def work_on_all(
     arguments_of_each: Callable[[Namespace], list[Namespace]],
     work: Callable[[Namespace], Result],
     files: Iterable[str],
+    output: Output,
 ) -> int:
     """
     Work on all scans and print what became of them.
@@ -163,6 +186,7 @@ def work_on_all(
     :param arguments_of_each: Makes the arguments of each scan of them, and checks them.
     :param work: What to do with one scan; a function of a module.
     :param files: The names of the paths that it writes.
+    :param output: What lets the results out.
     :return: The exit status: 0, or 1 if one of several scans failed.
     :raises ValueError: If an argument or the contents of a single file are bad.
     :raises OSError: If a single file cannot be read or written.
@@ -170,21 +194,27 @@ def work_on_all(
     """
     check_count("--jobs", arguments.jobs)
     rank, size = place_among_ranks()
+    if size > 1 and output.json == STDOUT:
+        raise ValueError(f"--json: {size} processes have one standard output: name a file with {{stem}} in it")
     jobs = arguments_of_each(arguments)
+    for job in jobs:  # bars of several processes overwrite each other
+        job.bars &= size == 1 and arguments.jobs == 1
     share = jobs[rank::size]
     try:
         with claim(*(getattr(job, name) for job in share for name in files)):
             if len(jobs) == 1 and size == 1:
-                print(*work(jobs[0]).lines(), sep="\n")
+                _work_on_one(jobs[0], work, output)
                 return 0
-            ends = _work_on_share(share, work, arguments.jobs, quiet=size > 1 or arguments.jobs > 1)
+            ends = _work_on_share(share, work, arguments.jobs, output)
     except KeyboardInterrupt:
         kept = getattr(arguments, "checkpoint", None)
         raise KeyboardInterrupt(
             f"the same command goes on from {kept}" if kept else "nothing is kept of unfinished scans"
         ) from None
     if ends:
-        print(*summary(ends), sep="\n", flush=True)
+        output.result("\n".join(summary(ends)))
+    if output.json == STDOUT:
+        output.document({"scans": [end.as_dict() for end in ends]})
     failed = [end for end in ends if end.result is None]
     for end in failed:
         print_error(f"{PROGRAM} recon", end.error if str(end.scan) in end.error else f"{end.scan}: {end.error}")
@@ -192,16 +222,25 @@ def work_on_all(
     return 1 if failed else 0
 
 
+def _work_on_one(job: Namespace, work: Callable[[Namespace], Result], output: Output) -> None:
+    """Work on a single scan, and print its report."""
+    result = work(job)
+    output.wrote(*result.files)
+    output.result("\n".join(result.report.lines()))
+    output.remark("\n".join(map(printable, result.lines())))
+    if output.json == STDOUT:
+        output.document(result.document)
+
+
 def _work_on_share(
-    share: Sequence[Namespace], work: Callable[[Namespace], Result], processes: int, *, quiet: bool
+    share: Sequence[Namespace], work: Callable[[Namespace], Result], processes: int, output: Output
 ) -> list[ScanEnd]:
     """Work on several scans, and print how each ended as it ends."""
-    for job in share:
-        job.quiet |= quiet  # bars of several processes overwrite each other
     ends = []
     for end in work_on_each(share, work, processes):
         ends.append(end)
-        print(f"[{len(ends)} of {len(share)}] {end}", flush=True)
+        output.wrote(*([] if end.result is None else end.result.files))
+        output.remark(printable(f"[{len(ends)} of {len(share)}] {end}"))
     return ends
 
 
@@ -280,8 +319,8 @@ def summary(ends: Sequence[ScanEnd]) -> list[str]:
 
 def _row(end: ScanEnd, cells: int) -> list[str]:
     if end.result is None:
-        return [str(end.scan), "failed", *[""] * cells]
-    return [str(end.scan), f"{end.result.seconds.total():.0f}", *end.result.report.row().values()]
+        return [printable(str(end.scan)), "failed", *[""] * cells]
+    return [printable(str(end.scan)), f"{end.result.seconds.total():.0f}", *end.result.report.row().values()]
 
 
 def _end(job: Namespace, work: Callable[[Namespace], Result]) -> ScanEnd:
@@ -296,7 +335,8 @@ def _work_alone(sender: Connection, job: Namespace, work: Callable[[Namespace], 
     Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops this process; where it could not be held back
     torch.set_num_threads(threads)
-    sender.send(_end(job, work))
+    with logging_on_stderr("recon", job.quiet, job.verbose, f"{job.scan}: "):
+        sender.send(_end(job, work))
 
 
 @contextmanager

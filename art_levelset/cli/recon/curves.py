@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from art_levelset.checks import check_count
+from art_levelset.cli.output import as_json
 from art_levelset.cli.recon import files
 from art_levelset.cli.recon.batch import Result, Seconds, document
 from art_levelset.recon.curves.fit import FEWEST_STEPS, reconstruct_curve
 from art_levelset.recon.curves.polylines import SUFFIXES
 from art_levelset.recon.curves.preview import draw_curve
 from art_levelset.recon.curves.result import CurveReconstruction
+from art_levelset.recon.io.columns import check_columns
 from art_levelset.recon.io.reading import read_points
+from art_levelset.untrusted import printable
+
+logger = logging.getLogger(__name__)
 
 FILES = {"output": SUFFIXES, "csv": (".csv",), "preview": (".png",), "save": (), "json": ()}
 """The options that name files to write, and the suffixes they may have."""
@@ -31,6 +37,7 @@ def arguments_of_each(arguments: argparse.Namespace) -> list[argparse.Namespace]
     :raises OSError: If the directory of the curves cannot be made.
     """
     check_count("--steps", arguments.steps, FEWEST_STEPS)
+    check_columns(arguments.columns, "--columns")
     return files.arguments_of_each(arguments, FILES, ".curve.ply")
 
 
@@ -47,7 +54,8 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     scan: Path = arguments.scan
     seconds = Seconds()
     with seconds.of("read"):
-        points = read_points(scan)
+        points = read_points(scan, columns=arguments.columns)
+    logger.info("%s has %d points", scan, len(points))
     with seconds.of("fit"):
         curves = reconstruct_curve(
             points,
@@ -55,21 +63,24 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             seed=arguments.seed,
             closed=arguments.closed,
             device=arguments.device,
-            verbose=not arguments.quiet,
+            verbose=arguments.bars,
         )
     if not curves.pieces:
         raise ValueError("the reconstruction is empty: the network's zero level set is nowhere near the cloud")
     report = CurveReport.of(curves)
-    title = f"{scan.name}: {len(points):,} points, length {curves.length:.6g}"
-    settings = vars(arguments)
+    title = f"{printable(scan.name)}: {len(points):,} points, length {curves.length:.6g}"
+
+    def in_full() -> dict[str, Any]:
+        return document(arguments, files.named(arguments, writers), len(points), seconds, asdict(report))
+
     writers: dict[str, Callable[[Path], object]] = {
         "output": curves.export,
         "csv": curves.export,
         "preview": lambda path: draw_curve(path, curves, points, title=title),
         "save": curves.save,
-        "json": lambda path: path.write_text(report.json(settings, len(points), seconds), encoding="utf-8"),
+        "json": lambda path: path.write_text(as_json(in_full()), encoding="utf-8"),
     }
-    return Result(report, seconds, files.write_files(arguments, writers))
+    return Result(report, seconds, files.write_files(arguments, writers), in_full())
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ class Piece:
 @dataclass(frozen=True)
 class CurveReport:
     """
-    The metrics of curves, in the scan's units.
+    The metrics of curves, in the scan's units; :func:`dataclasses.asdict` has them for a program.
 
     :param pieces: Of each piece.
     :param length: Of all pieces together.
@@ -142,14 +153,3 @@ class CurveReport:
             "noise": f"{self.noise:.3g}",
             "junctions": str(len(self.junctions)),
         }
-
-    def json(self, settings: Mapping[str, Any], points: int, seconds: Seconds) -> str:
-        """
-        Everything, for a file.
-
-        :param settings: What was asked for.
-        :param points: Number of points of the scan.
-        :param seconds: What the parts of the run took.
-        :return: A JSON document; lengths are in the scan's units.
-        """
-        return document(settings, points, seconds, asdict(self))

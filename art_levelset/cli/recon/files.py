@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from art_levelset.cli.places import keep_all
@@ -23,18 +24,18 @@ def arguments_of_each(
     :param files: The names of the paths to write, `output` among them, and the suffixes that each may have.
     :param suffix: Follows the name of the scan in that of its output, unless the output is given.
     :param read: The names of the paths to read.
-    :return: For each scan the arguments, with the `scan` and all paths.
+    :return: For each scan the arguments, with the `scan`, all paths, and whether there are to be `bars`.
     :raises ValueError: If a file cannot be written.
     :raises OSError: If the directory of the outputs cannot be made.
     """
     scans: list[Path] = arguments.scans
-    taken = {scan.resolve(): "the scan itself" for scan in scans}
+    taken = {_resolved(scan): "the scan itself" for scan in scans}
     if arguments.output_dir is not None:
         check_folder(arguments.output_dir)
         arguments.output_dir.mkdir(parents=True, exist_ok=True)
     several = []
     for scan in scans:
-        own = argparse.Namespace(**vars(arguments), scan=scan)
+        own = argparse.Namespace(**vars(arguments), scan=scan, bars=not arguments.quiet)
         del own.scans, own.output_dir
         for name in (*files, *read):
             path = getattr(own, name)
@@ -71,9 +72,9 @@ def check_files(arguments: argparse.Namespace, suffixes: Mapping[str, Sequence[s
             check_place(path)
         except OSError as error:
             raise ValueError(f"{option}: {error}") from error
-        if path.resolve() in taken:
-            raise ValueError(f"{option}: {path} is also {taken[path.resolve()]}")
-        taken[path.resolve()] = f"{option} of {arguments.scan}"
+        if _resolved(path) in taken:
+            raise ValueError(f"{option}: {path} is also {taken[_resolved(path)]}")
+        taken[_resolved(path)] = f"{option} of {arguments.scan}"
 
 
 def write_files(arguments: argparse.Namespace, writers: Mapping[str, Callable[[Path], object]]) -> list[Path]:
@@ -88,3 +89,19 @@ def write_files(arguments: argparse.Namespace, writers: Mapping[str, Callable[[P
     return keep_all(
         [(path, write) for name, write in writers.items() if (path := getattr(arguments, name)) is not None]
     )
+
+
+def named(arguments: argparse.Namespace, names: Iterable[str]) -> list[Path]:
+    """
+    The files that the arguments name.
+
+    :param arguments: Paths, or None, by name.
+    :param names: The names.
+    :return: The files, in the order of the names.
+    """
+    return [path for name in names if (path := getattr(arguments, name)) is not None]
+
+
+def _resolved(path: Path) -> Path:
+    """Without links; a link to itself stays what it is."""
+    return Path(os.path.realpath(path))

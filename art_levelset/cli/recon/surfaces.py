@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from trimesh import Trimesh
 
 from art_levelset.checks import check_count, check_positive
+from art_levelset.cli.output import as_json
 from art_levelset.cli.recon import files
 from art_levelset.cli.recon.batch import Result, Seconds, document
 from art_levelset.recon.cloud.clouds import Points
@@ -20,12 +22,16 @@ from art_levelset.recon.inspect.colours import heat_map, transfer_colours
 from art_levelset.recon.inspect.metrics import CloudDistances, SurfaceDistances, compare, compare_with_cloud
 from art_levelset.recon.inspect.preview import draw
 from art_levelset.recon.inspect.viewer import write_page
+from art_levelset.recon.io.columns import check_columns
 from art_levelset.recon.io.meshes import read_mesh, write_mesh
 from art_levelset.recon.io.reading import read_cloud
 from art_levelset.recon.meshing.topology import Topology, topology
 from art_levelset.recon.paper import reconstruct_as_paper
 from art_levelset.recon.pipeline import reconstruct
 from art_levelset.recon.reconstruction import Reconstruction
+from art_levelset.untrusted import printable
+
+logger = logging.getLogger(__name__)
 
 PRESETS: dict[str, Callable[..., Reconstruction]] = {"default": reconstruct, "paper": reconstruct_as_paper}
 
@@ -66,17 +72,18 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     """
     seconds = Seconds()
     with seconds.of("read"):
-        cloud = read_cloud(arguments.scan)
+        cloud = read_cloud(arguments.scan, columns=arguments.columns)
         if arguments.use_normals and cloud.normals is None:
             raise ValueError(f"--use-normals: {arguments.scan} has no normals")
         reference = None if arguments.reference is None else read_mesh(arguments.reference, "--reference")
+    logger.info("%s has %d points", arguments.scan, len(cloud.points))
     with seconds.of("fit"):
         reconstruction = PRESETS[arguments.preset](
             cloud.points,
             steps=arguments.steps,
             seed=arguments.seed,
             device=arguments.device,
-            verbose=not arguments.quiet,
+            verbose=arguments.bars,
             **_given(arguments, normals=cloud.normals if arguments.use_normals else None),
         )
     with seconds.of("mesh"):
@@ -85,33 +92,36 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             faces=arguments.faces,
             parts=arguments.parts,
             trim=arguments.trim,
-            verbose=not arguments.quiet,
+            verbose=arguments.bars,
         )
         if cloud.colours is not None:
             mesh = transfer_colours(mesh, cloud.points, cloud.colours)
     with seconds.of("compare"):
         report = SurfaceReport.of(mesh, cloud.points, reference)
-    shown, title = mesh, f"{arguments.scan.name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
+    name = printable(arguments.scan.name)
+    shown, title = mesh, f"{name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
     largest = None
     if reference is not None and (arguments.heat_map or arguments.html):
         with seconds.of("heat map"):
             shown, largest = heat_map(mesh, reference)
         title += f"; dark red: {largest:.3g} or more from the reference"
-    settings, count = vars(arguments), len(cloud.points)
+
+    def in_full() -> dict[str, Any]:
+        metrics = report.as_dict(reconstruction.attempts)
+        return document(arguments, files.named(arguments, writers), len(cloud.points), seconds, metrics)
+
     writers: dict[str, Callable[[Path], object]] = {
         "output": lambda path: write_mesh(mesh, path),
         "preview": lambda path: draw(path, shown, cloud.points, title=title),
         "heat_map": lambda path: write_mesh(shown, path),
         "html": lambda path: write_page(path, shown, cloud.points, title=title, largest_error=largest),
         "save": reconstruction.save,
-        "json": lambda path: path.write_text(
-            report.json(settings, count, seconds, reconstruction.attempts), encoding="utf-8"
-        ),
+        "json": lambda path: path.write_text(as_json(in_full()), encoding="utf-8"),
     }
     written = files.write_files(arguments, writers)
     if arguments.checkpoint is not None:
         arguments.checkpoint.unlink(missing_ok=True)
-    return Result(report, seconds, written)
+    return Result(report, seconds, written, in_full())
 
 
 def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]:
@@ -126,6 +136,7 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None:
             check_count(f"--{name}", value, least)
+    check_columns(arguments.columns, "--columns")
     if arguments.trim is not None:
         check_positive("--trim", arguments.trim)
     for name in ("checkpoint", "use_normals"):
@@ -196,7 +207,9 @@ class SurfaceReport:
         :return: Lines of text.
         """
         if self.distances is None:
-            return [f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}", f"mesh: {self.topology}"]
+            strays = f" ({self.cloud.outliers:,} outliers do not count)" if self.cloud.outliers else ""
+            distance = f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}{strays}"
+            return [distance, f"mesh: {self.topology}"]
         return [*self.distances.report().splitlines(), f"mesh: {self.topology}", f"reference: {self.reference}"]
 
     def row(self) -> dict[str, str]:
@@ -213,18 +226,13 @@ class SurfaceReport:
             "Chamfer x 10^3": f"{self.chamfer:.4g}",
         }
 
-    def json(
-        self, settings: Mapping[str, Any], points: int, seconds: Seconds, attempts: Sequence[Judgement] = ()
-    ) -> str:
+    def as_dict(self, attempts: Sequence[Judgement] = ()) -> dict[str, Any]:
         """
-        Everything, for a file.
+        Everything, for a program.
 
-        :param settings: What was asked for.
-        :param points: Number of points of the scan.
-        :param seconds: What the parts of the run took.
         :param attempts: How the attempts at the fit were judged.
-        :return: A JSON document; distances are in the scan's units, `relative` ones are multiples of the diagonal of
-                 the reference's bounding box, times 10^3.
+        :return: What a JSON document can hold; distances are in the scan's units, `relative` ones are multiples of the
+                 diagonal of the reference's bounding box, times 10^3.
         """
         metrics: dict[str, Any] = {
             "attempts": [{**asdict(attempt), "failed": attempt.failed} for attempt in attempts],
@@ -235,4 +243,4 @@ class SurfaceReport:
             metrics["reference"] = asdict(self.reference)
             metrics["distances"] = asdict(self.distances)
             metrics["relative"] = self.distances.relative()
-        return document(settings, points, seconds, metrics)
+        return metrics

@@ -22,7 +22,6 @@ import logging
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from art_levelset.checks import check_count, check_positive, check_seed
 from art_levelset.core.fields import as_field
@@ -30,6 +29,7 @@ from art_levelset.core.losses import reconstruction_loss
 from art_levelset.core.modes import evaluating
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import sample_network
+from art_levelset.progress import progress_bar
 from art_levelset.recon.cloud.clouds import FEWEST_POINTS, Points, check_cloud, unit_frame, without_outliers
 from art_levelset.recon.curves.loops import WALL, close_pieces, match_loops, trim_to_data
 from art_levelset.recon.curves.ordering import linear_radius, order_points
@@ -171,7 +171,7 @@ def _principal_curves(cloud: Points, lines: list[Polyline], radius: float) -> tu
 def _fit(network: nn.Module, samples: Samples, steps: int, learning_rate: float, verbose: bool) -> None:
     """Learn the winding field, then minimise eq. 13."""
     imitated = int(PRETRAINING * steps)
-    with tqdm(total=steps, desc="fit", unit="step", disable=not verbose) as progress:
+    with progress_bar(total=steps, desc="fit", unit="step", verbose=verbose) as progress:
         for count, rate, loss in (
             (imitated, learning_rate, _imitation),
             (steps - imitated, learning_rate / 2, _reconstruction),

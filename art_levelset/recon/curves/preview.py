@@ -64,7 +64,7 @@ def draw_curve(path: str | Path, reconstruction: CurveReconstruction, cloud: Poi
     shown = cloud[np.random.default_rng(0).permutation(len(cloud))[:MOST_POINTS]]
     figure = Figure(figsize=(12, 6.2), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     left, right = figure.subplots(1, 2)
     left.imshow(picture, origin="lower")
     right.scatter(*pixels(seen(frame.to_unit(shown))).T, s=7, color=(0.2, 0.6, 0.25), alpha=0.5, linewidths=0)

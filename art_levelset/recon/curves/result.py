@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import io
-import pickle
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from art_levelset.checks import check_count, check_positive
+from art_levelset.checks import check_count, check_not_negative, check_positive
 from art_levelset.files import write_bytes
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.curves.polylines import Polyline, write_polylines
+from art_levelset.recon.saving import built, fill, numbers
+from art_levelset.tensors import has_format, load_tensors
+from art_levelset.untrusted import opened
 
 FORMAT = 1
 
@@ -139,26 +142,38 @@ def load_curve(path: str | Path, network: nn.Module | None = None) -> CurveRecon
     :raises OSError: If the file cannot be read.
     :raises ValueError: If it is no curve reconstruction, or the network is missing or another one.
     """
-    with Path(path).open("rb") as file:
+    with opened(path) as file:
         try:
-            contents = torch.load(file, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            raise ValueError(f"{path}: is no saved curve ({type(error).__name__})") from error
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT or "pieces" not in contents:
+            contents = load_tensors(file)
+        except ValueError as error:
+            raise ValueError(f"{path}: is no saved curve: {error}") from error
+    if not has_format(contents, FORMAT) or "pieces" not in contents:
         raise ValueError(f"{path}: is no saved curve")
-    if network is None:
-        if contents["sizes"] is None:
-            raise ValueError("network: the curve was fitted with a network of one's own, which must be given")
-        network = CurveNetwork(**contents["sizes"])
     try:
-        network.load_state_dict(contents["weights"])
-    except RuntimeError as error:
-        raise ValueError(f"network: is not the one that was saved ({str(error).splitlines()[0]})") from error
-    return CurveReconstruction(
-        network,
-        Frame(np.asarray(contents["centre"]), contents["scale"]),
-        [Polyline(np.asarray(points), closed) for points, closed in contents["pieces"]],
-        np.asarray(contents["junctions"]),
-        contents["spurious"],
-        contents["noise"],
-    )
+        parts = _parts(contents)
+    except Exception as error:  # a file may say anything
+        raise ValueError(f"{path}: is a damaged curve ({type(error).__name__}: {error!s:.200})") from error
+    weights = contents.get("weights")
+    if network is None:
+        if contents.get("sizes") is None:
+            raise ValueError(f"network: the curve in {path} has a network of one's own, which must be given")
+        network = built(CurveNetwork, contents["sizes"], weights, path)
+    fill(network, weights, path)
+    return CurveReconstruction(network, *parts)
+
+
+def _parts(contents: dict[str, Any]) -> tuple[Frame, list[Polyline], Points, int, float]:
+    """All but the network, checked."""
+    centre, scale, noise = np.asarray(contents["centre"]), contents["scale"], contents["noise"]
+    numbers("centre", centre, (3,))
+    check_positive("scale", scale)
+    check_not_negative("noise", noise)
+    check_count("spurious", contents["spurious"], least=0)
+    junctions = numbers("junctions", np.asarray(contents["junctions"]), (None, 3))
+    pieces = []
+    for points, closed in contents["pieces"]:
+        corners = numbers("pieces", np.asarray(points), (None, 3))
+        if len(corners) < 2 or not isinstance(closed, bool):
+            raise ValueError("pieces must have two points at least, and be closed or not")
+        pieces.append(Polyline(corners, closed))
+    return Frame(centre, scale), pieces, junctions, contents["spurious"], noise

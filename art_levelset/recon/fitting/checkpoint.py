@@ -7,7 +7,6 @@ import hashlib
 import io
 import logging
 import time
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,14 @@ from torch import nn
 
 from art_levelset.files import remove_unfinished, write_bytes
 from art_levelset.identity import structure
+from art_levelset.tensors import has_format, load_tensors
+from art_levelset.untrusted import opened
 
 logger = logging.getLogger(__name__)
 
 FORMAT = "art-levelset fit 3"
+
+_PLAIN = (int, float, str, type(None))
 
 INTERVAL = 10.0
 """Seconds between two checkpoints."""
@@ -96,19 +99,18 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                damaged = archive.testzip()  # torch.load does not look at the checksums
-            contents = None if damaged else torch.load(self.path, map_location="cpu", weights_only=True)
-        except OSError:
-            raise
-        except Exception as error:  # corrupt files raise anything
-            raise ValueError(f"checkpoint: {self.path} cannot be read ({type(error).__name__})") from error
-        if damaged:
-            raise ValueError(f"checkpoint: {self.path} is damaged")
-        if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+        with opened(self.path) as file:
+            try:
+                contents = load_tensors(file)
+            except ValueError as error:
+                raise ValueError(f"checkpoint: {self.path} cannot be read: {error}") from error
+        if not has_format(contents, FORMAT):
             raise ValueError(f"checkpoint: {self.path} is not the checkpoint of a fit of this version")
-        theirs = contents["fit"]
+        theirs = contents.get("fit")
+        if not isinstance(theirs, dict) or not isinstance(contents.get("state"), dict):
+            raise ValueError(f"checkpoint: {self.path} is damaged")
+        if any(type(value) not in _PLAIN for value in theirs.values()):
+            raise ValueError(f"checkpoint: {self.path} is damaged")
         changed = [
             f"{name} was {theirs.get(name)}, is {self._fit.get(name)}"
             for name in {**theirs, **self._fit}

@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from art_levelset.core.fields import as_field
+from art_levelset.progress import progress_bar
 from art_levelset.recon.fitting.checkpoint import Checkpoint
 from art_levelset.recon.fitting.judgement import Attempts
 from art_levelset.recon.fitting.loss import Penalties, batch_loss
 from art_levelset.recon.fitting.progress import Budget, FitProgress
 from art_levelset.recon.fitting.samples import Samples
 from art_levelset.recon.network import GridNetwork
+from art_levelset.tensors import load_optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class Fit:
         budget.begin()
         part = budget.part()
         desc = f"fit, attempt {earlier + 1}" if earlier else "fit"
-        with tqdm(desc=desc, unit="step", total=budget.steps, initial=budget.step, disable=not verbose) as bar:
+        with progress_bar(desc=desc, unit="step", total=budget.steps, initial=budget.step, verbose=verbose) as bar:
             while part < 1:
                 loss = float(self._step(part))
                 if not math.isfinite(loss):
@@ -140,6 +141,6 @@ class Fit:
         :param state: From :meth:`state_dict`.
         """
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.samples.generator.set_state(state["generator"])
         self.budget.load_state_dict(state["budget"])

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from art_levelset.checks import check_not_negative
 from art_levelset.core.fields import as_field, values_and_jacobians
 from art_levelset.core.modes import evaluating
 from art_levelset.recon.fitting.samples import Samples
@@ -152,6 +153,13 @@ class Attempts:
         Go on from a checkpoint.
 
         :param state: From :meth:`state_dict`.
+        :raises ValueError: If it is that of another network.
         """
-        self.judgements = tuple(Judgement(**judgement) for judgement in state["judgements"])
-        self._best = state["best"]
+        judgements = tuple(Judgement(**judgement) for judgement in state["judgements"])
+        for judgement in judgements:
+            check_not_negative("missed", judgement.missed)
+            check_not_negative("astray", judgement.astray)
+        wanted = {name: value.shape for name, value in self._network.state_dict().items()} if judgements else {}
+        if {name: value.shape for name, value in state["best"].items()} != wanted:
+            raise ValueError("the weights of the best attempt are those of another network")
+        self.judgements, self._best = judgements, dict(state["best"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from art_levelset.checks import check_not_negative
 from art_levelset.core.balls import Box
 from art_levelset.core.fields import Field, values_and_jacobians
 from art_levelset.core.projection import project
@@ -151,6 +152,8 @@ class Budget:
 
         :param state: From :meth:`state_dict`.
         """
+        for name in ("step", "part", "seconds"):
+            check_not_negative(name, state[name])
         self.step, self._part, self._earlier = int(state["step"]), float(state["part"]), float(state["seconds"])
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from art_levelset.checks import check_count, check_seed
-from art_levelset.recon.cloud.clouds import Points, neighbours
+from art_levelset.recon.cloud.clouds import Points, neighbours, without_outliers
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -93,15 +93,18 @@ class SurfaceDistances:
 @dataclass(frozen=True)
 class CloudDistances:
     """
-    Distances between a surface and a cloud, in their units.
+    Distances between a surface and a cloud without its outliers, in their units.
 
     :param chamfer: The mean of the two mean distances: from points of the cloud to the surface, and from samples of the
            surface to the nearest point of the cloud. It includes the noise and the gaps of the cloud.
     :param diagonal: The diagonal of the surface's bounding box.
+    :param outliers: How many distinct points of the cloud are outliers, which do not count
+           (:func:`art_levelset.recon.cloud.clouds.without_outliers`).
     """
 
     chamfer: float
     diagonal: float
+    outliers: int = 0
 
     def relative(self) -> float:
         """
@@ -114,7 +117,7 @@ class CloudDistances:
 
 def compare_with_cloud(mesh: Trimesh, points: Points, *, samples: int = CLOUD_SAMPLES, seed: int = 0) -> CloudDistances:
     """
-    Compare a surface with a cloud by random parts of both.
+    Compare a surface with a cloud, without its outliers, by random parts of both.
 
     :param mesh: The surface, with at least one face.
     :param points: The cloud, (n, 3), n >= 1.
@@ -126,10 +129,15 @@ def compare_with_cloud(mesh: Trimesh, points: Points, *, samples: int = CLOUD_SA
     check_count("samples", samples)
     check_seed(seed)
     generator = np.random.default_rng(seed)
+    distinct = np.unique(points, axis=0)
+    inliers = without_outliers(distinct)
+    outliers = len(distinct) - len(inliers)
+    points = inliers if outliers else points
     ours = sample_surface(mesh, samples, generator)
     theirs = points[generator.permutation(len(points))[:samples]]
     there, back = neighbours(cKDTree(points), ours, 1)[0], distances_to_surface(theirs, mesh)
-    return CloudDistances(float(there.mean() + back.mean()) / 2, float(np.linalg.norm(np.ptp(mesh.bounds, axis=0))))
+    diagonal = float(np.linalg.norm(np.ptp(mesh.bounds, axis=0)))
+    return CloudDistances(float(there.mean() + back.mean()) / 2, diagonal, outliers)
 
 
 def compare(mesh: Trimesh, reference: Trimesh, *, samples: int = SAMPLES, seed: int = 0) -> SurfaceDistances:
@@ -264,8 +272,10 @@ def nearest_on_surface(points: Points, mesh: Trimesh) -> tuple[NDArray[np.float6
         for rows in np.array_split(pending, len(pending) * count // CHUNK + 1):
             reach, found = neighbours(tree, points[rows], count)
             queries = np.repeat(points[rows], count, axis=0)
-            closest = closest_point(corners[found.ravel()], queries)  # type: ignore[no-untyped-call]
+            with np.errstate(invalid="ignore"):  # older trimesh divides by the lengths of edges, be they zero
+                closest = closest_point(corners[found.ravel()], queries)  # type: ignore[no-untyped-call]
             tried = np.linalg.norm(closest - queries, axis=1).reshape(-1, count)
+            tried[np.isnan(tried)] = np.inf  # a triangle that is a segment: its neighbours have its points
             best = tried.argmin(axis=1)[:, None]
             distances[rows] = np.take_along_axis(tried, best, axis=1)[:, 0]
             nearest[rows] = owners[np.take_along_axis(found, best, axis=1)[:, 0]]

@@ -49,7 +49,7 @@ def draw(path: str | Path, mesh: Trimesh, cloud: Points, *, title: str = "") -> 
     base = face_colours(mesh)
     figure = Figure(figsize=(len(VIEWS) * 4, 8.2), dpi=100)
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     for column, (azimuth, elevation) in enumerate(VIEWS):
         turn = view(azimuth, elevation, high - low)
         pictures = (points_picture(shown @ turn.T), mesh_picture(vertices @ turn.T, np.asarray(mesh.faces), base))
@@ -95,7 +95,7 @@ def draw_beside(path: str | Path, rows: Sequence[Mapping[str, Trimesh | Points]]
         for column, (title, picture) in enumerate(zip(shown, pictures, strict=True)):
             axes = figure.add_subplot(len(rows), columns, row * columns + column + 1)
             axes.imshow(picture[bottom : top + 1, left : right + 1], origin="lower")
-            axes.set_title(title, fontsize=7)
+            axes.set_title(title, fontsize=7, parse_math=False)
             axes.set_axis_off()
     figure.savefig(path, format="png")
 

@@ -7,17 +7,32 @@ those of double precision are written here, by hand.
 
 from __future__ import annotations
 
+import io
+import json
 import logging
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from art_levelset.recon.io.text import read_lines
+from art_levelset.untrusted import check_claim, opened, size_of
+
 if TYPE_CHECKING:
     from trimesh import Trimesh
 
 logger = logging.getLogger(__name__)
+
+READ = (".glb", ".obj", ".off", ".ply", ".stl")
+"""Trimesh reads others too, but archives, XML and what names other files can take any memory and read any file."""
+
+MOST_BYTES = 1 << 32
+"""The most bytes of a file: 4 GiB."""
+
+_LARGEST_PART = 64
+"""Bytes of the largest thing in a .glb file, a matrix."""
 
 FINEST = 1e-6
 """Coordinates may be rounded by this part of the mesh's diagonal."""
@@ -30,24 +45,66 @@ def read_mesh(path: Path, name: str) -> Trimesh:
     """
     Read a mesh.
 
-    :param path: A file in a format that trimesh reads.
+    :param path: A file of one of :data:`READ`.
     :param name: What the caller calls it, for messages.
     :return: The mesh, with at least one triangle.
     :raises ValueError: If it cannot be read or has no triangles.
     :raises OSError: If there is no such file.
     """
-    import trimesh
     from trimesh import Trimesh
 
-    with path.open("rb"):
-        pass  # says so when there is no such file
+    if path.suffix.lower() not in READ:
+        raise ValueError(f"{name}: {path} cannot be read, use one of {' '.join(READ)}")
     try:
-        mesh = trimesh.load(path, force="mesh")
+        mesh = load_with_trimesh(path, force="mesh")
+    except OSError:
+        raise
     except Exception as error:  # the readers of corrupt files raise anything
-        raise ValueError(f"{name}: {path} cannot be read as a mesh ({type(error).__name__}: {error})") from error
+        raise ValueError(f"{name}: {path} cannot be read as a mesh ({type(error).__name__}: {error!s:.200})") from error
     if not isinstance(mesh, Trimesh) or not len(mesh.faces):
         raise ValueError(f"{name}: {path} has no triangles")
     return mesh
+
+
+def load_with_trimesh(path: Path, **options: Any) -> Any:
+    """
+    Let trimesh read a file, whose claims are looked at before: trimesh believes them.
+
+    :param path: The file, of one of :data:`READ`.
+    :param options: Those of `trimesh.load`.
+    :return: What it reads; no other files, which a mesh may name for its materials, are opened.
+    :raises OSError: If the file cannot be read.
+    :raises ValueError: If it is too large, claims what takes too much memory, or is damaged.
+    """
+    import trimesh
+
+    suffix = path.suffix.lower()
+    with opened(path) as file:
+        size = size_of(file)
+        if size > MOST_BYTES:
+            raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
+        if suffix == ".glb":
+            file.seek(12)
+            length, kind = struct.unpack("<I4s", file.read(8).ljust(8))
+            if kind != b"JSON" or length > size:
+                raise ValueError("its header is damaged")
+            parts = json.loads(file.read(length))["accessors"]
+            check_claim(sum(abs(int(part["count"])) for part in parts) * _LARGEST_PART, size)
+        file.seek(0)
+        data = file.read()
+    if _is_text(suffix, data):
+        data = "\n".join(read_lines(path)).encode()  # trimesh knows UTF-8 only
+    try:
+        return trimesh.load(io.BytesIO(data), file_type=suffix[1:], skip_materials=True, **options)
+    except ImportError as error:  # of what trimesh guesses encodings with
+        raise ValueError("it is neither text nor what its suffix promises") from error
+
+
+def _is_text(suffix: str, data: bytes) -> bool:
+    """Whether a file's lines must be taken apart for trimesh."""
+    if suffix == ".stl":
+        return not data.isascii() and data[:5] == b"solid" and b"facet" in data[:1000]
+    return suffix == ".off" or (suffix == ".obj" and not data.isascii())
 
 
 def write_mesh(mesh: Trimesh, path: str | Path) -> None:

@@ -1,4 +1,8 @@
-"""Point clouds from files, read in batches: of a scan with very many points a random part is kept."""
+"""
+Point clouds from files, read in batches: of a scan with very many points a random part is kept.
+
+What is no point, NaN and the zeros of depth cameras, is left out and counted.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from art_levelset.checks import check_count
-from art_levelset.recon.cloud.clouds import BATCH, Points
+from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.io.arrays import read_npy, read_npz
+from art_levelset.recon.io.columns import Chosen, check_columns
+from art_levelset.recon.io.las import read_las
+from art_levelset.recon.io.meshes import load_with_trimesh
+from art_levelset.recon.io.obj import read_obj
+from art_levelset.recon.io.pcd import read_pcd
 from art_levelset.recon.io.ply import read_ply
-from art_levelset.recon.io.tables import read_obj, read_table
+from art_levelset.recon.io.tables import read_table
+from art_levelset.untrusted import opened, printable
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +34,10 @@ Batch = dict[str, NDArray[Any]]
 
 MOST_POINTS = 1_000_000
 """No more points than this are kept. Planes are fitted to 192 points at most, so that more of them help little."""
+
+
+LONGEST_MESSAGE = 400
+"""So much is said of a damaged file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +55,20 @@ class Cloud:
     colours: NDArray[np.uint8] | None = None
 
 
-def read_cloud(path: str | Path, *, most: int = MOST_POINTS) -> Cloud:
+def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POINTS) -> Cloud:
     """
     Read a point cloud, or the vertices of a mesh, from a file.
 
-    - `.ply`, binary or text.
-    - `.xyz`, `.pts`, `.csv`: text, see :func:`art_levelset.recon.io.tables.read_table`.
-    - `.obj`: its `v` lines.
-    - `.las`, `.laz`: need the extra `las`.
-    - `.npy`, `.npz`: an array (n, 3 or more); of several in an `.npz` file the one called `points`, and those called
-      `normals` and `colours`.
-    - `.stl`, `.off`: their vertices.
+    - `.ply`, binary or text: :mod:`art_levelset.recon.io.ply`.
+    - `.pcd`, binary, compressed or text: :mod:`art_levelset.recon.io.pcd`.
+    - `.xyz`, `.xyzn`, `.xyzrgb`, `.asc`, `.txt`, `.csv`, `.pts`, text: :mod:`art_levelset.recon.io.tables`.
+    - `.npy`, `.npz`: :mod:`art_levelset.recon.io.arrays`.
+    - `.las`, `.laz`, which need the extra `las`: :mod:`art_levelset.recon.io.las`.
+    - `.obj`: its `v` and `vn` lines. `.stl`, `.off`: their vertices.
+
+    Points with NaN or infinite coordinates are left out with a warning, and so are those at exactly (0, 0, 0) where
+    there are several, as depth cameras write them for pixels that saw nothing; not so in files of meshes, `.obj`,
+    `.stl` and `.off`.
 
     >>> from art_levelset.recon import demo_scan_path, read_cloud
     >>> cloud = read_cloud(demo_scan_path())
@@ -58,45 +76,104 @@ def read_cloud(path: str | Path, *, most: int = MOST_POINTS) -> Cloud:
     ((12000, 3), True)
 
     :param path: The file.
+    :param columns: Which columns are x, y and z, where names or their order do not say so: three numbers, counted from
+           1, or names, such as `(2, 1, 3)`, `"2,1,3"` or `"easting,northing,elevation"`.
     :param most: Of more points than this a random part is kept, the same one every time, >= 1.
     :return: The cloud, unchecked (see :func:`art_levelset.recon.cloud.clouds.check_cloud`).
     :raises OSError: If the file cannot be opened.
-    :raises ValueError: If the suffix is not supported, the contents are not what it promises, or `most` is out of
-            range.
+    :raises ValueError: If the suffix is not supported, the contents are not what it promises or can be read in several
+            ways, or `columns` or `most` make no sense.
     :raises ImportError: If the library that reads the format is missing.
     """
     check_count("most", most)
+    chosen = check_columns(columns)
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in _READERS:
-        raise ValueError(f"{path}: unsupported suffix {suffix!r}, use one of {' '.join(sorted(_READERS))}")
-    with path.open("rb"):
-        pass  # says so when there is no such file, before any library's own wording
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path}: unsupported suffix {suffix!r}, use one of {' '.join(SUFFIXES)}")
+    if chosen is not None and suffix not in _TABLES:
+        raise ValueError(f"columns: the columns of {suffix} files cannot be chosen")
+    with opened(path):
+        pass  # says so when there is no such file, or it is none, before any library's own wording
+    left_out = _LeftOut()
     try:
-        batch, count = _kept(_READERS[suffix](path), most)
-        cloud = _cloud(**batch)
+        batches = _TABLES[suffix](path, chosen) if suffix in _TABLES else _OTHERS[suffix](path)
+        batch, count = _kept(_cleaned(batches, left_out, zeros=suffix not in _MESHES), most)
+        cloud = _cloud(**_without_zeros(batch, left_out))
     except ImportError:
         raise
     except ValueError as error:
-        raise ValueError(f"{path}: cannot be read as {suffix}: {error}") from error
+        raise ValueError(f"{path}: cannot be read as {suffix}: {_in_short(error)}") from error
     except Exception as error:  # the readers of corrupt files raise anything
-        raise ValueError(f"{path}: cannot be read as {suffix} ({type(error).__name__}: {error})") from error
+        name = type(error).__name__
+        raise ValueError(f"{path}: cannot be read as {suffix} ({name}: {_in_short(error)})") from error
+    if str(left_out):
+        logger.warning("%s: left out points: %s", path, left_out)
     if count > most:
         logger.warning("%s: a random part is used, %s of %s points", path, f"{most:,}", f"{count:,}")
     return cloud
 
 
-def read_points(path: str | Path) -> Points:
+def read_points(path: str | Path, *, columns: object = None) -> Points:
     """
     Read the positions only: see :func:`read_cloud`.
 
     :param path: The file.
+    :param columns: Which columns are x, y and z.
     :return: The points, (n, 3), in the file's units.
     :raises OSError: If the file cannot be opened.
-    :raises ValueError: If the suffix is not supported or the contents are not what it promises.
+    :raises ValueError: If the suffix is not supported, or the contents are not what it promises or not certain.
     :raises ImportError: If the library that reads the format is missing.
     """
-    return read_cloud(path).points
+    return read_cloud(path, columns=columns).points
+
+
+@dataclass
+class _LeftOut:
+    """How many points of a file are none: not finite, or at the origin."""
+
+    invalid: int = 0
+    zeros: int = 0
+
+    def __str__(self) -> str:
+        """For a message; empty if there are none."""
+        parts = [f"{self.invalid:,} with NaN or infinite coordinates"] if self.invalid else []
+        parts += [f"{self.zeros:,} at exactly (0, 0, 0), as cameras write that saw nothing"] if self.zeros > 1 else []
+        return " and ".join(parts)
+
+
+def _cleaned(batches: Iterable[Batch], left_out: _LeftOut, *, zeros: bool) -> Iterator[Batch]:
+    """The batches without what is no point, but for the first zero of all, which may be one."""
+    count = 0
+    for batch in batches:
+        points = np.asarray(batch["points"])
+        if points.ndim != 2 or points.shape[1] < 3:
+            raise ValueError(f"the points must have the shape (n, 3), got {points.shape}")
+        for name, column in batch.items():
+            if column.ndim != 2 or column.shape[1] < 3 or len(column) != len(points):
+                raise ValueError(f"the {name} must have the shape ({len(points)}, 3), got {column.shape}")
+        batch = {name: column[:, :3] for name, column in batch.items()}
+        points = batch["points"]
+        used = np.isfinite(points).all(axis=1)
+        left_out.invalid += len(used) - int(used.sum())
+        if zeros:
+            at_zero = np.flatnonzero(~points.any(axis=1))
+            used[at_zero[0 if left_out.zeros else 1 :]] = False
+            left_out.zeros += len(at_zero)
+        count += int(used.sum())
+        yield batch if used.all() else {name: column[used] for name, column in batch.items()}
+    if left_out.invalid and not count:
+        raise ValueError(f"it has no points, but {left_out}")
+
+
+def _without_zeros(batch: Batch, left_out: _LeftOut) -> Batch:
+    """A batch without the first zero, if it was one of several."""
+    if left_out.zeros < 2:
+        return batch
+    used = batch["points"].any(axis=1)
+    if not used.any():
+        raise ValueError(f"it has no points, but {left_out}")
+    return {name: column[used] for name, column in batch.items()}
 
 
 def _kept(batches: Iterable[Batch], most: int) -> tuple[Batch, int]:
@@ -105,15 +182,9 @@ def _kept(batches: Iterable[Batch], most: int) -> tuple[Batch, int]:
     kept: list[Batch] = []
     waiting = count = 0
     for batch in batches:
-        points = np.asarray(batch["points"])
-        if points.ndim != 2 or points.shape[1] < 3:
-            raise ValueError(f"the points must have the shape (n, 3), got {points.shape}")
-        for name, column in batch.items():
-            if column.ndim != 2 or column.shape[1] < 3 or len(column) != len(points):
-                raise ValueError(f"the {name} must have the shape ({len(points)}, 3), got {column.shape}")
-        kept.append({**{name: column[:, :3] for name, column in batch.items()}, "order": generator.random(len(points))})
-        count += len(points)
-        waiting += len(points)
+        kept.append({**batch, "order": generator.random(len(batch["points"]))})
+        count += len(batch["points"])
+        waiting += len(batch["points"])
         if waiting > 2 * most:
             kept, waiting = [_part(kept, most)], most
     if not count:
@@ -139,60 +210,41 @@ def _cloud(points: NDArray[Any], normals: NDArray[Any] | None = None, colours: N
     )
 
 
+def _in_short(error: Exception) -> str:
+    """A message in one line."""
+    line = printable(" ".join(str(error).split()))
+    return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 3] + "..."
+
+
 def _bytes(colours: NDArray[Any]) -> NDArray[np.uint8]:
     """Colours from 0 to 1, to 255 or to 65,535, told apart by their type and the largest of them."""
-    part = np.issubdtype(colours.dtype, np.floating) and colours.max() <= 1
-    full = 1.0 if part else 255.0 if colours.max() <= 255 else 65_535.0
-    return np.rint(np.clip(colours / full, 0, 1) * 255).astype(np.uint8)
-
-
-def _read_las(path: Path) -> Iterator[Batch]:
-    try:
-        import laspy
-    except ImportError as error:
-        raise ImportError(f"{path}: .las and .laz files need laspy: pip install 'art-levelset[las]'") from error
-    with laspy.open(path) as file:
-        has_colours = {"red", "green", "blue"} <= {*file.header.point_format.dimension_names}
-        for points in file.chunk_iterator(BATCH):
-            batch = {"points": np.stack([points.x, points.y, points.z], axis=1)}
-            if has_colours:
-                batch["colours"] = np.stack([points.red, points.green, points.blue], axis=1)
-            yield batch
-
-
-def _read_npy(path: Path) -> Iterator[Batch]:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    for start in range(0, len(array), BATCH):
-        yield {"points": np.array(array[start : start + BATCH])}
-
-
-def _read_npz(path: Path) -> Iterator[Batch]:
-    with np.load(path, allow_pickle=False) as arrays:
-        names = list(arrays)
-        if "points" not in names and len(names) != 1:
-            raise ValueError(f"it needs one array, or one called 'points', and has {names}")
-        points = {"points": arrays["points" if "points" in names else names[0]]}
-        yield points | {name: arrays[name] for name in ("normals", "colours") if name in names}
+    part = np.issubdtype(colours.dtype, np.floating)
+    known = np.nan_to_num(colours.astype(np.float64), posinf=0.0, neginf=0.0)
+    full = 1.0 if part and known.max() <= 1 else 255.0 if known.max() <= 255 else 65_535.0
+    return np.rint(np.clip(known / full, 0, 1) * 255).astype(np.uint8)
 
 
 def _read_with_trimesh(path: Path) -> Iterator[Batch]:
     import trimesh
 
-    loaded: Any = trimesh.load(path, process=False)
+    loaded = load_with_trimesh(path, process=False)
     for part in loaded.geometry.values() if isinstance(loaded, trimesh.Scene) else [loaded]:
         yield {"points": np.asarray(part.vertices)}
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Batch]]] = {
-    ".csv": read_table,
-    ".las": _read_las,
-    ".laz": _read_las,
-    ".npy": _read_npy,
-    ".npz": _read_npz,
+_TABLES: dict[str, Callable[[Path, Chosen | None], Iterator[Batch]]] = {
+    **dict.fromkeys((".asc", ".csv", ".pts", ".txt", ".xyz", ".xyzn", ".xyzrgb"), read_table),
+    ".npy": read_npy,
+    ".npz": read_npz,
+    ".pcd": read_pcd,
+    ".ply": read_ply,
+}
+_MESHES: dict[str, Callable[[Path], Iterator[Batch]]] = {
     ".obj": read_obj,
     ".off": _read_with_trimesh,
-    ".ply": read_ply,
-    ".pts": read_table,
     ".stl": _read_with_trimesh,
-    ".xyz": read_table,
 }
+_OTHERS = {**_MESHES, ".las": read_las, ".laz": read_las}
+
+SUFFIXES = tuple(sorted([*_TABLES, *_OTHERS]))
+"""The suffixes of the formats that can be read."""

@@ -1,9 +1,12 @@
 """
-Points as lines of text, in batches: columns between blanks, commas, semicolons or tabs, with or without names.
+Points as lines of text, in batches: with or without names of the columns, a title, comments and counts of points.
+
+What can be read in several ways is an error that says how to resolve it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -12,122 +15,136 @@ import numpy as np
 from numpy.typing import NDArray
 
 from art_levelset.recon.cloud.clouds import BATCH
+from art_levelset.recon.io.columns import ADVICE, Chosen, Kinds, chosen_columns
+from art_levelset.recon.io.dialect import BadRow, Dialect
+from art_levelset.recon.io.layout import COMMENTS, Layout, layout_of
+from art_levelset.recon.io.text import read_lines, show
 
-_COMMENTS = "#", "//"
-_NAMES = {
-    "points": [("x", "y", "z")],
-    "normals": [("nx", "ny", "nz")],
-    "colours": [("r", "g", "b"), ("red", "green", "blue")],
-}
+logger = logging.getLogger(__name__)
+
+_CERTAIN: dict[str, Kinds] = {".xyzn": {"normals": [3, 4, 5]}, ".xyzrgb": {"colours": [3, 4, 5]}}
+_FEWEST_ROWS = 5
+_LONGEST_TAIL = 20
 
 
-def read_table(path: Path) -> Iterator[dict[str, NDArray[np.float64]]]:
+def read_table(path: Path, chosen: Chosen | None = None) -> Iterator[dict[str, NDArray[np.float64]]]:
     """
     Read positions, normals and colours.
 
-    The first row, or a comment before it, may name the columns. Without names x, y and z come first, and the last
-    columns, in threes, are normals if they have length 1 and colours if they are whole numbers from 0 to 255.
-
-    :param path: The file. One whose suffix is `.pts` may begin with the number of points.
-    :return: Batches: `points`, `normals` and `colours`, as far as there are any, each (n, 3).
-    :raises ValueError: If a row is not made of numbers, or the columns have names without x, y and z.
-    """
-    with path.open(encoding="utf-8-sig") as file:
-        lines = (line for line in map(str.strip, file) if line)
-        comment, first = "", next(lines, "")
-        while first.startswith(_COMMENTS):
-            comment, first = first, next(lines, "")
-        if path.suffix.lower() == ".pts" and first.isdecimal():
-            first = next(lines, "")
-        if not first:
-            return
-        delimiter = next((sign for sign in ";,\t" if sign in first), None)
-        names = None
-        if not any(map(_is_number, _fields(first, delimiter))):
-            names, first = _fields(first, delimiter), next(lines, "")
-        elif len(_fields(comment.lstrip("#/ "), delimiter)) == len(_fields(first, delimiter)):
-            names = _fields(comment.lstrip("#/ "), delimiter)
-        columns = None if names is None else _named(names)
-        rows = (line for line in chain([first], lines) if line and not line.startswith(_COMMENTS))
-        while some := list(islice(rows, BATCH)):
-            if columns is None:
-                columns = _recognised(_numbers(some, delimiter, range(_width(first, delimiter))))
-            values = _numbers(some, delimiter, [column for axes in columns.values() for column in axes])
-            yield {name: values[:, 3 * i : 3 * i + 3] for i, name in enumerate(columns)}
-
-
-def read_obj(path: Path) -> Iterator[dict[str, NDArray[np.float64]]]:
-    """
-    Read the `v` lines of an OBJ file, and its `vn` lines if there are as many.
+    A line before the rows, or a comment, may name the columns. Without names x, y and z come first, and the last
+    columns, in threes, are normals if they have length 1 (or are zero) and colours if they are whole numbers from 0 to
+    255; in a `.xyzn` or `.xyzrgb` file the second three are normals or colours. Other lines before the rows, single
+    whole numbers there (and anywhere in a `.pts` file), comments, and words after the last row are left out. Three
+    rows of many numbers are x, y and z of all points.
 
     :param path: The file.
-    :return: One batch: `points`, `normals` and `colours`, as far as there are any, each (n, 3).
-    :raises ValueError: If a line is not made of numbers.
+    :param chosen: The columns of x, y and z, if the user names them.
+    :return: Batches: `points`, `normals` and `colours`, as far as there are any, each (n, 3).
+    :raises ValueError: If a row is not made of numbers, or it is not certain which columns are x, y and z.
     """
-    kinds: dict[str, list[NDArray[np.float64]]] = {"v": [], "vn": []}
-    with path.open(encoding="utf-8") as file:
-        while some := list(islice(file, BATCH)):
-            for kind, batches in kinds.items():
-                rows = [line[len(kind) :] for line in some if line.startswith((f"{kind} ", f"{kind}\t"))]
-                if rows:
-                    width = batches[0].shape[1] if batches else len(rows[0].split())
-                    batches.append(_numbers(rows, None, range(max(width, 3))))
-    found = {kind: np.concatenate(batches) for kind, batches in kinds.items() if batches}
-    if "v" not in found:
+    suffix = path.suffix.lower()
+    lines = read_lines(path)
+    layout = layout_of(lines)
+    if layout is None:
         return
-    batch = {"points": found["v"][:, :3]}
-    if found["v"].shape[1] >= 6:
-        batch["colours"] = found["v"][:, 3:6]
-    if len(found.get("vn", ())) == len(found["v"]):
-        batch["normals"] = found["vn"]
-    yield batch
+    kinds = layout.named(chosen, suffix)
+    if kinds is None and chosen is None and layout.is_transposed():
+        yield {"points": layout.dialect.numbers(layout.rows, layout.numeric()).T}
+        return
+    rows = (line for line in chain(layout.rows, lines) if not line.startswith(COMMENTS))
+    if suffix == ".pts":
+        rows = (line for line in rows if not line.isdecimal())
+    while some := list(islice(rows, BATCH)):
+        if kinds is None:
+            kinds = _columns_without_names(layout, some, chosen, suffix)
+        columns = [column for axes in kinds.values() for column in axes]
+        try:
+            values = layout.dialect.numbers(some, columns)
+        except BadRow as error:
+            tail = [*some[error.index :], *islice(rows, _LONGEST_TAIL)]
+            if error.index == 0 or not _is_tail(layout.dialect, tail):
+                raise
+            logger.warning("%s: left out what follows the last row: %s", path, show(tail[0]))
+            values = layout.dialect.numbers(some[: error.index], columns)
+        yield {name: values[:, 3 * i : 3 * i + 3] for i, name in enumerate(kinds)}
 
 
-def _numbers(rows: Sequence[str], delimiter: str | None, columns: Sequence[int]) -> NDArray[np.float64]:
-    if delimiter == ";":
-        rows = [row.replace(",", ".") for row in rows]
-    return np.loadtxt(rows, delimiter=delimiter, usecols=columns, comments=None, ndmin=2)
-
-
-def _named(names: Sequence[str]) -> dict[str, list[int]]:
-    """The columns of each kind."""
-    plain = [name.strip("\"' ").lower() for name in names]
-    columns = {
-        kind: [plain.index(axis) for axis in axes]
-        for kind, choices in _NAMES.items()
-        for axes in choices
-        if {*axes} <= {*plain}
-    }
-    if "points" not in columns:
-        raise ValueError(f"no columns are called x, y and z, but {', '.join(plain)}")
-    return columns
-
-
-def _recognised(values: NDArray[np.float64]) -> dict[str, list[int]]:
-    """The columns of each kind, by what is in them."""
-    columns = {"points": [0, 1, 2]}
-    for start in range(values.shape[1] - 3, 2, -3):
-        triple = values[:, start : start + 3]
-        if (np.abs(np.linalg.norm(triple, axis=1) - 1) < 0.01).all():
-            columns.setdefault("normals", [start, start + 1, start + 2])
-        elif ((triple == np.rint(triple)) & (triple >= 0) & (triple <= 255)).all():
-            columns.setdefault("colours", [start, start + 1, start + 2])
-    return columns
-
-
-def _width(row: str, delimiter: str | None) -> int:
-    """The number of columns that are numbers, at least three."""
-    fields = _fields(row, delimiter)
-    return max(3, next((i for i, field in enumerate(fields) if not _is_number(field)), len(fields)))
-
-
-def _fields(row: str, delimiter: str | None) -> list[str]:
-    return [field.replace(",", ".") if delimiter == ";" else field for field in row.split(delimiter)]
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
+def _is_tail(dialect: Dialect, lines: Sequence[str]) -> bool:
+    """Whether lines are words after the rows, such as a total, and not rows that are damaged."""
+    if len(lines) > _LONGEST_TAIL:
         return False
-    return True
+    return all(
+        sum(map(dialect.is_number, cells)) < 2 and any(sign.isalpha() for sign in line)
+        for line in lines
+        for cells in [dialect.fields(line)]
+    )
+
+
+def _columns_without_names(layout: Layout, rows: Sequence[str], chosen: Chosen | None, suffix: str) -> Kinds:
+    """The columns of each kind, by the suffix and by what is in the first rows."""
+    columns = layout.numeric()
+    if chosen is not None:
+        points = chosen_columns(chosen, len(layout.dialect.fields(layout.rows[0])))
+    elif layout.places == [0, 1, 2]:
+        points = layout.places
+        columns = [column for place, column in enumerate(columns) if column == place]  # up to the first words
+    elif suffix == ".xyz" and layout.places == [1, 2, 3] and layout.head and layout.head[0].isdecimal():
+        return {"points": layout.places}  # of chemists: number of atoms, title, symbols
+    else:
+        numbers = ", ".join(str(place + 1) for place in layout.places)
+        raise ValueError(f"its first columns of numbers are {numbers}, {show(layout.rows[0])}; {ADVICE}")
+    columns = sorted({*columns, *points})
+    while True:
+        try:
+            values = layout.dialect.numbers(rows, columns)
+            break
+        except BadRow as error:
+            if error.index > 0 and _is_tail(layout.dialect, rows[error.index :]):
+                rows = rows[: error.index]
+            elif error.column in points:
+                raise
+            else:
+                columns.remove(error.column)
+    kinds = {"points": points}
+    kinds |= {kind: triple for kind, triple in _CERTAIN.get(suffix, {}).items() if {*triple} <= {*columns} - {*points}}
+    for last in range(max(columns), 1, -3):
+        triple = [last - 2, last - 1, last]
+        if {*triple} <= {*columns} - {column for taken in kinds.values() for column in taken}:
+            kind = _kind(values[:, [columns.index(column) for column in triple]])
+            if kind is not None:
+                kinds.setdefault(kind, triple)
+    if chosen is None:
+        _check_order(values, explained=len(kinds) * 3, row=rows[0], commas=layout.dialect.delimiter == ",")
+    return kinds
+
+
+def _kind(triple: NDArray[np.float64]) -> str | None:
+    """What three columns are, if anything."""
+    given = triple[np.isfinite(triple).all(axis=1) & triple.any(axis=1)]
+    if 2 * len(given) > len(triple) and (np.abs(np.linalg.norm(given, axis=1) - 1) < 0.01).all():
+        return "normals"
+    if ((triple == np.rint(triple)) & (triple >= 0) & (triple <= 255)).all():
+        return "colours"
+    return None
+
+
+def _check_order(values: NDArray[np.float64], explained: int, row: str, commas: bool) -> None:
+    """Whether the first columns can be something else than x, y and z."""
+    width = values.shape[1]
+    values = values[np.isfinite(values).all(axis=1)]
+    if width <= explained or len(values) < _FEWEST_ROWS:
+        return
+    whole = (values == np.rint(values)).all(axis=0)
+    first = values[:, 0]
+    running = (np.diff(first) == 1).all()
+    distinct = len(np.unique(first)) == len(first)
+    numbers = whole[0] and (running or (not whole[1:3].all() and distinct) or not whole[1:4].any())
+    if numbers:
+        raise ValueError(
+            f"its first column can be a number of the point, {show(row)}: say --columns 2,3,4 if x, y and z follow it, "
+            "--columns 3,2,4 if northing, easting and elevation do, or --columns 1,2,3"
+        )
+    if width >= 5 and whole[:2].all() and not whole[2:5].any():
+        raise ValueError(f"its first columns can be row and column of a grid, {show(row)}; {ADVICE}")
+    if commas and width == 6 and whole.all():
+        raise ValueError(f"commas can be between its numbers or decimal, {show(row)}: write points, or {ADVICE}")

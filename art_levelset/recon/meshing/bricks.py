@@ -30,8 +30,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
+from art_levelset.progress import progress_bar
 from art_levelset.recon.cloud.clouds import Points
 
 SIDE = 32
@@ -135,7 +135,7 @@ def crossed_bricks(function: Function, grid: Grid, slope: float, *, verbose: boo
     search = _Search(function, grid, slope)
     todo = search.first_bricks()
     while len(todo):
-        for start in tqdm(range(0, len(todo), BATCH), desc="mesh", unit="batch", disable=not verbose):
+        for start in progress_bar(range(0, len(todo), BATCH), desc="mesh", unit="batch", verbose=verbose):
             search.visit(todo[start : start + BATCH])
         todo = search.unfinished()
     return [search.found[brick] for brick in sorted(search.found)]

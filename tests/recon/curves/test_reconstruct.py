@@ -94,8 +94,11 @@ def test_known_curves(name: str, known: Any) -> None:
     arguments: tuple[int, ...] = {"torus_knot": (2, 5), "through_points": (0,)}.get(name, ())
     truth = getattr(known, name)(*arguments)
     cloud = known.sample(truth, 2000, 0.003, np.random.default_rng(0))
-    result = reconstruct_curve(cloud, verbose=False)
+    steps = 1000 if name == "protein" else 500  # which is the longest
+    result = reconstruct_curve(cloud, steps=steps, verbose=False)
     assert [piece.closed for piece in result.pieces] == [truth.closed]
+    assert isinstance(result.network, CurveNetwork)
+    assert result.network.width == fit.WIDTHS[0]
     found = known.errors(result.pieces, truth)
     assert found.chamfer < 0.002
     assert found.hausdorff < 0.01
@@ -103,21 +106,11 @@ def test_known_curves(name: str, known: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_the_first_network_holds_a_long_curve(seed: int, known: Any) -> None:
-    cloud = known.sample(known.protein(), 2000, 0.002, np.random.default_rng(seed))
-    result = reconstruct_curve(cloud, seed=seed, verbose=False)
-    assert [piece.closed for piece in result.pieces] == [False]
-    assert isinstance(result.network, CurveNetwork)
-    assert result.network.width == fit.WIDTHS[0]
-
-
-@pytest.mark.slow
 def test_a_link_of_two_rings(known: Any) -> None:
     generator = np.random.default_rng(0)
     ring = known.sample(known.circle(), 800, 0.005, generator)
     other = known.sample(known.circle(), 800, 0.005, generator)[:, [0, 2, 1]] + [1, 0, 0]
-    result = reconstruct_curve(np.concatenate([ring, other]), verbose=False)
+    result = reconstruct_curve(np.concatenate([ring, other]), steps=500, verbose=False)
     assert [piece.closed for piece in result.pieces] == [True, True]
     for piece in result.pieces:
         assert piece.length == pytest.approx(2 * np.pi, rel=0.01)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from art_levelset.core.fields import as_field, values_and_jacobians
-from art_levelset.recon import FitProgress, GridNetwork, Reconstruction, pipeline, reconstruct
+from art_levelset.recon import FitProgress, GridNetwork, Reconstruction, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.fitting import checkpoint
 from art_levelset.recon.fitting.progress import Budget
@@ -109,22 +110,24 @@ def test_the_learning_rate_follows_the_time(clock: Clock, few_points: Points, mo
     assert rates[-1] < 3e-5
 
 
-def test_a_time_budget_ends_a_fit_in_time(few_points: Points, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_time_budget_ends_a_fit_in_time(
+    few_points: Points, caplog: pytest.LogCaptureFixture, ticking: Callable[[float], None]
+) -> None:
+    ticking(0.04)
     seen: list[FitProgress] = []
-    quick(few_points, steps=1)
     with caplog.at_level(logging.WARNING):
         quick(few_points, time_budget=2.0, clock=time.process_time, callback=seen.append)
-    assert 2 <= seen[-1].seconds < 4
+    assert 2 <= seen[-1].seconds < 2.1
     assert seen[-1].seconds_left == 0
-    assert seen[-1].step > 20
-    assert ("time_budget: 2 s were enough for" in caplog.text) == (seen[-1].step < pipeline.FEWEST_STEPS)
+    assert 40 < seen[-1].step < 50, "a look at the clock in each step, and some for the reports"
+    assert f"time_budget: 2 s were enough for {seen[-1].step} steps only" in caplog.text
 
 
-def test_a_time_budget_with_steps_ends_with_the_first(few_points: Points) -> None:
+def test_a_time_budget_with_steps_ends_with_the_first(few_points: Points, clock: Clock) -> None:
     seen: list[FitProgress] = []
-    quick(few_points, time_budget=600.0, steps=5, callback=seen.append)
+    quick(few_points, time_budget=600.0, clock=clock, steps=5, callback=seen.append)
     assert [progress.step for progress in seen] == [5]
-    assert seen[0].seconds < 300
+    assert seen[0].seconds == 0
 
 
 def test_a_time_budget_that_is_too_small(few_points: Points) -> None:
@@ -225,14 +228,16 @@ def test_between_two_checkpoints_nothing_is_written(few_points: Points, tmp_path
 
 
 @pytest.mark.usefixtures("at_every_step")
-def test_a_fit_with_a_time_budget_goes_on(few_points: Points, tmp_path: Path) -> None:
+def test_a_fit_with_a_time_budget_goes_on(few_points: Points, tmp_path: Path, ticking: Callable[[float], None]) -> None:
+    ticking(0.05)
     interrupted(few_points, tmp_path / "fit.pt", 20, time_budget=3.0, clock=time.process_time)
     spent = torch.load(tmp_path / "fit.pt", weights_only=True)["state"]["budget"]["seconds"]
     seen: list[FitProgress] = []
     quick(few_points, time_budget=3.0, clock=time.process_time, checkpoint=tmp_path / "fit.pt", callback=seen.append)
     assert 0 < spent < 3
     assert seen[0].step > 20
-    assert 3 <= seen[-1].seconds < 5
+    assert seen[-1].step < 60
+    assert 3 <= seen[-1].seconds < 3.2
 
 
 @pytest.mark.usefixtures("at_every_step")
@@ -304,5 +309,5 @@ def test_other_files_are_no_checkpoints(few_points: Points, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="there is no directory"):
         quick(few_points, checkpoint=tmp_path / "none" / "fit.pt")
     torch.save({"format": checkpoint.FORMAT, "fit": print}, path)
-    with pytest.raises(ValueError, match=r"fit.pt cannot be read \(UnpicklingError\)"):
+    with pytest.raises(ValueError, match=r"fit.pt cannot be read: it holds '__builtin__.print'"):
         quick(few_points, checkpoint=path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,11 +198,14 @@ def test_unfinished_fits_are_not_judged(few_points: Points, caplog: pytest.LogCa
     assert not caplog.messages
 
 
-def test_a_time_budget_ends_the_attempts(few_points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_budget_ends_the_attempts(
+    few_points: Points, monkeypatch: pytest.MonkeyPatch, ticking: Callable[[float], None]
+) -> None:
+    ticking(0.05)
     monkeypatch.setattr(pipeline, "FEWEST_STEPS", 1)
     monkeypatch.setattr(pipeline, "judge", lambda *_: Judgement(1.0, 1.0))
-    assert len(fitted(few_points, steps=None, time_budget=1.0).attempts) == 1
-    assert len(fitted(few_points, steps=5, time_budget=100.0).attempts) == 2
+    assert len(fitted(few_points, steps=None, time_budget=1.0, clock=time.process_time).attempts) == 1
+    assert len(fitted(few_points, steps=5, time_budget=100.0, clock=time.process_time).attempts) == 2
 
 
 class Killed(Exception):

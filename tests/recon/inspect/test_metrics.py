@@ -5,6 +5,7 @@ import pytest
 import trimesh
 
 from art_levelset.recon import compare
+from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.inspect.metrics import (
     compare_with_cloud,
     distances_to_surface,
@@ -69,6 +70,22 @@ def test_distances_do_not_depend_on_the_unit(unit: float) -> None:
     np.testing.assert_allclose(nearest_on_surface(unit * points, small)[0], unit * expected, rtol=1e-6)
 
 
+def test_triangles_that_are_segments_or_points_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = square(0.0)
+    points = np.array([[0.1, 0.1, 0.3], [0.9, 0.1, -0.2], [-0.5, 0.5, 0.0]])
+    collapsed = trimesh.Trimesh(flat.vertices, [[0, 0, 1], *flat.faces, [2, 2, 2], [3, 0, 3]], process=False)
+    known = trimesh.triangles.closest_point
+
+    def older(triangles: Points, queries: Points) -> Points:
+        """What older trimesh finds on them: 0 / 0."""
+        closest = known(triangles, queries)
+        closest[(np.linalg.norm(triangles - np.roll(triangles, 1, axis=1), axis=2) == 0).any(axis=1)] = np.nan
+        return closest
+
+    monkeypatch.setattr("trimesh.triangles.closest_point", older)
+    assert distances_to_surface(points, collapsed) == pytest.approx(distances_to_surface(points, flat), abs=1e-12)
+
+
 def test_samples_are_uniform_on_the_surface() -> None:
     mesh = trimesh.util.concatenate([square(0.0), square(1.0, side=3.0)])
     points = sample_surface(mesh, 20_000, np.random.default_rng(0))
@@ -131,3 +148,13 @@ def test_the_distance_to_a_cloud_counts_both_ways() -> None:
     assert half.chamfer == pytest.approx((0 + 0.5 / 4) / 2, rel=0.05)  # on average 1/4 for half of the square
     with pytest.raises(ValueError, match="samples must be an integer >= 1, got 0"):
         compare_with_cloud(square(0.0), cloud, samples=0)
+
+
+def test_outliers_do_not_count_in_the_distance_to_a_cloud() -> None:
+    generator = np.random.default_rng(0)
+    cloud = np.concatenate([generator.random((5000, 2)), np.full((5000, 1), 0.25)], axis=1)
+    strays = generator.uniform(50, 90, (20, 3))
+    found = compare_with_cloud(square(0.0), np.concatenate([cloud, strays]), samples=2000)
+    assert found.outliers == 20
+    assert found.chamfer == pytest.approx(0.25, rel=2e-3)
+    assert compare_with_cloud(square(0.0), cloud, samples=2000).outliers == 0

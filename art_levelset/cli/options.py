@@ -1,0 +1,90 @@
+"""
+The options that several verbs have, and the names that they may be given.
+
+The names are written here once more, so that a help and the completion of a command need no PyTorch; the tests hold
+them against those of the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from art_levelset.arguments import Group
+
+ARCHITECTURES = ("convnet2a", "convnet2b", "convnet4a", "convnet4a-released", "convnet4b", "resnet18")
+
+DATA_SETS = ("digits", "mnist", "fashion_mnist", "cifar10")
+
+THREAT_MODELS = ("Linf", "L2", "L1")
+
+ATTACKS = (
+    "pgd-ce",
+    "pgd-margin",
+    "pgd-dlr",
+    "autoattack",
+    "autoattack-plus",
+    "autoattack-rand",
+    "autoattack-partial",
+    "art-pgd-ce",
+    "art-pgd-margin",
+    "advertorch-pgd-ce",
+    "advertorch-pgd-margin",
+    "torchattacks-pgd-ce",
+    "torchattacks-pgd-margin",
+)
+
+PRESETS = {
+    "levelset": (
+        "mnist",
+        "fashion_mnist",
+        "cifar10",
+        "paper-mnist",
+        "paper-cifar10-convnet4b",
+        "paper-cifar10-resnet18",
+    ),
+    "geometric-svm": ("paper-mnist", "paper-fashion-mnist", "paper-cifar10"),
+}
+"""Known runs, by trainer."""
+
+
+def add_data(group: Group, arrays: str, *, required: bool = True) -> None:
+    """
+    Declare which images a verb takes.
+
+    :param group: What to add the options to.
+    :param arrays: The arrays that a file must have.
+    :param required: Whether they must be named.
+    """
+    group.add_argument(
+        "--data",
+        required=required,
+        metavar="DATA",
+        help=f"an .npz file with {arrays}, or {in_words(DATA_SETS)}",
+    )
+    group.add_argument(
+        "--data-root", type=Path, metavar="DIR", help="the folder of torchvision's data sets (mnist, ..., cifar10)"
+    )
+
+
+def add_seed_and_device(group: Group) -> None:
+    """
+    Declare what a computation depends on besides its inputs.
+
+    :param group: What to add the options to.
+    """
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (default: 0)")
+    group.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu, cuda or cuda:1, ... (default: cpu)")
+
+
+def in_words(names: Sequence[str]) -> str:
+    """
+    Names in a sentence.
+
+    :param names: At least two.
+    :return: They, as in "a, b or c".
+
+    >>> in_words(["a", "b", "c"])
+    'a, b or c'
+    """
+    return f"{', '.join(names[:-1])} or {names[-1]}"
