@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 import art_levelset.cli.recon.curves
 import art_levelset.cli.recon.surfaces
@@ -85,6 +86,7 @@ def warm_up() -> None:
 
 def serve() -> None:
     torch.set_num_threads(1)
+    tqdm.monitor_interval = 0  # no thread of its own, which would hold its lock in the middle of a fork
     warm_up()
     for line in sys.stdin:
         request = json.loads(line)

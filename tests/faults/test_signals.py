@@ -131,7 +131,7 @@ def test_an_interrupt_during_the_imports(tmp_path: Path) -> None:
 def test_a_second_signal_does_not_wait(nursery: Nursery, tmp_path: Path) -> None:
     before = (
         "import time; import art_levelset.cli.demo as demo\n"
-        "def run(arguments):\n"
+        "def run(*_):\n"
         "    try: open('begun', 'w').close(); time.sleep(600)\n"
         "    finally: open('ending', 'w').close(); time.sleep(600)\n"
         "demo.run = run"
@@ -150,7 +150,7 @@ def test_an_interrupt_that_python_drops_comes_again(nursery: Nursery, tmp_path: 
         "import os, signal, time; import art_levelset.cli.demo as demo\n"
         "class Late:\n"
         "    def __del__(self): os.kill(os.getpid(), signal.SIGINT)\n"
-        "def run(arguments):\n"
+        "def run(*_):\n"
         "    late = Late(); del late; time.sleep(600); return 0\n"
         "demo.run = run"
     )
@@ -162,7 +162,7 @@ def test_nohup_stays_nohup(nursery: Nursery, tmp_path: Path) -> None:
     before = (
         "import os, signal; import art_levelset.cli.demo as demo\n"
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "demo.run = lambda arguments: os.kill(os.getpid(), signal.SIGHUP) or 7"
+        "demo.run = lambda *_: os.kill(os.getpid(), signal.SIGHUP) or 7"
     )
     assert nursery.run(["demo"], tmp_path, before=before).status == 7
 
