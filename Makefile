@@ -43,6 +43,6 @@ $(VENV)/installed-dev: pyproject.toml | $(VENV)/torch
 	$(BIN)/pip install -e ".[dev]"
 	touch $@
 
-$(VENV)/installed-docs: pyproject.toml | $(BIN)/python
+$(VENV)/installed-docs: pyproject.toml | $(VENV)/torch
 	$(BIN)/pip install -e ".[docs]"
 	touch $@
