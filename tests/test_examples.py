@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import logging
 import runpy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +54,14 @@ WRITTEN = {
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FAST", "1")
     monkeypatch.setattr(pyplot, "show", lambda: pyplot.close("all"))
+    logger = logging.getLogger("art_levelset")  # a notebook silences it
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 def test_there_are_enough_of_them_and_all_are_listed() -> None:
