@@ -356,7 +356,7 @@ def edit(change: Callable[[dict[str, Any]], Any]) -> Callable[[str], str]:
         (lambda _: "[]", "format must be"),
         (lambda _: "", "Expecting value"),
         (lambda _: "[" * 100_000, "nested too deeply"),
-        (lambda text: text.replace("40,", f"{'[' * 600}{']' * 600},"), "nested too deeply"),
+        (lambda text: text.replace("40,", f"{'[' * 100_000}{']' * 100_000},"), "nested too deeply"),
     ],
 )
 def test_what_is_no_record_is_refused_with_the_files_name(
