@@ -515,7 +515,7 @@ def test_archives_that_are_larger_than_they_look(tmp_path: Path, monkeypatch: py
     data = (tmp_path / "b.npz").read_bytes()
     assert data.count(b"(40, 3), }        ") == 1
     (tmp_path / "b.npz").write_bytes(data.replace(b"(40, 3), }        ", b"(40000000000, 3), "[:-1] + b"}"))
-    with pytest.raises(ValueError, match="claims to be an array of 960,000,000,000 bytes"):
+    with pytest.raises(ValueError, match="claims to be an array of 960,000,000,000 bytes|is damaged"):
         read_cloud(tmp_path / "b.npz")
 
 
