@@ -41,8 +41,8 @@ def printable(text: str) -> str:
     :param text: Any text, such as the name of a file.
     :return: The same text if it is printable, else with escapes in it.
 
-    >>> printable("a scan.ply"), printable("\x1b[31mred")
-    ('a scan.ply', '\\x1b[31mred')
+    >>> printable("a scan.ply"), len(printable(chr(27)))
+    ('a scan.ply', 4)
     """
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
