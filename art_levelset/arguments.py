@@ -152,7 +152,7 @@ class Parser(argparse.ArgumentParser):
             if text == "--" or (self._subparsers is not None and not text.startswith("-")):
                 return  # what follows is no option, or the verb's own affair
             name = text.partition("=")[0]
-            if len(text) == 1 or text[0] != "-" or " " in text or _NEGATIVE.match(text) or name in known:
+            if len(text) == 1 or not text.startswith("-") or " " in text or _NEGATIVE.match(text) or name in known:
                 continue
             if not name.startswith("--") and name[:2] in known and f"-{name}" not in known:
                 continue  # a letter with its value, or several letters

@@ -61,6 +61,7 @@ def test_what_is_no_mistake() -> None:
     found = fly().parse_args(["--height", "-3", "-osomewhere", "-vv", "--speed=-5"])
     assert (found.height, found.output_dir, found.v, found.speed) == (-3.0, Path("somewhere"), 2, -5)
     assert fly().parse_args(["--height", "1", "-o", "-"]).output_dir == Path("-")
+    assert fly().parse_args(["--height", "1", "-o", ""]).output_dir == Path()
 
 
 def test_the_options_of_a_verb_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:

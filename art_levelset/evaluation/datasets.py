@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from art_levelset.arguments import did_you_mean
 from art_levelset.identity import digest
 from art_levelset.untrusted import Arrays, opened, printable
 
@@ -75,8 +76,11 @@ def load(
         return _from_torchvision(str(name_or_path), data_root, train)
     path = Path(name_or_path)
     if path.suffix != ".npz":
-        names = ", ".join(["digits", *TORCHVISION])
-        raise ValueError(f"name_or_path must be an .npz file or one of {names}, got {str(name_or_path)!r}")
+        known = ["digits", *TORCHVISION]
+        raise ValueError(
+            f"name_or_path must be an .npz file or one of {', '.join(known)}, got {str(name_or_path)!r}"
+            f"{did_you_mean(str(name_or_path), known)}"
+        )
     return _from_npz(path, train)
 
 
