@@ -64,7 +64,7 @@ def build_parser(*, curve: bool = False) -> Parser:
         PROGRAM,
         description=DESCRIPTION,
         examples=EXAMPLES,
-        remarks="Exit status: 0 success, 1 a part of the work failed, 2 bad input, 130 an interrupt, 143 a termination.",
+        remarks="Exit status: 0 success, 1 a part of the work failed, 2 bad input, 130 an interrupt, 143 SIGTERM.",
         add_help=False,
     )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True, prog=PROGRAM)
