@@ -15,6 +15,7 @@ import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from io import BytesIO
+from numbers import Real
 from typing import Any, BinaryIO
 
 import torch
@@ -101,6 +102,43 @@ def has_format(contents: Any, name: str | int) -> bool:
     """
     found = contents.get("format") if isinstance(contents, dict) else None
     return type(found) is type(name) and found == name
+
+
+def check_form(name: str, saved: Any, own: Any) -> None:
+    """
+    Check that what a checkpoint holds has the form of what it shall replace.
+
+    >>> check_form("state", {"rate": 0.1, "phases": [1, 2]}, {"rate": 1, "phases": [3, 4]})
+    >>> check_form("state", {"rate": "0.1"}, {"rate": 0.1})
+    Traceback (most recent call last):
+    ValueError: state['rate'] is not of the form that it had: '0.1'
+
+    :param name: What it is.
+    :param saved: What the checkpoint holds.
+    :param own: The state of the same kind that there is now. None says nothing of the form.
+    :raises ValueError: If a tensor has another shape or type, a dictionary other keys, a list another length, or
+            something else is of another kind; numbers are one kind.
+    """
+    if own is None:
+        return
+    if isinstance(own, torch.Tensor):
+        fits = isinstance(saved, torch.Tensor) and (saved.shape, saved.dtype) == (own.shape, own.dtype)
+    elif isinstance(own, Mapping):
+        fits = isinstance(saved, Mapping) and {*saved} == {*own}
+    elif isinstance(own, (list, tuple)):
+        fits = isinstance(saved, (list, tuple)) and len(saved) == len(own)
+    elif isinstance(own, Real) and not isinstance(own, bool):
+        fits = isinstance(saved, Real) and not isinstance(saved, bool)
+    else:
+        fits = isinstance(saved, type(own))
+    if not fits:
+        raise ValueError(f"{name} is not of the form that it had: {saved!r:.80}")
+    if isinstance(own, Mapping):
+        for key, value in own.items():
+            check_form(f"{name}[{key!r}]", saved[key], value)
+    elif isinstance(own, (list, tuple)):
+        for place, (one, other) in enumerate(zip(saved, own, strict=True)):
+            check_form(f"{name}[{place}]", one, other)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:

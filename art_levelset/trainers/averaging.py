@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from art_levelset.tensors import check_form
+
 
 class ExponentialAverage:
     """
@@ -73,6 +75,7 @@ class ExponentialAverage:
 
         :param state: What :meth:`state_dict` returned.
         """
+        check_form("average", state, self.state_dict())
         self._updates = state["updates"]
         saved: Mapping[str, Tensor] = state["averages"]
         for name, average in self._averages.items():

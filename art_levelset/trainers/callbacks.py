@@ -21,6 +21,7 @@ from torch import Tensor
 
 from art_levelset.checks import check_count
 from art_levelset.files import write_bytes
+from art_levelset.tensors import check_form
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -188,7 +189,11 @@ class EarlyStopping(Callback):
 
         :param state: What :meth:`state_dict` returned.
         """
-        self._best, self._waited, self._weights = state["best"], state["waited"], state["weights"]
+        check_form("EarlyStopping", {**state, "weights": None}, self.state_dict() | {"weights": None})
+        weights = state["weights"]
+        if weights is not None and not all(isinstance(weight, Tensor) for weight in dict(weights).values()):
+            raise ValueError("EarlyStopping: its weights are no tensors")
+        self._best, self._waited, self._weights = state["best"], state["waited"], weights
 
 
 class CSVLog(Callback):

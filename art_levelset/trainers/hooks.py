@@ -20,7 +20,7 @@ from art_levelset.attacks.protocol import Attack
 from art_levelset.checks import check_seed
 from art_levelset.core.balls import Box
 from art_levelset.core.statistics import Statistics, batch_statistics
-from art_levelset.tensors import load_optimizer
+from art_levelset.tensors import check_form, load_optimizer
 from art_levelset.trainers.averaging import ExponentialAverage, check_decay
 from art_levelset.trainers.callbacks import Progress
 from art_levelset.trainers.distributed import World
@@ -216,6 +216,9 @@ class TrainerHooks(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
             self._network.load_state_dict(state["network"])
         except RuntimeError as error:
             raise ValueError(f"classifier: its model is not the one that was trained: {error}") from None
+        check_seed(state["seed"])
+        for epoch in state["history"]:
+            check_form("history", epoch, dict.fromkeys(epoch, 0.0))
         self.seed = state["seed"]
         self.history[:] = state["history"]
         load_optimizer(self.classifier.optimizer, state["optimizer"])

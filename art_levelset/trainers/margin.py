@@ -27,6 +27,7 @@ from art_levelset.checks import check_count
 from art_levelset.core.balls import check_norm, column, random_in_ball
 from art_levelset.core.fields import margin_field, soft_margin_field
 from art_levelset.core.modes import evaluating
+from art_levelset.tensors import check_form
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.distances import distance_loss
 from art_levelset.trainers.execution import Execution
@@ -232,6 +233,7 @@ class LevelSetMarginTrainer(LoopTrainer):
         :raises ValueError: If the network is another.
         """
         super().load_state_dict(state)
+        check_form("trainer", state["trainer"], self.state_dict()["trainer"])
         self._grown = state["trainer"]["grown"]
         if self._offsets is not None:
             self._offsets.load_state_dict(state["trainer"]["offsets"])

@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from art_levelset.attacks.protocol import Attack
 from art_levelset.checks import check_count
 from art_levelset.identity import describe
+from art_levelset.tensors import check_form
 from art_levelset.trainers.augmentation import Augmentation
 from art_levelset.trainers.batches import Batches
 from art_levelset.trainers.callbacks import Callback, CSVLog, Progress, TensorBoardLog
@@ -223,7 +224,7 @@ class Run:
             if saved.get(name, missing) != own.get(name, missing)
         ]
         if changed:
-            raise ValueError(f"{source} is of a run with other settings: {'; '.join(changed)}")
+            raise ValueError(f"{source} is of a run with other settings: {'; '.join(changed):.1000}")
 
     def _load(self, state: Mapping[str, Any]) -> None:
         check_count("first", state["first"], least=0)
@@ -231,6 +232,7 @@ class Run:
             raise ValueError(f"stopped must be True or False, got {state['stopped']!r:.80}")
         self.trainer.load_state_dict(state)
         if self.options.scheduler is not None:
+            check_form("scheduler", state["scheduler"], self.options.scheduler.state_dict())
             self.options.scheduler.load_state_dict(state["scheduler"])
         for callback, saved in zip(self.options.callbacks, state["callbacks"], strict=True):
             callback.load_state_dict(saved)
