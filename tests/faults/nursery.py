@@ -9,6 +9,7 @@ run in the new process, before the command.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -34,6 +35,9 @@ import art_levelset.trainers.margin  # noqa: F401
 from art_levelset.cli.main import main
 from art_levelset.cli.signals import as_process
 
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2): the signal that a process gets when its parent ends, so that nothing outlives tests that are stopped."""
+
 
 def kill_in(calls: int) -> None:
     """Kill this process before so many more things have been done to files that are not finished."""
@@ -53,6 +57,8 @@ def kill_in(calls: int) -> None:
 def run(request: dict[str, Any]) -> None:
     """In a new process, which does not return."""
     os.setsid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.chdir(request["cwd"])
     for name, descriptor in (("out", 1), ("err", 2)):
         if request.get(name) is not None:
