@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import resource
 import subprocess
 import sys
@@ -125,3 +126,30 @@ def test_what_would_fit_fits(value: int, free: float) -> None:
 )
 def test_sizes(count: float, text: str) -> None:
     assert size(count) == text
+
+
+REFUSED = """
+import resource
+import numpy as np
+from art_levelset.recon.cloud.clouds import check_cloud
+
+points = np.broadcast_to(0.5, (10_000_000, 3))  # takes no memory
+mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (mapped + 1_000_000_000, resource.RLIM_INFINITY))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    check_cloud(points)
+except ValueError as error:
+    print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells")
+def test_a_refusal_comes_before_the_memory_is_taken() -> None:
+    found = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, check=True)
+    message, taken = found.stdout.splitlines()
+    assert re.fullmatch(
+        r"points: 10,000,000 needs about 4 GB of memory, 1 GB are free; 2,[45]\d\d,\d\d\d would fit", message
+    )
+    assert int(taken) < 50e6

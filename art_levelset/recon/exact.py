@@ -36,6 +36,9 @@ FORMAT = "art-levelset exact network 1"
 SLOPE = 1.001
 """F is nowhere steeper than 1, but for rounding: marching misses nothing."""
 
+_UNIT = 24.0
+"""Bytes that a point takes for each unit of the widest layer: its value before and behind the ReLU, and one before."""
+
 _MARGIN = 0.05
 _NEAR = (-6.0, -1.0)
 
@@ -99,7 +102,8 @@ def march(network: nn.Module, low: Points, high: Points, resolution: int, *, ver
     :param resolution: Number of grid cells along the longest side of the box, >= 8.
     :param verbose: Whether to show a progress bar.
     :return: The mesh; its normals point outwards.
-    :raises ValueError: If the resolution is too small, the box is none of this network's, or not one in space.
+    :raises ValueError: If the resolution is too small, there is not the memory, the box is none of this network's, or
+            not one in space.
     """
     from trimesh import Trimesh
 
@@ -112,6 +116,7 @@ def march(network: nn.Module, low: Points, high: Points, resolution: int, *, ver
         high + margin,
         resolution,
         slope=SLOPE,
+        point=_UNIT * max(layer.out_features for layer in network.modules() if isinstance(layer, nn.Linear)),
         verbose=verbose,
     )
     return Trimesh(vertices, faces, process=False)

@@ -27,28 +27,31 @@ BASE = 25e6
 CELL = 280.0
 """Bytes that a crossed cell takes: in the search, as triangles, and while these are polished."""
 
-EVALUATED = 2200.0
+POINT = 2600.0
 """Bytes that a point takes in the default network, with gradients: one of those that are evaluated together."""
 
 CORNER = 180.0
 """Bytes that a corner of a brick takes."""
 
 
-def needed(resolution: int, sides: Points, density: float) -> float:
+def needed(resolution: int, sides: Points, density: float, point: float = POINT) -> float:
     """
     The memory that a mesh takes.
 
     :param resolution: Number of grid cells along the longest side of the box.
     :param sides: The sides of the box, the longest one of which is 1, (3,).
     :param density: The number of cells that the surface crosses, divided by the square of the resolution.
+    :param point: Bytes that a point takes where the function is evaluated.
     :return: Bytes.
     """
     corners = float(np.prod(sides * resolution / SIDE + 2))
     cells = density * resolution**2
-    return BASE + CELL * cells + EVALUATED * min(CHUNK, cells) + CORNER * corners
+    return BASE + CELL * cells + point * min(CHUNK, cells) + CORNER * corners
 
 
-def check_resolution(function: Function, low: Points, high: Points, resolution: int, *, slope: float) -> None:
+def check_resolution(
+    function: Function, low: Points, high: Points, resolution: int, *, slope: float, point: float
+) -> None:
     """
     Check that there is memory for a mesh.
 
@@ -57,13 +60,15 @@ def check_resolution(function: Function, low: Points, high: Points, resolution: 
     :param high: The opposite corner, (3,).
     :param resolution: Number of grid cells along the longest side of the box, >= 8.
     :param slope: The largest slope |D_xF| to allow for, > 0.
+    :param point: Bytes that a point takes where F is evaluated.
     :raises ValueError: If there is not: it says which resolution would fit.
     """
     longest = float((high - low).max())
     sides = (high - low) / longest
-    if needed(resolution, sides, DENSE) <= available():
+    if needed(resolution, sides, DENSE, point) <= available():
         return
     counted = min(COUNTED, resolution)
     grid = Grid(low, longest / counted, np.maximum(np.ceil(sides * counted - 1e-6).astype(np.int64), 1))
     crossed = sum(int(brick.cells().sum()) for brick in crossed_bricks(function, grid, slope, verbose=False))
-    check_memory("resolution", resolution, lambda cells: needed(cells, sides, crossed / counted**2), least=8)
+    density = crossed / counted**2
+    check_memory("resolution", resolution, lambda cells: needed(cells, sides, density, point), least=8)

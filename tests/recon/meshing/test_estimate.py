@@ -41,7 +41,7 @@ def test_a_refusal_says_what_would_fit_and_that_fits(monkeypatch: pytest.MonkeyP
     fits = int(re.findall(r"([\d,]+) would fit$", str(refused.value))[0].replace(",", ""))
     crossed = density(64)
     assert needed(fits, np.ones(3), crossed) <= 300e6 < needed(fits + 1, np.ones(3), crossed)
-    estimate.check_resolution(ball, LOW, HIGH, fits, slope=1.5)
+    estimate.check_resolution(ball, LOW, HIGH, fits, slope=1.5, point=estimate.POINT)
 
 
 def test_a_resolution_is_refused_before_the_corners_of_its_bricks_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
