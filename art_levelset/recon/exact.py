@@ -36,8 +36,8 @@ FORMAT = "art-levelset exact network 1"
 SLOPE = 1.001
 """F is nowhere steeper than 1, but for rounding: marching misses nothing."""
 
-_UNIT = 24.0
-"""Bytes that a point takes for each unit of the widest layer: its value before and behind the ReLU, and one before."""
+_POINT = 600.0
+"""Bytes that a point takes where F is evaluated: few, for the network takes a part of the points at a time."""
 
 _MARGIN = 0.05
 _NEAR = (-6.0, -1.0)
@@ -116,7 +116,7 @@ def march(network: nn.Module, low: Points, high: Points, resolution: int, *, ver
         high + margin,
         resolution,
         slope=SLOPE,
-        point=_UNIT * max(layer.out_features for layer in network.modules() if isinstance(layer, nn.Linear)),
+        point=_POINT,
         verbose=verbose,
     )
     return Trimesh(vertices, faces, process=False)

@@ -58,7 +58,7 @@ ATTEMPTS = 2
 the data are to blame."""
 
 
-SURFACE, MANY = 600e6, 20_000
+SURFACE, MANY = 600e6, 70_000
 """Bytes that planes, the indicator function and the default network take, of so many points or more."""
 
 
