@@ -116,7 +116,9 @@ def prepared(step: str, size: int, folder: Path) -> Callable[[], object]:
         optimizer = torch.optim.Adam(trained.parameters())
         classifier = PyTorchClassifier(trained, nn.CrossEntropyLoss(), side, 10, optimizer, clip_values=(0, 1))
         images, labels = random.random((size, *side), np.float32), random.integers(10, size=size)
-        return lambda: LevelSetMarginTrainer(classifier, 0.1).fit(images, labels, size, nb_epochs=2, verbose=False)
+        return lambda: LevelSetMarginTrainer(classifier, 0.1).fit(
+            images, labels, batch_size=size, nb_epochs=2, verbose=False
+        )
     network = CLASSIFIERS["resnet18" if step.endswith("18") else "convnet4a"](nb_classes=10, input_shape=(3, 32, 32))
     x, y = torch.rand(size, 3, 32, 32), torch.zeros(size, dtype=torch.int64)
     attacks = {"PGD": partial(pgd, eps=0.1, max_iter=2)}

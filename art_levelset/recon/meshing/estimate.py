@@ -24,7 +24,7 @@ DENSE = 30.0
 BASE = 25e6
 """Bytes that every mesh takes: the bricks that are worked on together."""
 
-CELL = 280.0
+CELL = 250.0
 """Bytes that a crossed cell takes: in the search, as triangles, and while these are polished."""
 
 POINT = 2600.0
