@@ -26,7 +26,14 @@ COPIES = 6.0
 
 
 def check_batch(
-    network: nn.Module, few: Tensor, batch_size: int, *, most: int, processes: int = 1, fixed: float = 0.0
+    network: nn.Module,
+    few: Tensor,
+    batch_size: int,
+    *,
+    most: int,
+    processes: int = 1,
+    passes: int = 1,
+    fixed: float = 0.0,
 ) -> None:
     """
     Check that there is memory for batches that a network is attacked or trained with. Its pass on a few samples, in
@@ -37,11 +44,12 @@ def check_batch(
     :param batch_size: The most samples of a batch, >= 1.
     :param most: How many samples there are, >= 1: no batch is larger.
     :param processes: How many share each batch, >= 1.
+    :param passes: How many passes of the network are kept at a time, >= 1.
     :param fixed: Bytes that are taken whatever the batch, such as those of gradients, >= 0.
     :raises ValueError: If there is not: it says which size would fit.
     """
     if few.device.type == "cpu":
-        each = sample_bytes(network, few[:COUNTED])
+        each = passes * sample_bytes(network, few[:COUNTED])
         check_memory("batch_size", batch_size, lambda size: BASE + fixed + each * min(-(-size // processes), most))
 
 

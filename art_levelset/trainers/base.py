@@ -57,6 +57,9 @@ _FEW = 8
 _TRAINED = 16
 """Bytes that training takes for each parameter beside itself: its gradient, what Adam keeps, and a copy."""
 
+_PASSES = 2
+"""Passes whose gradients a step takes together: of the samples, and of what was searched for from them."""
+
 
 class LoopTrainer(TrainerHooks):
     """
@@ -392,7 +395,9 @@ class LoopTrainer(TrainerHooks):
     def _check_memory(self, inputs: NDArray[Any], batch_size: int) -> None:
         few = torch.tensor(inputs[:COUNTED], dtype=torch.float32, device=self.classifier.device)
         fixed = _TRAINED * sum(part.numel() for part in self._network.parameters() if part.requires_grad)
-        check_batch(self._network, few, batch_size, most=len(inputs), processes=self._world.size, fixed=fixed)
+        check_batch(
+            self._network, few, batch_size, most=len(inputs), processes=self._world.size, passes=_PASSES, fixed=fixed
+        )
 
 
 @contextmanager
