@@ -32,7 +32,7 @@ def check_batch(
     *,
     most: int,
     processes: int = 1,
-    passes: int = 1,
+    passes: float = 1.0,
     fixed: float = 0.0,
 ) -> None:
     """

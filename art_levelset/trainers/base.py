@@ -57,8 +57,8 @@ _FEW = 8
 _TRAINED = 16
 """Bytes that training takes for each parameter beside itself: its gradient, what Adam keeps, and a copy."""
 
-_PASSES = 2
-"""Passes whose gradients a step takes together: of the samples, and of what was searched for from them."""
+_PASSES = 2.25
+"""Passes that a step keeps together: of the samples, of what was searched for from them, and a part for the losses."""
 
 
 class LoopTrainer(TrainerHooks):

@@ -21,7 +21,7 @@ DENSE = 30.0
 """The crossed cells, in squares of the resolution, of a surface that would be unusual; the sides of the whole box have
 6. Where there is memory for such a one nothing is counted."""
 
-BASE = 25e6
+BASE = 40e6
 """Bytes that every mesh takes: the bricks that are worked on together."""
 
 CELL = 250.0
