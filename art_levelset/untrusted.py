@@ -20,6 +20,8 @@ from io import BytesIO
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from art_levelset.memory import available
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -84,8 +86,10 @@ def read_bytes(path: str | PathLike[str], most: int = TEXT_MOST) -> bytes:
     :raises ValueError: If it is larger.
     """
     with opened(path) as file:
-        if size_of(file) > min(most, _memory()):
+        if (size := size_of(file)) > most:
             raise ValueError(f"{os.fspath(path)} is larger than the {most:,} bytes that such a file may have")
+        if size > (free := available()):
+            raise ValueError(f"{os.fspath(path)} has {size:,} bytes, and {free:,.0f} of memory are free")
         file.seek(0)
         return file.read()
 
@@ -242,16 +246,8 @@ def check_claim(claimed: int, size: int) -> None:
     """
     if claimed > FREE + RATIO * size:
         raise ValueError(f"claims to hold {in_digits(claimed)} bytes, but the file has {size:,}")
-    if claimed > (memory := _memory()):
-        raise ValueError(f"holds {in_digits(claimed)} bytes, and this machine has a memory of {memory:,}")
-
-
-def _memory() -> float:
-    """Bytes of this machine's memory; infinite where it does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return math.inf
+    if claimed > (free := available()):
+        raise ValueError(f"holds {in_digits(claimed)} bytes, and {free:,.0f} of memory are free")
 
 
 def size_of(file: BinaryIO) -> int:

@@ -18,7 +18,7 @@ PACKAGE = Path(art_levelset.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each folder may import itself, the modules on the ground floor, and these folders. The rest may import all but cli.
-GROUND = {"arguments", "checks", "files", "identity", "progress", "tensors", "untrusted", "versions"}
+GROUND = {"arguments", "checks", "files", "identity", "memory", "progress", "tensors", "untrusted", "versions"}
 ALLOWED = {
     **{name: set() for name in GROUND},
     "core": set(),

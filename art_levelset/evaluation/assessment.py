@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from art_levelset.adapters.catalogue import attack_by_name
+from art_levelset.attacks.batches import COUNTED, check_batch
 from art_levelset.attacks.inputs import Array, ClipValues
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.pgd import pgd
@@ -214,8 +215,8 @@ def evaluate(
     :param verbose: Whether to show progress bars.
     :return: The report.
     :raises ValueError: If there is no sample or attack, a shape, label or number is out of range, an attack has another
-            radius or norm than was asked for or returns another shape than it was given, a logit is not finite, or the
-            logits of a sample depend on the other samples of its batch.
+            radius or norm than was asked for or returns another shape than it was given, a logit is not finite, the
+            logits of a sample depend on the other samples of its batch, or there is no memory for so large batches.
     :raises TypeError: If an argument is of another type.
     :raises IncompleteEvaluation: If an attack after the first, margins or masking fail; it has the report until then.
 
@@ -261,6 +262,7 @@ def evaluate(
     subject = Subject.of(model, x, y, clip_values=clip_values if margins or masking or named else None)
     if not len(subject):
         raise ValueError("x holds no sample: an evaluation needs at least one")
+    check_batch(subject.network, subject.select(slice(0, COUNTED)).inputs(), batch_size, most=len(subject))
     probes = probe(subject, seed=seed)
     calibrated = calibration_of(subject, batch_size=batch_size)
     run: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "memo": memo, "verbose": verbose}

@@ -36,6 +36,9 @@ FORMAT = "art-levelset exact network 1"
 SLOPE = 1.001
 """F is nowhere steeper than 1, but for rounding: marching misses nothing."""
 
+_POINT = 600.0
+"""Bytes that a point takes where F is evaluated: few, for the network takes a part of the points at a time."""
+
 _MARGIN = 0.05
 _NEAR = (-6.0, -1.0)
 
@@ -99,7 +102,8 @@ def march(network: nn.Module, low: Points, high: Points, resolution: int, *, ver
     :param resolution: Number of grid cells along the longest side of the box, >= 8.
     :param verbose: Whether to show a progress bar.
     :return: The mesh; its normals point outwards.
-    :raises ValueError: If the resolution is too small, the box is none of this network's, or not one in space.
+    :raises ValueError: If the resolution is too small, there is not the memory, the box is none of this network's, or
+            not one in space.
     """
     from trimesh import Trimesh
 
@@ -112,6 +116,7 @@ def march(network: nn.Module, low: Points, high: Points, resolution: int, *, ver
         high + margin,
         resolution,
         slope=SLOPE,
+        point=_POINT,
         verbose=verbose,
     )
     return Trimesh(vertices, faces, process=False)

@@ -22,7 +22,15 @@ import torch
 from torch import nn
 
 from art_levelset.checks import check_count, check_positive, check_seed
-from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, check_normals, unit_frame, without_outliers
+from art_levelset.recon.cloud.clouds import (
+    Frame,
+    Points,
+    bytes_of_points,
+    check_cloud,
+    check_normals,
+    unit_frame,
+    without_outliers,
+)
 from art_levelset.recon.cloud.consistency import refit_planes, turn_outvoted
 from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient, votes_of_normals
 from art_levelset.recon.cloud.planes import Planes, fit_planes
@@ -48,6 +56,10 @@ FEWEST_STEPS = 100
 ATTEMPTS = 2
 """A fit that has failed is made again with the next seed, until there have been so many: where the second fails as well
 the data are to blame."""
+
+
+SURFACE, MANY = 600e6, 70_000
+"""Bytes that planes, the indicator function and the default network take, of so many points or more."""
 
 
 def reconstruct(
@@ -121,9 +133,9 @@ def reconstruct(
            one. What it raises ends the fit.
     :param verbose: Whether to show a progress bar.
     :return: The reconstruction, whose mesh is in the coordinates of the points.
-    :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`) or are of no surface, the normals
-            contradict each other, a number is out of range, the time budget is too small for a single step, or the
-            checkpoint is damaged or that of another fit.
+    :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`), are too many for the memory or of no
+            surface, the normals contradict each other, a number is out of range, the time budget is too small for a
+            single step, or the checkpoint is damaged or that of another fit.
     :raises OSError: If the checkpoint cannot be read or written.
     """
     budget = _budget(steps, time_budget, clock)
@@ -131,7 +143,7 @@ def reconstruct(
     check_positive("learning_rate", learning_rate)
     check_seed(seed)
     penalties = Penalties(eikonal, curvature)
-    cloud = check_cloud(points)
+    cloud = check_cloud(points, needed=_bytes_of_surface)
     directions = None if normals is None else check_normals(normals, len(np.asarray(points)))
     weights = None if network is None else copy_weights(network)
     network = GridNetwork(generator=torch.Generator()) if network is None else network
@@ -174,6 +186,11 @@ def _restoring(checkpoint: str | Path | None) -> Iterator[None]:
     except Exception as error:
         what = f"{type(error).__name__}: {error!s:.200}"
         raise ValueError(f"checkpoint: {checkpoint} has no state of this fit ({what})") from error
+
+
+def _bytes_of_surface(count: int) -> float:
+    """The memory that the reconstruction of so many points takes: first they themselves, then what stands for them."""
+    return max(bytes_of_points(count), SURFACE * min(count / MANY, 1.0))
 
 
 def _budget(steps: int | None, time_budget: float | None, clock: Callable[[], float]) -> Budget:

@@ -34,6 +34,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from art_levelset.attacks.batches import COUNTED, check_batch
 from art_levelset.attacks.protocol import Attack
 from art_levelset.core.statistics import frozen_layers, normalising
 from art_levelset.progress import progress_bar
@@ -52,6 +53,12 @@ logger = logging.getLogger(__name__)
 
 _FEW = 8
 """Samples by which the network's outputs are checked."""
+
+_TRAINED = 16
+"""Bytes that training takes for each parameter beside itself: its gradient, what Adam keeps, and a copy."""
+
+_PASSES = 2.25
+"""Passes that a step keeps together: of the samples, of what was searched for from them, and a part for the losses."""
 
 
 class LoopTrainer(TrainerHooks):
@@ -119,9 +126,11 @@ class LoopTrainer(TrainerHooks):
         :param verbose: Show a progress bar.
         :raises TypeError: If an argument is of another type.
         :raises ValueError: If a shape or number is out of range, or the checkpoints are damaged or of a run with other
-                settings; the message names the argument.
+                settings, or there is no memory for so large batches; the message names the argument.
         """
-        batches = ArrayBatches(*self._checked(x, y, "x", "y"), batch_size)
+        inputs, targets = self._checked(x, y, "x", "y")
+        batches = ArrayBatches(inputs, targets, batch_size)
+        self._check_memory(inputs, batch_size)
         self.fit_generator(
             batches,
             nb_epochs,
@@ -382,6 +391,13 @@ class LoopTrainer(TrainerHooks):
             check_network(self._network, few, self.check_outputs)
             self._network_is_checked = True
         return inputs, targets
+
+    def _check_memory(self, inputs: NDArray[Any], batch_size: int) -> None:
+        few = torch.tensor(inputs[:COUNTED], dtype=torch.float32, device=self.classifier.device)
+        fixed = _TRAINED * sum(part.numel() for part in self._network.parameters() if part.requires_grad)
+        check_batch(
+            self._network, few, batch_size, most=len(inputs), processes=self._world.size, passes=_PASSES, fixed=fixed
+        )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import torch
 from art.data_generators import NumpyDataGenerator, PyTorchDataGenerator
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from art_levelset import memory
 from art_levelset.trainers import Batch, Callback, StopTraining
 
 from .noisy import NoisyTrainer, random_data, small_classifier, weights
@@ -390,3 +391,17 @@ class TestSubclasses:
 
         trainer = trained(1, callbacks=[Clock()])
         assert {part.fraction for *_, part in trainer.seen} == {0.25}
+
+
+def test_batches_that_there_is_no_memory_for(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 40.2e6)
+    x, y = random_data()
+    trainer, random = NoisyTrainer(small_classifier()), torch.get_rng_state()
+    before = weights(trainer)
+    with pytest.raises(
+        ValueError, match=r"^batch_size: 96 needs about \d+ MB of memory, 40 MB are free; \d+ would fit$"
+    ) as refused:
+        trainer.fit(x, y, batch_size=96, nb_epochs=1, verbose=False)
+    assert torch.equal(weights(trainer), before)
+    assert torch.equal(torch.get_rng_state(), random)
+    trainer.fit(x, y, batch_size=int(str(refused.value).split()[-3]), nb_epochs=1, verbose=False)

@@ -126,7 +126,7 @@ class TestNetwork:
         random = torch.get_rng_state()
         trainer.fit(*data, nb_epochs=1, callbacks=[First()], verbose=False)
         assert torch.equal(before[0][0], random)
-        assert before[0][1:] == (0, [False])
+        assert before[0][1:] == (0, [False, False])
 
     @pytest.mark.parametrize("name", TRAINERS)
     def test_one_that_writes_to_its_input_trains_as_one_that_does_not(self, data, name):

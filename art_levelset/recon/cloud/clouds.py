@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+
+from art_levelset.memory import check_memory
 
 logger = logging.getLogger(__name__)
 
@@ -22,17 +25,32 @@ FEWEST_POINTS = 10
 BATCH = 1 << 17
 """So many points of a file are read at once."""
 
+POINT = 400.0
+"""Bytes that a point takes, with its copies and its neighbours."""
+
 OUTLIER_NEIGHBOURS = 8
 OUTLIER_FACTOR = 10.0
 
 
-def check_cloud(points: object) -> Points:
+def bytes_of_points(count: int) -> float:
+    """
+    The memory that points take until something else stands for them.
+
+    :param count: How many there are.
+    :return: Bytes.
+    """
+    return POINT * count
+
+
+def check_cloud(points: object, *, needed: Callable[[int], float] = bytes_of_points) -> Points:
     """
     Check that an array is a cloud that can be reconstructed.
 
     :param points: The points, (n, 3), an array or a tensor of numbers.
+    :param needed: The bytes that the reconstruction of so many points takes.
     :return: The distinct points in float64, (m, 3), at least :data:`FEWEST_POINTS`.
-    :raises ValueError: If the shape is wrong, a number is NaN or infinite, or there are too few distinct points.
+    :raises ValueError: If the shape is wrong, a number is NaN or infinite, there are too few distinct points, or there
+            is not the memory for so many.
     """
     try:
         cloud = np.asarray(points, dtype=np.float64)
@@ -45,6 +63,7 @@ def check_cloud(points: object) -> Points:
         raise ValueError(f"points: {bad} of {len(cloud)} have NaN or infinite coordinates")
     if len(cloud) < FEWEST_POINTS:
         raise ValueError(f"points: need at least {FEWEST_POINTS}, got {len(cloud)}")
+    check_memory("points", len(cloud), needed, least=FEWEST_POINTS)
     if (cloud == cloud[0]).all():
         raise ValueError("points: all points are equal")
     distinct = np.unique(cloud, axis=0)

@@ -16,6 +16,7 @@ import numpy as np
 from art_levelset.checks import check_count, check_positive
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.meshing.bricks import SIDE, Brick, Function, Grid, Integers, Values, crossed_bricks
+from art_levelset.recon.meshing.estimate import POINT, check_resolution
 from art_levelset.recon.meshing.topology import Faces
 
 COARSEST = 8
@@ -52,6 +53,7 @@ def zero_set(
     resolution: int,
     *,
     slope: float = STEEPEST,
+    point: float = POINT,
     verbose: bool = True,
 ) -> tuple[Points, Faces]:
     """
@@ -66,9 +68,11 @@ def zero_set(
     :param high: The opposite corner, (3,).
     :param resolution: Number of grid cells along the longest side of the box, >= 8.
     :param slope: The largest slope |D_xF| to allow for, > 0.
+    :param point: Bytes that a point takes where F is evaluated, for the estimate of the memory.
     :param verbose: Whether to show a progress bar.
     :return: The vertices, (n, 3), in the order of the grid's edges, and the triangles, (m, 3), indices of vertices.
-    :raises ValueError: If a number is out of range, F is not finite, or its level set does not meet the box.
+    :raises ValueError: If a number is out of range, there is not the memory, F is not finite, or its level set does not
+            meet the box.
     """
     check_count("resolution", resolution, COARSEST)
     check_positive("slope", slope)
@@ -76,6 +80,7 @@ def zero_set(
     # A side that is a whole number of cells but for rounding does not need another cell.
     shape = np.maximum(np.ceil((high - low) / step - 1e-6).astype(np.int64), 1)
     grid = Grid(low, step, shape)
+    check_resolution(function, low, high, resolution, slope=slope, point=point)
     bricks = crossed_bricks(function, grid, slope, verbose=verbose)
     if not bricks:
         raise ValueError("the reconstruction is empty: the network's zero level set does not meet the box of the cloud")

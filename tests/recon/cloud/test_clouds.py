@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from art_levelset import memory
+from art_levelset.recon import reconstruct
 from art_levelset.recon.cloud.clouds import Points, check_cloud, thin, unit_frame, without_outliers
 
 POINTS: Points = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32).astype(np.float64)
@@ -31,3 +33,19 @@ def test_outliers_are_left_out() -> None:
 def test_thin_takes_the_mean_of_each_cell() -> None:
     points = np.array([[0.1, 0.1, 0.1], [0.3, 0.1, 0.1], [-0.1, 0.1, 0.1], [1.5, 0.0, 0.0]])
     np.testing.assert_allclose(thin(points, 1.0), [[-0.1, 0.1, 0.1], [0.2, 0.1, 0.1], [1.5, 0.0, 0.0]])
+
+
+def test_more_points_than_there_is_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available", lambda: 4e9)
+    many = np.broadcast_to(0.5, (30_000_000, 3))  # takes no memory
+    with pytest.raises(
+        ValueError, match=r"^points: 30,000,000 needs about 12 GB of memory, 4 GB are free; 10,000,000 would"
+    ):
+        check_cloud(many)
+
+
+def test_a_surface_takes_more_than_its_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available", lambda: 300e3)
+    check_cloud(POINTS)
+    with pytest.raises(ValueError, match=r"^points: 40 needs about 0.34 MB of memory, 0.3 MB are free; 35 would fit$"):
+        reconstruct(POINTS, steps=1, verbose=False)
