@@ -13,7 +13,7 @@ import torch
 from art.data_generators import NumpyDataGenerator, PyTorchDataGenerator
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from art_levelset import memory
+from art_levelset import memory, progress
 from art_levelset.trainers import Batch, Callback, StopTraining
 
 from .noisy import NoisyTrainer, random_data, small_classifier, weights
@@ -316,7 +316,8 @@ class TestHistory:
                 with pytest.raises(ValueError, match="^scheduler: the OneCycleLR has 0 of its 3 steps left"):
                     trainer.fit(*random_data(), **options)
 
-    def test_the_bar_names_clean_and_robust_accuracy(self, capfd):
+    def test_the_bar_names_clean_and_robust_accuracy(self, capfd, monkeypatch):
+        monkeypatch.setattr(progress, "shown", lambda verbose: verbose)
         x, y = random_data()
         trainer = NoisyTrainer(small_classifier(), seed=0)
         trainer.fit(x, y, (x, y), nb_epochs=2, batch_size=96, validation_attack=lambda network, x, y: x)
