@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 COLOURS = 8
 """Lines of a picture that can be told apart; later ones have no colour of their own."""
 
-_MARKDOWN = re.compile(r"([\\`*_\[\]|~$#!])")
+_MARKDOWN = re.compile(r"([\\`*\[\]|~$#!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+"""Signs that mean something in Markdown: an underscore within a word means itself."""
 
 
 def rendered(template: str, **values: Any) -> Markup:
@@ -100,8 +101,8 @@ def markdown_text(plain: str) -> Markup:
     :param plain: The text.
     :return: The Markdown.
 
-    >>> print(markdown_text("a_b <script>"))
-    a\\_b &lt;script&gt;
+    >>> print(markdown_text("a_b _c_ <script>"))
+    a_b \\_c\\_ &lt;script&gt;
     """
     from markupsafe import Markup
 

@@ -23,8 +23,8 @@ from art_levelset.core.hypersurfaces import hypersurface, is_inside
 from art_levelset.core.universality import ExactNetwork, Size
 from art_levelset.files import write_bytes
 from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.contents import numbers
 from art_levelset.recon.meshing.extract import zero_set
-from art_levelset.recon.saving import numbers
 from art_levelset.tensors import has_format, load_tensors
 from art_levelset.untrusted import opened
 

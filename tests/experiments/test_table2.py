@@ -143,8 +143,8 @@ def test_bad_input(run: Run, pair: list[str], tmp_path: Path, capsys: pytest.Cap
         ([], pair[:1], "files: every scan needs a reference, got 1 files"),
         ([], pair + pair, "files: two scans have the same name"),
         ([], [pair[0], str(tmp_path / "none.ply")], "none.ply"),
-        ([], [pair[0], str(tmp_path / "no_mesh.npy")], "no_mesh.npy cannot be read as a mesh"),
-        (["-o", str(tmp_path / "other.json")], pair, "has rows of other settings: {'seconds': 1.0}"),
+        ([], [pair[0], str(tmp_path / "no_mesh.npy")], "no_mesh.npy cannot be read, use one of .glb"),
+        (["-o", str(tmp_path / "other.json")], pair, 'has rows of other settings: {"seconds": 1.0}'),
     ]
     for options, files, message in cases:
         assert run(*options, files=files) == 2

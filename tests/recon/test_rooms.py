@@ -20,13 +20,14 @@ ALLOWED = {
     "io": {"cloud"},
     "fitting": {"cloud", "network"},
     "meshing": {"cloud"},
-    "saving": {"cloud", "meshing", "network"},
+    "contents": set(),
+    "saving": {"cloud", "contents", "meshing", "network"},
     "reconstruction": {"cloud", "fitting", "meshing", "saving"},
     "pipeline": {"cloud", "fitting", "meshing", "network", "reconstruction"},
     "paper": {"cloud", "fitting", "reconstruction"},
     "inspect": {"cloud", "io"},
-    "curves": {"cloud", "io", "inspect"},
-    "exact": {"cloud", "meshing"},
+    "curves": {"cloud", "contents", "io", "inspect"},
+    "exact": {"cloud", "contents", "meshing"},
 }
 """What each room, or module beside them, may import besides itself."""
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from art_levelset.checks import check_count, check_not_negative, check_positive
 from art_levelset.files import write_bytes
 from art_levelset.recon.cloud.clouds import Frame, Points
+from art_levelset.recon.contents import built, fill, numbers
 from art_levelset.recon.curves.polylines import Polyline, write_polylines
-from art_levelset.recon.saving import built, fill, numbers
 from art_levelset.tensors import has_format, load_tensors
 from art_levelset.untrusted import opened
 

@@ -94,7 +94,6 @@ def test_a_table_comes_at_the_end(scans: list[Path], capsys: pytest.CaptureFixtu
         assert 1 < float(chamfer) < 300
     (line,) = captured.err.splitlines()
     assert line.startswith(f"art-levelset recon: error: {scans[1]}: cannot be read as .npy: ")
-    assert "allow_pickle=" in line  # of NumPy's own words, which change with its versions
 
 
 def test_files_of_several_scans(scans: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
