@@ -204,14 +204,10 @@ def test_an_interrupt_names_the_checkpoints(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone"]
-FORKED = [str(Path(__file__).parents[1] / "torchrun.py")]
-"""The same with less to import."""
-
-
-def torchrun(folder: Path, launcher: list[str], *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def torchrun(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    launcher = str(Path(__file__).parents[1] / "torchrun.py")
     return subprocess.run(
-        [sys.executable, *launcher, "--nproc-per-node", "2", *options],
+        [sys.executable, launcher, "--nproc-per-node", "2", *options],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
@@ -231,7 +227,7 @@ def check_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 def by_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """What two processes print in two epochs, and their weights."""
     folder = tmp_path_factory.mktemp("two")
-    done = torchrun(folder, FORKED, "-m", "art_levelset", *RUN, "--nb-epochs", "2", "-o", "two.pth")
+    done = torchrun(folder, "-m", "art_levelset", *RUN, "--nb-epochs", "2", "-o", "two.pth")
     assert done.returncode == 0, done.stderr
     return done.stdout, folder / "two.pth"
 
@@ -251,7 +247,7 @@ def test_two_processes_train_what_one_trains(
 def test_a_killed_process_is_started_again_and_nothing_is_lost(by_two: tuple[str, Path], tmp_path: Path) -> None:
     program = Path(__file__).with_name("killed_once.py")
     kept = [*RUN, "--nb-epochs", "2", "--checkpoint-dir", "kept", "-o", "resumed.pth"]
-    resumed = torchrun(tmp_path, TORCHRUN, "--max-restarts", "1", str(program), *kept, KILLED_AFTER="1")
+    resumed = torchrun(tmp_path, "--max-restarts", "1", str(program), *kept, KILLED_AFTER="1")
     assert resumed.returncode == 0, resumed.stderr
     assert (tmp_path / "killed").exists(), "a process was killed"
     found, expected = weights(tmp_path / "resumed.pth"), weights(by_two[1])
