@@ -3,8 +3,8 @@ Pages whose blocks run: what stands in a Markdown file between fences, what it p
 
 - `python`: the blocks of a page share one namespace, in their order.
 - `diff`: patches the last `python` block in which it fits; the result runs.
-- `bash`: `art-levelset`, in this process; `torchrun`, in others; `mkdir -p`. A command with `# exit status N` behind it
-  ends so, and its message counts as printed.
+- `bash`: `art-levelset`, in this process; `torchrun`, by torchrun.py; `mkdir -p`. A command with `# exit status N`
+  behind it ends so, and its message counts as printed.
 - `text`: what the block before has printed. `...` stands for anything, numbers need to be near.
 
 A block below the comment `<!-- not run: REASON -->` does not run. `<!-- within: N -->` above a `text` block says by how
@@ -124,8 +124,8 @@ def run_command(command: str) -> str:
                 Path(folder).mkdir(parents=True, exist_ok=True)
         return ""
     if program == "torchrun":
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        launcher = [sys.executable, str(Path(__file__).with_name("torchrun.py"))]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run([*launcher, *arguments], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == expected, done.stderr
         return done.stdout

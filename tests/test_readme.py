@@ -31,7 +31,8 @@ def test_the_python_blocks_and_commands_run(tmp_path: Path, monkeypatch: pytest.
     commands = re.findall(r"^art-levelset (?:evaluate|leaderboard) .*$", README, flags=re.MULTILINE)
     assert len(commands) == 2
     for command in commands:
-        assert main(command.split()[1:]) == 0
+        few = ["--nb-examples", "120"] if "evaluate" in command else []  # what masking is judged by at least
+        assert main([*command.split()[1:], *few]) == 0
     assert read_records(tmp_path / "board")[0].clean > 0.5
     assert "digits" in (tmp_path / "board.md").read_text(encoding="utf-8")
     assert "</html>" in (tmp_path / "board.html").read_text(encoding="utf-8")

@@ -205,9 +205,9 @@ def test_an_interrupt_names_the_checkpoints(tmp_path: Path) -> None:
 
 
 def torchrun(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launcher = str(Path(__file__).parents[1] / "torchrun.py")
     return subprocess.run(
-        [*command, *options],
+        [sys.executable, launcher, "--nproc-per-node", "2", *options],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
