@@ -91,6 +91,8 @@ def warm_up() -> None:
 
 
 def serve() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # which a background job ignores
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     torch.set_num_threads(1)
     tqdm.monitor_interval = 0  # no thread of its own, which would hold its lock in the middle of a fork
     warm_up()

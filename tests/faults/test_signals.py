@@ -112,7 +112,14 @@ def test_the_processes_of_several_scans_end_with_it(
 def test_an_interrupt_during_the_imports(tmp_path: Path) -> None:
     """Of a real start, as soon as PyTorch's library is being loaded."""
     command = [sys.executable, "-m", "art_levelset", "demo"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a background job ignores
+    )
     maps = Path(f"/proc/{process.pid}/maps")
     try:
         while "libtorch" not in maps.read_text():
