@@ -125,6 +125,6 @@ def test_memory_counts_the_activations_of_an_image(load):
 
 def test_costs_of_a_step(load):
     operations, passes, parameters = load("train_cost").step_costs("convnet2a", 2, 4, "Madry", rounds=1)[0]
-    assert passes == 2 + 1
+    assert passes == 2 + 2  # steps, and looks at the network before the first one
     assert parameters == sum(part.numel() for part in convnet_2a().parameters())
     assert operations > passes * 2 * 4 * parameters
