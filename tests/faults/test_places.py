@@ -152,7 +152,15 @@ def test_a_folder_of_another_user(nursery: Nursery, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         Path(name).chmod(0o755)
-        argv = ["train", "--data", "digits", "--arch", "convnet2a", "-o", f"{name}/weights.pth"]  # imports nothing before
+        argv = [
+            "train",
+            "--data",
+            "digits",
+            "--arch",
+            "convnet2a",
+            "-o",
+            f"{name}/weights.pth",
+        ]  # imports nothing before
         end = nursery.run(argv, Path("/"), before="import os; os.setuid(65534)")
         (line,) = end.lines()
         assert line.startswith("art-levelset train: error: --output: ")
