@@ -61,38 +61,16 @@ def fill(folder: Path) -> None:
             file.write(bytes(4096))
 
 
+TRAIN = ["train", "--data", "digits", "--arch", "convnet2a", "--eps", "0.1"]
+EVALUATE = ["evaluate", "--model", "m", "--arch", "convnet2a", "--data", "d", "--eps", "1"]
 VERBS = {
-    "train -o": ["train", "--data", "digits", "--arch", "convnet2a", "--eps", "0.1", "-o", "{}/weights.pth"],
-    "train --csv": ["train", "--data", "digits", "--arch", "convnet2a", "--eps", "0.1", "--csv", "{}/epochs.csv"],
-    "train --plot": ["train", "--data", "digits", "--arch", "convnet2a", "--eps", "0.1", "--plot", "{}/plot.png"],
-    "train --checkpoint-dir": ["train", "--data", "digits", "--arch", "convnet2a", "--checkpoint-dir", "{}/kept"],
-    "train --tensorboard": ["train", "--data", "digits", "--arch", "convnet2a", "--tensorboard", "{}/logs"],
-    "evaluate -o": [
-        "evaluate",
-        "--model",
-        "m",
-        "--arch",
-        "convnet2a",
-        "--data",
-        "d",
-        "--eps",
-        "1",
-        "-o",
-        "{}/record.json",
-    ],
-    "evaluate --resume": [
-        "evaluate",
-        "--model",
-        "m",
-        "--arch",
-        "convnet2a",
-        "--data",
-        "d",
-        "--eps",
-        "1",
-        "--resume",
-        "{}/work",
-    ],
+    "train -o": [*TRAIN, "-o", "{}/weights.pth"],
+    "train --csv": [*TRAIN, "--csv", "{}/epochs.csv"],
+    "train --plot": [*TRAIN, "--plot", "{}/plot.png"],
+    "train --checkpoint-dir": [*TRAIN, "--checkpoint-dir", "{}/kept"],
+    "train --tensorboard": [*TRAIN, "--tensorboard", "{}/logs"],
+    "evaluate -o": [*EVALUATE, "-o", "{}/record.json"],
+    "evaluate --resume": [*EVALUATE, "--resume", "{}/work"],
     "leaderboard --html": ["leaderboard", "nowhere", "--html", "{}/board.html"],
     "leaderboard --markdown": ["leaderboard", "nowhere", "--markdown", "{}/board.md"],
     "exact": ["exact", "mesh.ply", "-o", "{}/network.pt"],
