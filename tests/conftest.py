@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from torch import Tensor
 
 from .browser import Page, browser, find_browser
+from .nursing import Nursery
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core, so one thread in each, and in those it starts
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -71,6 +72,14 @@ def mnist_test(data_dir: Path) -> tuple[Tensor, Tensor]:
     with np.load(data_dir / "mnist.npz") as arrays:
         images = torch.from_numpy(arrays["x_test"]).float().div(255).unsqueeze(1)
         return images, torch.from_numpy(arrays["y_test"]).long()
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """A process that has imported everything, and starts others in a hurry."""
+    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
+    yield nursery
+    nursery.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """
-What `torchrun --standalone --nproc-per-node N PROGRAM ...` does, with one start of Python and PyTorch.
+What `torchrun --standalone --nproc-per-node N PROGRAM ...` does, without a start of Python and PyTorch.
 
-The agent, the rendezvous and the environment of each process are those of torchrun. Its processes are forks of this
-one, which has imported what they need, in place of N further starts of the interpreter.
+The agent, the rendezvous and the environment of each process are those of torchrun. The nursery runs this file, and its
+processes are forks of one that has imported what they need.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import runpy
 import sys
-from pathlib import Path
 
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -47,10 +46,4 @@ def launch(options: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    import torch._dynamo  # noqa: F401  # the optimizers import it
-
-    import art_levelset.cli.train
-    import art_levelset.trainers.margin  # noqa: F401
-
     launch(sys.argv[1:])

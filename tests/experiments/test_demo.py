@@ -50,8 +50,8 @@ def test_nothing_is_left_behind_when_a_part_fails(tmp_path: Path, monkeypatch: p
 def test_the_whole_demonstration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "compare_on_digits", partial(demo.compare_on_digits, nb_epochs=16))
-    monkeypatch.setattr(demo, "SCAN_STEPS", 120)
+    monkeypatch.setattr(demo, "compare_on_digits", partial(demo.compare_on_digits, nb_epochs=12))
+    monkeypatch.setattr(demo, "SCAN_STEPS", 60)
     monkeypatch.setattr(demo, "SCAN_RESOLUTION", 64)
     folder = tmp_path / "new" / "folder"
     assert main(["demo", "-o", str(folder), "--seed", "0"]) == 0

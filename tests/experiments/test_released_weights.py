@@ -67,10 +67,10 @@ def test_leaderboard(run: partial[int], tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(released_weights, "AutoAttack", in_its_stead)
     monkeypatch.setattr(released_weights, "SQUARE_QUERIES", 20)
     monkeypatch.setattr(masking, "ITERATIONS", (2,))
-    monkeypatch.setattr(masking, "MIN_SAMPLES", 40)
+    monkeypatch.setattr(masking, "MIN_SAMPLES", 24)
     about = released_weights._ABOUT  # whether the third has masked gradients is tested where they are looked for
     monkeypatch.setattr(released_weights, "_ABOUT", {name: about[name] for name in ("levelset_eps0.4", "xent")})
-    assert run("leaderboard", "--nb-examples", "40") == 0
+    assert run("leaderboard", "--nb-examples", "24") == 0
     records = {
         path.stem: record
         for path, record in zip(

@@ -91,7 +91,7 @@ def test_rows_are_measured_once(
 def test_all_rows_and_their_picture(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ticking: Callable[[float], None]
 ) -> None:
-    ticking(0.01)
+    ticking(0.02)
 
     def in_few_steps(points: Points, time_budget: float, clock: object, **others: Any) -> Reconstruction:
         return reconstruct(points, steps=20, **others)  # for in a second nothing is set up

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +10,6 @@ import torch
 
 from art_levelset.evaluation.datasets import digits
 from art_levelset.models import convnet_2a
-
-from .nursing import Nursery
-
-
-@pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
-    yield nursery
-    assert nursery.process.stdin is not None
-    assert nursery.process.stdout is not None
-    nursery.process.stdin.close()
-    nursery.process.wait()
-    nursery.process.stdout.close()
 
 
 @pytest.fixture(scope="session")

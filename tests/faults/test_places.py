@@ -24,7 +24,7 @@ from art_levelset.files import (
     write_text,
 )
 
-from .nursing import Nursery
+from ..nursing import Nursery
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import trimesh
 
 from art_levelset.cli.main import main
@@ -46,8 +47,7 @@ def _pcd(form: str) -> bytes:
 
 
 def _las(path: Path) -> None:
-    import laspy
-
+    laspy = pytest.importorskip("laspy")
     header = laspy.LasHeader(point_format=2, version="1.2")
     header.scales, header.offsets = [0.001] * 3, [0.0] * 3
     scan = laspy.LasData(header)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -72,85 +73,98 @@ def _bytearray(_: bytes) -> bytes:
     return b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x20\x85R."
 
 
-FOUR = saved({"model_state_dict": {"x": torch.arange(4.0)}})
+def arrays() -> dict[str, bytes]:
+    return {
+        "a billion zeros": packed({"x_test.npy": npy((len(BOMB),), "|u1", BOMB), "y_test.npy": npy((1,), "|u1", b"0")}),
+        "10^12 numbers": arrays_of(npy((10**12,))),
+        "10^4000 numbers": arrays_of(npy((10**400, 10**400))),
+        "texts of a billion signs": arrays_of(npy((3,), "<U1000000000")),
+        "10^12 nothings": arrays_of(npy((10**12,), "|V0")),
+        "a negative number": arrays_of(npy((-(10**12),))),
+        "a long header": arrays_of(npy((1,), "<f8" + " " * 60_000)),
+        "deep brackets": arrays_of(b"\x93NUMPY\x01\x00" + (9000).to_bytes(2, "little") + b"(" * 9000),
+        "another method": arrays_of(npy((10,), "|u1", bytes(10)), zipfile.ZIP_LZMA),
+        "no header": arrays_of(b""),
+    }
 
-ARRAYS = {
-    "a billion zeros": packed({"x_test.npy": npy((len(BOMB),), "|u1", BOMB), "y_test.npy": npy((1,), "|u1", b"0")}),
-    "10^12 numbers": arrays_of(npy((10**12,))),
-    "10^4000 numbers": arrays_of(npy((10**400, 10**400))),
-    "texts of a billion signs": arrays_of(npy((3,), "<U1000000000")),
-    "10^12 nothings": arrays_of(npy((10**12,), "|V0")),
-    "a negative number": arrays_of(npy((-(10**12),))),
-    "a long header": arrays_of(npy((1,), "<f8" + " " * 60_000)),
-    "deep brackets": arrays_of(b"\x93NUMPY\x01\x00" + (9000).to_bytes(2, "little") + b"(" * 9000),
-    "another method": arrays_of(npy((10,), "|u1", bytes(10)), zipfile.ZIP_LZMA),
-    "no header": arrays_of(b""),
-}
 
-TENSORS = {
-    "four numbers that claim to be a billion": tensors_of(FOUR, _huge_storage),
-    "a million tuples": tensors_of(FOUR, _tuples),
-    "a far place": tensors_of(FOUR, _memo),
-    "half a terabyte of nothing": tensors_of(FOUR, _bytearray),
-    "zeros that are packed": packed({"archive/data.pkl": BOMB, "archive/version": b"3"}),
-    "many views of one number": saved({"model_state_dict": {str(i): torch.zeros(1).expand(10**8) for i in range(50)}}),
-    "an integer of a million digits": saved({"model_state_dict": 1 << 3_000_000}),
-    "layers without end": saved(
-        {"format": 1, "pieces": [], "sizes": {"width": 10**9, "depth": 10**9}, "weights": {}, "centre": torch.zeros(3)}
-    ),
-    "grids of 10^15 nodes": saved(
-        {
-            "format": "art-levelset reconstruction 3",
-            "network": "GridNetwork",
-            "settings": {"resolutions": [100_000], "channels": [1000], "width": 10**6},
-            "weights": {},
-            "frame": {"centre": torch.zeros(3), "scale": 1.0},
-            "planes": {"centres": torch.zeros(1, 3), "normals": torch.zeros(1, 3), "reach": 1.0, "error": 0.0},
-            "correction": 0.0,
-            "repairs": {"places": torch.zeros(0, 3), "shifts": torch.zeros(0)},
-        }
-    ),
-    "a matrix of 10^12 zeros": saved(
-        {
-            "format": "art-levelset exact network 1",
-            "box": torch.tensor([[0.0] * 10**6, [1.0] * 10**6], dtype=torch.float64),
-            "layers": [
-                {
-                    "positions": torch.zeros(2, 0, dtype=torch.int64),
-                    "values": torch.zeros(0, dtype=torch.float64),
-                    "bias": torch.zeros(10**6, dtype=torch.float64),
-                    "inputs": 10**6,
-                    "sparse": False,
-                }
-            ],
-            "size": {},
-        }
-    ),
-    "an entry outside of its matrix": saved(
-        {
-            "format": "art-levelset exact network 1",
-            "box": torch.tensor([[0.0] * 3, [1.0] * 3], dtype=torch.float64),
-            "layers": [
-                {
-                    "positions": torch.tensor([[10**9], [10**9]]),
-                    "values": torch.ones(1, dtype=torch.float64),
-                    "bias": torch.zeros(1, dtype=torch.float64),
-                    "inputs": 3,
-                    "sparse": True,
-                }
-            ],
-            "size": {},
-        }
-    ),
-}
+def tensors() -> dict[str, bytes]:
+    four = saved({"model_state_dict": {"x": torch.arange(4.0)}})
+    return {
+        "four numbers that claim to be a billion": tensors_of(four, _huge_storage),
+        "a million tuples": tensors_of(four, _tuples),
+        "a far place": tensors_of(four, _memo),
+        "half a terabyte of nothing": tensors_of(four, _bytearray),
+        "zeros that are packed": packed({"archive/data.pkl": BOMB, "archive/version": b"3"}),
+        "many views of one number": saved(
+            {"model_state_dict": {str(i): torch.zeros(1).expand(10**8) for i in range(50)}}
+        ),
+        "an integer of a million digits": saved({"model_state_dict": 1 << 3_000_000}),
+        "layers without end": saved(
+            {
+                "format": 1,
+                "pieces": [],
+                "sizes": {"width": 10**9, "depth": 10**9},
+                "weights": {},
+                "centre": torch.zeros(3),
+            }
+        ),
+        "grids of 10^15 nodes": saved(
+            {
+                "format": "art-levelset reconstruction 3",
+                "network": "GridNetwork",
+                "settings": {"resolutions": [100_000], "channels": [1000], "width": 10**6},
+                "weights": {},
+                "frame": {"centre": torch.zeros(3), "scale": 1.0},
+                "planes": {"centres": torch.zeros(1, 3), "normals": torch.zeros(1, 3), "reach": 1.0, "error": 0.0},
+                "correction": 0.0,
+                "repairs": {"places": torch.zeros(0, 3), "shifts": torch.zeros(0)},
+            }
+        ),
+        "a matrix of 10^12 zeros": saved(
+            {
+                "format": "art-levelset exact network 1",
+                "box": torch.tensor([[0.0] * 10**6, [1.0] * 10**6], dtype=torch.float64),
+                "layers": [
+                    {
+                        "positions": torch.zeros(2, 0, dtype=torch.int64),
+                        "values": torch.zeros(0, dtype=torch.float64),
+                        "bias": torch.zeros(10**6, dtype=torch.float64),
+                        "inputs": 10**6,
+                        "sparse": False,
+                    }
+                ],
+                "size": {},
+            }
+        ),
+        "an entry outside of its matrix": saved(
+            {
+                "format": "art-levelset exact network 1",
+                "box": torch.tensor([[0.0] * 3, [1.0] * 3], dtype=torch.float64),
+                "layers": [
+                    {
+                        "positions": torch.tensor([[10**9], [10**9]]),
+                        "values": torch.ones(1, dtype=torch.float64),
+                        "bias": torch.zeros(1, dtype=torch.float64),
+                        "inputs": 3,
+                        "sparse": True,
+                    }
+                ],
+                "size": {},
+            }
+        ),
+    }
 
-TEXTS = {
-    "brackets": b"[" * 10**6,
-    "objects": b'{"a":' * 10**5 + b"1" + b"}" * 10**5,
-    "digits": b'{"format": ' + b"9" * 10**6 + b"}",
-    "a long name": json.dumps({"x" * 10**7: 1}).encode(),
-    "spaces": b" " * 2 * 10**7,
-}
+
+def texts() -> dict[str, bytes]:
+    return {
+        "brackets": b"[" * 10**6,
+        "objects": b'{"a":' * 10**5 + b"1" + b"}" * 10**5,
+        "digits": b'{"format": ' + b"9" * 10**6 + b"}",
+        "a long name": json.dumps({"x" * 10**7: 1}).encode(),
+        "spaces": b" " * 2 * 10**7,
+    }
+
 
 IN_A_CHILD = """
 import resource, sys, types, warnings
@@ -174,8 +188,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 def test_they_are_refused_within_a_bound(tmp_path: Path) -> None:
     """In a process of its own, which tells by how much they made it grow."""
-    for suffix, files in ((".npz", ARRAYS), (".pt", TENSORS), (".pth", TENSORS), (".json", TEXTS)):
-        for name, content in files.items():
+    for suffixes, files in (([".npz"], arrays()), ([".pt", ".pth"], tensors()), ([".json"], texts())):
+        for (name, content), suffix in itertools.product(files.items(), suffixes):
             (tmp_path / f"{name}{suffix}").write_bytes(content)
     child = subprocess.run(
         [sys.executable, "-c", IN_A_CHILD, str(tmp_path), str(Path(__file__).parents[1])],

@@ -13,7 +13,6 @@ import pytest
 import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 
 from art_levelset.cli.console import in_one_line, print_error
 from art_levelset.cli.main import main
@@ -162,6 +161,12 @@ MARKS = [
 ]
 
 
+def rendered(content: str) -> Elements:
+    """What a renderer of GitHub's kind makes of it."""
+    markdown_it = pytest.importorskip("markdown_it")
+    return Elements(markdown_it.MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(content))
+
+
 @pytest.mark.parametrize("mark", MARKS)
 def test_markdown_shows_marks_as_text(mark: str, tmp_path: Path) -> None:
     """As a renderer of GitHub's kind understands the table: the same cells, one name each, no element but links."""
@@ -169,7 +174,7 @@ def test_markdown_shows_marks_as_text(mark: str, tmp_path: Path) -> None:
     path.write_text(json.dumps(hostile(mark, "https://example.org/a|b)>]<script>")), encoding="utf-8")
     content = markdown([read_record(path), record("plain", 0.4)])
     table = [line for line in content.splitlines() if line.startswith("|")]
-    page = Elements(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(content))
+    page = rendered(content)
     tags = [tag for tag, _ in page.found]
     assert {*tags} <= {"h3", "table", "thead", "tbody", "tr", "th", "td", "a", "p"}
     assert tags.count("td") == 8 * (len(table) - 4)
@@ -182,7 +187,7 @@ def test_markdown_shows_marks_as_text(mark: str, tmp_path: Path) -> None:
 def test_other_tables_in_markdown_keep_their_cells(mark: str) -> None:
     right = np.ones((1, 1, 4), dtype=bool)
     matrix = TransferMatrix((mark,), (mark,), right, right[0])
-    page = Elements(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(matrix.markdown()))
+    page = rendered(matrix.markdown())
     assert [tag for tag, _ in page.found if tag in ("th", "td")] == ["th"] * 3 + ["td"] * 3
     assert {tag for tag, _ in page.found} <= {"table", "thead", "tbody", "tr", "th", "td", "strong"}
     assert page.text.count(" ".join(mark.split())) == 2

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from art_levelset.trainers.distributed import World, world
 
 from .processes import run
+
+if TYPE_CHECKING:
+    from ..nursing import Nursery
 
 SAMPLES = 5  # over three processes: shares of 2, 2 and 1
 
@@ -109,8 +112,8 @@ def in_every_process() -> dict[str, Any]:
     return found
 
 
-def test_three_processes() -> None:
-    results = run(in_every_process, size=3)
+def test_three_processes(nursery: Nursery) -> None:
+    results = run(nursery, in_every_process, size=3)
     assert [found["world"] for found in results] == [World(rank, 3) for rank in range(3)]
     expected, partial = network(), network()
     backward(expected, slice(None))

@@ -78,9 +78,9 @@ def weights_and_history(trained):
     return nn.utils.parameters_to_vector(trained.classifier.model.parameters()).detach(), rows
 
 
-def test_two_processes_train_as_one():
+def test_two_processes_train_as_one(nursery):
     expected = job()
-    for found in run(job):
+    for found in run(nursery, job):
         assert found["files"] == expected["files"] == ["curves.csv", "epoch-000002", "epoch-000003"]
         for name in ("arrays", "loader", "stopped"):
             (weights, history), (one, rows) = found[name], expected[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +15,9 @@ from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.distributed import world
 
 from .processes import run
+
+if TYPE_CHECKING:
+    from ..nursing import Nursery
 
 CLASSES = 3
 
@@ -99,9 +102,9 @@ def both() -> tuple[dict[str, Any], dict[str, Any]]:
     return steps(), fits()
 
 
-def test_two_processes_train_as_one() -> None:
+def test_two_processes_train_as_one(nursery: Nursery) -> None:
     stepped, fitted = both()
-    for found_steps, found_fits in run(both, size=2):
+    for found_steps, found_fits in run(nursery, both, size=2):
         for name in trainers():
             for (gradients, after), (expected, reference) in zip(found_steps[name], stepped[name], strict=True):
                 assert any(bool(gradient.abs().max() > 1e-3) for gradient in expected), name

@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import signal
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol
@@ -28,6 +29,7 @@ import torch
 from art_levelset.checks import check_count
 from art_levelset.cli.console import PROGRAM, in_one_line, print_error
 from art_levelset.cli.output import STDOUT, Output, envelope, logging_on_stderr
+from art_levelset.cli.processes import place_among_ranks
 from art_levelset.files import claim
 from art_levelset.untrusted import printable
 
@@ -244,19 +246,6 @@ def _work_on_share(
     return ends
 
 
-def place_among_ranks() -> tuple[int, int]:
-    """
-    The place of this process among those that torchrun (or anything that sets the same variables) has started.
-
-    :return: Its rank and how many there are: 0 and 1 where there is nothing of the kind.
-    :raises ValueError: If the variables RANK and WORLD_SIZE make no sense.
-    """
-    rank, size = (os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
-    if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
-        raise ValueError(f"RANK must be a number in [0, WORLD_SIZE), got RANK={rank} and WORLD_SIZE={size}")
-    return int(rank), int(size)
-
-
 def wait_for_ranks() -> None:
     """Under torchrun, which stops all processes as soon as one has failed: wait until all have done their share."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -280,10 +269,10 @@ def work_on_each(
     if processes < 2:
         yield from (_end(job, work) for job in jobs)
         return
-    context = get_context("spawn")
+    context = _context(work)
     threads = max(1, torch.get_num_threads() // processes)
     waiting = list(jobs)
-    running: dict[Connection, tuple[Namespace, SpawnProcess]] = {}
+    running: dict[Connection, tuple[Namespace, ForkServerProcess | SpawnProcess]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < processes:
@@ -339,6 +328,15 @@ def _work_alone(sender: Connection, job: Namespace, work: Callable[[Namespace], 
         sender.send(_end(job, work))
 
 
+def _context(work: Callable[[Namespace], Result]) -> ForkServerContext | SpawnContext:
+    """Where it is safe, processes are forks of one that has imported the libraries; elsewhere each imports them."""
+    if sys.platform != "linux":
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([work.__module__])
+    return context
+
+
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
     """A process that is started meanwhile never sees an interrupt from the keyboard, during its imports neither."""
@@ -360,7 +358,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _received(receiver: Connection, job: Namespace, process: SpawnProcess) -> ScanEnd:
+def _received(receiver: Connection, job: Namespace, process: ForkServerProcess | SpawnProcess) -> ScanEnd:
     """What a process sends before it ends, if it does."""
     try:
         end: ScanEnd = receiver.recv()

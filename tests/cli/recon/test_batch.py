@@ -17,7 +17,8 @@ import trimesh
 
 from art_levelset.cli.main import build_parser
 from art_levelset.cli.main import main as command_line
-from art_levelset.cli.recon.batch import Result, Seconds, place_among_ranks, work_on_each
+from art_levelset.cli.processes import place_among_ranks
+from art_levelset.cli.recon.batch import Result, Seconds, work_on_each
 from art_levelset.cli.recon.surfaces import SurfaceReport, arguments_of_each, reconstruct_scan
 
 FASTEST = ["--steps", "1", "--resolution", "16"]

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 import torch
 import trimesh
 
+import art_levelset
 from art_levelset.cli.main import build_parser
 from art_levelset.cli.main import main as command_line
 from art_levelset.cli.recon import FORMATS, PAPER_STEPS, STEPS
@@ -22,6 +21,8 @@ from art_levelset.recon import Reconstruction, paper, pipeline, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.fitting import checkpoint
 from art_levelset.recon.fitting.judgement import Judgement
+
+from ...nursing import Nursery
 
 QUICK = ["--steps", "40", "--resolution", "32"]
 
@@ -352,18 +353,11 @@ def test_the_help_names_what_is_so(one_error: OneError, tmp_path: Path) -> None:
     assert (STEPS, PAPER_STEPS) == (pipeline.STEPS, paper.STEPS)
 
 
-def test_the_module_runs(tmp_path: Path) -> None:
+def test_the_module_runs(nursery: Nursery, tmp_path: Path) -> None:
     missing = str(tmp_path / "missing.ply")
-    for command in (["art_levelset.recon", missing], ["art_levelset", "recon", missing]):
-        result = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
-        assert result.returncode == 2
-        assert result.stderr.startswith("art-levelset recon: error: ")
-        assert result.stderr.count("\n") == 1
-
-
-def test_importing_stays_light() -> None:
-    code = (
-        "import sys, art_levelset.recon; print(*{'scipy', 'trimesh', 'skimage', 'matplotlib', 'art'} & {*sys.modules})"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == []
+    package = Path(art_levelset.__file__).parent
+    for module, argv in (("recon/__main__.py", [missing]), ("__main__.py", ["recon", missing])):
+        ended = nursery.run(argv, tmp_path, program=str(package / module))
+        assert ended.status == 2
+        assert ended.err.startswith("art-levelset recon: error: ")
+        assert ended.err.count("\n") == 1

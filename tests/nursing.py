@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 PATIENCE = 600
@@ -60,15 +61,27 @@ class Running:
 
 
 class Nursery:
-    """The process of nursery.py."""
+    """The process of nursery.py, which begins when it is needed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.count = folder, 0
+
+    @cached_property
+    def process(self) -> subprocess.Popen[str]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
         command = [sys.executable, str(Path(__file__).with_name("nursery.py"))]
-        self.process = subprocess.Popen(
+        return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
         )
+
+    def close(self) -> None:
+        if "process" not in vars(self):
+            return
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
 
     def ask(self, request: object) -> int:
         assert self.process.stdin is not None
@@ -76,15 +89,25 @@ class Nursery:
         self.process.stdin.write(json.dumps(request) + "\n")
         return int(self.process.stdout.readline())
 
-    def start(self, argv: list[str], cwd: Path, *, before: str = "", out: str | None = None) -> Running:
-        """Start `art-levelset ARGV` in a folder; `before` is Python that the process runs first."""
+    def start(self, argv: list[str], cwd: Path, *, out: str | None = None, **others: object) -> Running:
+        """
+        Start `art-levelset ARGV` in a folder.
+
+        `before` is Python that the process runs first, `program` a file of Python to run in place of art-levelset,
+        `environment` what it has of variables beside those that the nursery has.
+        """
         self.count += 1
         stdout, stderr = (self.folder / f"{self.count}.{name}" for name in ("out", "err"))
         for path in (stdout, stderr):
             path.touch()
-        pid = self.ask({"argv": argv, "cwd": str(cwd), "out": out or str(stdout), "err": str(stderr), "before": before})
+        pid = self.ask({"argv": argv, "cwd": str(cwd), "out": out or str(stdout), "err": str(stderr), **others})
         return Running(self, pid, stdout, stderr)
 
-    def run(self, argv: list[str], cwd: Path, *, before: str = "", out: str | None = None) -> Ended:
+    def run(self, argv: list[str], cwd: Path, *, out: str | None = None, **others: object) -> Ended:
         """Start it and wait for its end."""
-        return self.start(argv, cwd, before=before, out=out).end()
+        return self.start(argv, cwd, out=out, **others).end()
+
+    def torchrun(self, options: list[str], cwd: Path, **environment: str) -> Ended:
+        """What `torchrun --standalone OPTIONS` does in a folder."""
+        program = str(Path(__file__).with_name("torchrun.py"))
+        return self.run(options, cwd, program=program, environment=environment)

@@ -2,9 +2,9 @@
 Starts command lines in a hurry: a process that has imported everything, and forks for each of them.
 
 Reads requests from its stdin, one JSON object a line, and answers each with a line: {"argv", "cwd", "out", "err",
-"before"} starts `art-levelset ARGV` as a process group of its own and answers its process id; {"wait": pid} waits for
-its end and answers its exit status, which is minus the signal's number for one that a signal has killed. `before` is
-run in the new process, before the command.
+"before", "program", "environment"} starts `art-levelset ARGV`, or `python PROGRAM ARGV`, as a process group of its own
+and answers its process id; {"wait": pid} waits for its end and answers its exit status, which is minus the signal's
+number for one that a signal has killed. `before` is run in the new process, before the command.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import runpy
 import signal
 import sys
 import tempfile
@@ -60,6 +61,7 @@ def run(request: dict[str, Any]) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.chdir(request["cwd"])
+    os.environ.update(request.get("environment") or {})
     for name, descriptor in (("out", 1), ("err", 2)):
         if request.get(name) is not None:
             os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT, 0o666), descriptor)
@@ -69,7 +71,12 @@ def run(request: dict[str, Any]) -> None:
         exec(request.get("before") or "", {"kill_in": kill_in})
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-        status = as_process("art-levelset", lambda: main(request["argv"]))
+        if request.get("program"):
+            sys.argv = [request["program"], *request["argv"]]
+            runpy.run_path(request["program"], run_name="__main__")
+            status = 0
+        else:
+            status = as_process("art-levelset", lambda: main(request["argv"]))
         sys.stdout.flush()
     except SystemExit as stop:
         status = int(stop.code or 0)
@@ -109,5 +116,5 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
+    sys.path.insert(0, str(Path(__file__).parents[1]))
     serve()
