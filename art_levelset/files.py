@@ -107,6 +107,19 @@ def remove_unfinished(folder: Path, stem: str) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
+def remove_free_locks(folder: Path) -> None:
+    """
+    Remove the lock files that killed processes have left in a folder (:func:`claim`). Those of living ones are left
+    alone.
+
+    :param folder: The folder.
+    """
+    for left in folder.glob(".*.lock"):
+        with suppress(OSError), _opened(left, os.O_RDWR) as handle:
+            if _lock(handle) and os.path.samestat(os.fstat(handle), left.stat()):
+                left.unlink()
+
+
 def write_text(text: str, path: str | Path) -> None:
     """
     Write a text file, in UTF-8.
@@ -184,6 +197,34 @@ def check_folder(path: str | Path) -> None:
 
 
 @contextmanager
+def common_folder(name: str) -> Iterator[Path]:
+    """
+    A folder for temporary files that several processes of a user have in common; the last one to leave removes it.
+
+    :param name: Its name, which is the same in all of them and in no others.
+    :return: The folder; it is made by the first one to come.
+    :raises PermissionError: If somebody else has made it.
+    :raises OSError: If it cannot be made.
+    """
+    folder = Path(tempfile.gettempdir()) / name
+    handle = None
+    while True:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if hasattr(os, "getuid") and folder.lstat().st_uid != os.getuid():
+            raise PermissionError(f"{folder} belongs to another user")
+        with suppress(FileNotFoundError):  # the last one may just have left
+            handle = _held(folder, shared=True)
+            break
+    try:
+        yield folder
+    finally:
+        if handle is not None:
+            if _lock(handle):
+                shutil.rmtree(folder, ignore_errors=True)
+            os.close(handle)
+
+
+@contextmanager
 def claim(*paths: str | Path | None) -> Iterator[None]:
     """
     Keep other runs from writing the same files, as long as the block lasts or the process lives.
@@ -222,14 +263,14 @@ def _is_stream(path: Path) -> bool:
     return path.exists() and (not path.is_file() or path.absolute().parts[1:2] in (("dev",), ("proc",)))
 
 
-def _held(folder: Path) -> int | None:
+def _held(folder: Path, *, shared: bool = False) -> int | None:
     """A folder's lock; None where folders have none."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except PermissionError:  # folders cannot be opened on Windows
         return None
-    _lock(handle, wait=True)
-    if not folder.exists():
+    _lock(handle, wait=True, shared=shared)
+    if not folder.exists() or not os.path.samestat(os.fstat(handle), folder.stat()):
         os.close(handle)
         raise FileNotFoundError(folder)
     return handle
@@ -276,14 +317,14 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
         os.close(handle)
 
 
-def _lock(handle: int, *, wait: bool = False) -> bool | None:
+def _lock(handle: int, *, wait: bool = False, shared: bool = False) -> bool | None:
     """Lock what is open until it is closed: True, False if another one has the lock, None where there are no locks."""
     if sys.platform == "win32":
         return None
     import fcntl
 
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError:

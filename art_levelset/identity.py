@@ -16,18 +16,36 @@ import json
 import math
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from pathlib import Path
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-from torch import Tensor, device, dtype, nn
+import torch
+from torch import Tensor, device, dtype, layout, memory_format, nn
+
+from art_levelset.own_code import code_of, is_importable
 
 _FEW = 64
 """Arrays of so many entries at most are described by them, larger ones by their digest."""
 
 _UNIMPORTANT = ("seed", "verbose", "memo", "progress")
 """What may differ between two things that are the same: seeds are parts of keys of their own."""
+
+
+_PLAIN = (bool, int, float, complex, str, bytes, slice, range, Enum, Path, device, dtype, layout, memory_format)
+"""Their texts say what they are."""
+
+_HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
+
+_OF_EVERY_LAYER = {*vars(nn.Module()), "training"}
+"""What PyTorch keeps in each layer: parameters, buffers and layers, which are told otherwise, and hooks."""
+
+_DEEPEST = 8
+"""Objects in objects, of what a layer holds."""
 
 
 class Unidentifiable(TypeError):
@@ -65,7 +83,7 @@ def identify(value: Any) -> Any:
     """
 
     def refuse(unknown: Any) -> Any:
-        if not _is_importable(unknown):
+        if not is_importable(unknown):
             name = getattr(unknown, "__qualname__", type(unknown).__qualname__)
             raise Unidentifiable(f"{name} is known by its name alone")
         return f"{unknown.__module__}.{unknown.__qualname__}"
@@ -88,8 +106,9 @@ def digest(*parts: Any) -> str:
     """
     A fingerprint of values.
 
-    :param parts: Networks (their structure, every parameter and buffer, and the source of classes that are of no
-           installed library, where there is one), tensors, arrays, and what JSON holds.
+    :param parts: Networks (their structure, every parameter and buffer, the settings and hooks of each layer, and the
+           code of what is of no installed library, with the caller's own modules that it imports), tensors, arrays, and
+           what JSON holds.
     :return: 64 hexadecimal digits, the SHA-256.
     """
     total = hashlib.sha256()
@@ -151,32 +170,9 @@ def _parameters(value: Any) -> dict[str, Any]:
     return {name: item for name, item in found.items() if name not in _UNIMPORTANT}
 
 
-def _is_importable(value: Any) -> bool:
-    """Whether a function or class is found under its name in a module that is not the caller's own program."""
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
-    found: Any = sys.modules.get(module or "")
-    if found is None or not _is_installed(found):
-        return False
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return bool(found is value)
-
-
-def _is_installed(module: Any) -> bool:
-    """Whether a module is one of this package, of an installed library or of Python."""
-    root = module.__name__.partition(".")[0]
-    if root == __name__.partition(".")[0] or root in sys.stdlib_module_names:
-        return bool(root != "__main__")
-    return "site-packages" in Path(getattr(module, "__file__", None) or "").parts
-
-
 def _pieces(part: Any) -> Iterator[bytes]:
     if isinstance(part, nn.Module):
-        yield structure(part).encode()
-        yield from _own_code(part)
-        for name, value in part.state_dict().items():
-            yield name.encode()
-            yield from _pieces(value)
+        yield from _network(part, set())
     elif isinstance(part, Tensor):
         yield from _pieces(part.detach().cpu().numpy())
     elif isinstance(part, np.ndarray):
@@ -186,12 +182,102 @@ def _pieces(part: Any) -> Iterator[bytes]:
         yield json.dumps(part, sort_keys=True).encode()
 
 
-def _own_code(network: nn.Module) -> Iterator[bytes]:
-    """The source of the layers' classes that are the caller's own: a changed forward pass is another network."""
-    kinds = {f"{type(part).__module__}.{type(part).__qualname__}": type(part) for part in network.modules()}
-    for _, kind in sorted(kinds.items()):
-        if not _is_importable(kind):
-            try:
-                yield inspect.getsource(kind).encode()
-            except (OSError, TypeError):  # typed in a terminal: there is no source
-                continue
+def _network(network: nn.Module, known: set[int]) -> Iterator[bytes]:
+    """A network; `known` are the objects that have been told before."""
+    known.update(id(part) for part in network.modules())
+    yield structure(network).encode()
+    yield from _layers(network, known)
+    for name, value in network.state_dict().items():
+        yield name.encode()
+        yield from _pieces(value)
+
+
+def _layers(network: nn.Module, known: set[int]) -> Iterator[bytes]:
+    """
+    What the text and the parameters of a network do not say: the code of layers of the caller's own, the settings of
+    each layer, and its hooks. A changed forward pass, or another number in it, is another network.
+    """
+    kinds = {id(type(part)): type(part) for part in network.modules()}
+    own = [kind for kind in kinds.values() if not is_importable(kind)]
+    yield from sorted(hashlib.sha256(b"".join(code_of(kind, _valued(known)))).digest() for kind in own)
+    for name, part in network.named_modules():
+        settings = {key: value for key, value in vars(part).items() if key not in _OF_EVERY_LAYER}
+        if type(part).__module__.startswith((f"{__name__.partition('.')[0]}.", "torch._dynamo.")):
+            settings = {}  # which the texts of ours say; and a compiled network is the network in it
+        hooks = {key: [*vars(part)[key].values()] for key in _HOOKS if vars(part).get(key)}
+        if isinstance(part, torch.jit.ScriptModule) and hasattr(part, "code_with_constants"):
+            code, constants = part.code_with_constants
+            settings |= {"code": code, "constants": constants.const_mapping}
+        if settings or hooks:
+            yield name.encode()
+            yield from _value({**settings, **hooks}, known, 0)
+
+
+def _valued(known: set[int]) -> Callable[[Any], Iterator[bytes]]:
+    return lambda value: _value(value, known, 0)
+
+
+def _value(value: Any, known: set[int], depth: int) -> Iterator[bytes]:
+    """Anything that a layer may hold, as far as it can be told; `known` are the objects that have been told before."""
+    inner = functools.partial(_value, known=known, depth=depth + 1)
+    yield type(value).__qualname__.encode()
+    if value is None or isinstance(value, _PLAIN):
+        yield repr(value).encode()
+        return
+    if id(value) in known or depth > _DEEPEST:
+        return
+    if isinstance(value, (Tensor, np.ndarray)):
+        yield from _pieces(value)
+    elif isinstance(value, np.generic):
+        yield repr(value.item()).encode()
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield repr(key).encode() if isinstance(key, _PLAIN) else b""
+            yield from inner(item)
+    elif isinstance(value, (list, tuple)):
+        yield str(len(value)).encode()
+        for item in value:
+            yield from inner(item)
+    elif isinstance(value, (set, frozenset)):
+        yield from sorted(b"".join(inner(item)) for item in value)
+    elif isinstance(value, (type, FunctionType)):
+        yield from _named(value, inner)
+    else:
+        known.add(id(value))
+        yield from _network(value, known) if isinstance(value, nn.Module) else _object(value, inner)
+
+
+def _named(value: Any, inner: Callable[[Any], Iterator[bytes]]) -> Iterator[bytes]:
+    """A class or a function: by its name, or by its code and what it closes over."""
+    if is_importable(value):
+        yield f"{value.__module__}.{value.__qualname__}".encode()
+        return
+    yield from code_of(value, inner)
+    if isinstance(value, FunctionType):
+        yield from inner([value.__defaults__, value.__kwdefaults__])
+        yield from _cells(value, inner)
+
+
+def _cells(value: FunctionType, inner: Callable[[Any], Iterator[bytes]]) -> Iterator[bytes]:
+    yield value.__code__.co_code  # lambdas of one file have one name
+    yield repr([constant for constant in value.__code__.co_consts if isinstance(constant, _PLAIN)]).encode()
+    for cell in value.__closure__ or ():
+        try:
+            yield from inner(cell.cell_contents)
+        except ValueError:  # it is empty
+            continue
+
+
+def _object(value: Any, inner: Callable[[Any], Iterator[bytes]]) -> Iterator[bytes]:
+    """What is none of the others: by its class and its attributes."""
+    if isinstance(value, functools.partial):
+        yield from inner([value.func, value.args, value.keywords])
+    elif inspect.ismethod(value):
+        yield from inner([value.__func__, value.__self__])
+    elif inspect.isroutine(value):
+        yield f"{getattr(value, '__module__', None)}.{value.__qualname__}".encode()
+    else:
+        yield from _named(type(value), inner)
+        root = type(value).__module__.partition(".")[0]
+        if root not in sys.stdlib_module_names or isinstance(value, (Namespace, SimpleNamespace)):
+            yield from inner(getattr(value, "__dict__", {}))  # but not of loggers and locks, which know everything

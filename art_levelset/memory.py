@@ -58,14 +58,14 @@ def size(count: float) -> str:
     """
     A number of bytes for a message.
 
-    >>> size(180.4e9), size(2.5e6)
-    ('180 GB', '2.5 MB')
+    >>> size(180.4e9), size(2.5e6), size(999.7e6)
+    ('180 GB', '2.5 MB', '1 GB')
 
     :param count: The bytes, >= 0.
     :return: The same as text.
     """
     unit, bytes_of_it = next(
-        ((unit, scale) for unit, scale in (("TB", 1e12), ("GB", 1e9)) if count >= scale), ("MB", 1e6)
+        ((unit, scale) for unit, scale in (("TB", 1e12), ("GB", 1e9)) if count >= 0.9995 * scale), ("MB", 1e6)
     )
     number = count / bytes_of_it
     return f"{number:,.0f} {unit}" if number >= 100 else f"{number:.2g} {unit}"

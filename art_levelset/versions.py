@@ -15,7 +15,9 @@ _DISTRIBUTIONS = (
     "torch",
     "numpy",
     "adversarial-robustness-toolbox",
+    "adv-lib",
     "advertorch",
+    "foolbox",
     "pyautoattack",
     "torchattacks",
 )

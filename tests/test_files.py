@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from art_levelset.files import check_place, remove_unfinished, replacing, write_bytes, write_text
+from art_levelset.files import (
+    check_place,
+    claim,
+    common_folder,
+    remove_free_locks,
+    remove_unfinished,
+    replacing,
+    write_bytes,
+    write_text,
+)
 
 
 @pytest.mark.parametrize("durable", [False, True])
@@ -58,9 +67,34 @@ def test_what_a_killed_writer_leaves_can_be_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_last_one_removes_a_common_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with common_folder("common") as first:
+        (first / "a.txt").write_text("a")
+        with suppress(KeyError), common_folder("common") as second:
+            assert (second / "a.txt").read_text() == "a"
+            raise KeyError
+        assert (first / "a.txt").exists()
+        assert first.stat().st_mode & 0o777 == 0o700
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "common").mkdir()
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    with pytest.raises(PermissionError, match="belongs to another user"):
+        common_folder("common").__enter__()
+
+
 def test_places_where_no_file_can_be(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         check_place(tmp_path / "nowhere" / "a.txt")
     with pytest.raises(IsADirectoryError, match="is a folder"):
         write_text("", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_locks_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
+    (tmp_path / ".dead.npz.lock").write_text("4711")
+    with claim(tmp_path / "living.npz"):
+        remove_free_locks(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [".living.npz.lock"]
+        with pytest.raises(BlockingIOError), claim(tmp_path / "living.npz"):
+            pass

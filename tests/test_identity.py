@@ -168,3 +168,110 @@ def test_a_digest_sees_every_parameter_and_buffer() -> None:
         with torch.no_grad():
             model.state_dict()[name].view(-1)[0] += 1
         assert digest(model) != known, name
+
+
+NETWORK = """
+from torch import nn
+SLOPE = {slope}
+def stretched(x):
+    return SLOPE * x{more}
+class Own(nn.Module):
+    def __init__(self, power=1):
+        super().__init__()
+        self.power = power
+    def forward(self, x):
+        {body}
+"""
+
+
+def imported(folder: Path, name: str, text: str) -> Any:
+    (folder / f"{name}.py").write_text(text)
+    importlib.invalidate_caches()
+    return importlib.import_module(name)
+
+
+def test_all_that_a_network_of_the_caller_s_own_uses_tells_it_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Functions beside the class, constants, settings, and modules that it imports, somewhere."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    usual = {"slope": 1, "more": "", "body": "return stretched(x)"}
+    helper = {"body": "import {helper}; return {helper}.stretched(x)"}
+    for name, slope in (("helper_a", 1), ("helper_b", 2)):
+        imported(tmp_path, name, f"def stretched(x):\n    return {slope} * x\n")
+    variants = [
+        usual,
+        {**usual, "slope": 2},
+        {**usual, "more": " + 1"},
+        {**usual, "body": "return -stretched(x)"},
+        *({**usual, "body": helper["body"].format(helper=name)} for name in ("helper_a", "helper_b")),
+    ]
+    modules = [imported(tmp_path, f"variant_{i}", NETWORK.format(**fill)) for i, fill in enumerate(variants)]
+    digests = [digest(nn.Sequential(module.Own())) for module in modules]
+    assert len({*digests}) == len(variants)
+    again = imported(tmp_path, "variant_again", NETWORK.format(**usual))
+    assert digest(nn.Sequential(again.Own())) == digests[0]
+    assert digest(nn.Sequential(again.Own(power=2))) != digests[0]
+    again.SLOPE = 3
+    assert digest(nn.Sequential(again.Own())) != digests[0], "as a program sets it that reads its arguments"
+
+
+def test_what_is_typed_without_a_file_is_known_by_its_byte_code() -> None:
+    code = NETWORK.replace("{body}", "return stretched(x) ** self.power")
+
+    def found(*, slope: int, more: str = "", power: int = 1) -> str:
+        typed: dict[str, Any] = {"__name__": "__main__"}
+        exec(code.format(slope=slope, more=more), typed)
+        return digest(typed["Own"](power=power))
+
+    one = found(slope=1)
+    assert len({one, found(slope=2), found(slope=1, more=" + 1"), found(slope=1, power=2)}) == 4
+    assert found(slope=1) == one
+
+
+def test_settings_and_hooks_that_no_text_shows() -> None:
+    torch.manual_seed(0)
+    one, other = nn.MultiheadAttention(4, 1), nn.MultiheadAttention(4, 2)
+    other.load_state_dict(one.state_dict())
+    assert repr(one) == repr(other)
+    assert digest(one) != digest(other)
+
+    def shifted(by: float) -> nn.Module:
+        layer = nn.Identity()
+        layer.register_forward_hook(lambda module, inputs, output: output + by)
+        return layer
+
+    assert digest(shifted(1)) == digest(shifted(1))
+    assert len({digest(nn.Identity()), digest(shifted(1)), digest(shifted(2))}) == 3
+
+
+def test_a_layer_may_hold_anything() -> None:
+    class Layer(nn.Identity):
+        def __init__(self, held: Any) -> None:
+            super().__init__()
+            self.held = held
+
+    kept = nn.Linear(1, 1)
+    loop: dict[str, Any] = {}
+    loop["again"] = loop
+    things = [
+        None,
+        1,
+        1.0,
+        "1",
+        {1, 2},
+        {"a": [1, (2,)]},
+        torch.ones(2),
+        np.ones(2),
+        np.float32(3),
+        kept.forward,
+        [kept],
+    ]
+    things += [made(0.1), made(0.2), functools.partial(own_attack, 1), functools.partial(own_attack, 2), Own, Own(1)]
+    things += [Own(2), Path("a"), loop, torch.float64, iter(()), pgd]
+    digests = [digest(Layer(thing)) for thing in things]
+    assert len({*digests}) == len(things)
+    assert digest(Layer({2, 1})) == digest(Layer({1, 2}))
+    one, other = Layer(None), Layer(None)
+    one.held, other.held = [other], [one]
+    assert digest(one) != digest(Layer(None))
