@@ -30,11 +30,16 @@ from art_levelset.core.fields import Field, label_margin, values_and_jacobians
 MOST_CLASSES = 9
 """Other classes whose linearised level sets are tried, those with the largest logits: each costs a gradient."""
 
+GRADIENTS_A_CLASS = 10
+"""Of so many gradients one is spent on such a class, and one in any case, where gradients are limited."""
+
 OVERSHOOT = (1.0, 1.1, 1.5, 2.0)
 """How far beyond the linearised level set a crossing is looked for."""
 
 DOUBLINGS = 12
-SEEKING_STEPS = 10
+SEEKING_STEPS = 4
+SEEKING_STRIDE = 0.5
+"""Steps in search of a crossing, and their length as a share of the ball's radius: few and long ones."""
 
 BEYOND = 1e-5
 """How far beyond the boundary points are placed, in units of the margin at the sample."""
@@ -56,10 +61,13 @@ class Found:
 
     :param points: (batch, ...); the sample itself where it is misclassified or nothing was found.
     :param distances: (batch,); infinite where nothing was found.
+    :param classes: (batch, k): the other classes with the largest logits, by the distance of their linearised level
+           sets, the nearest first.
     """
 
     points: Tensor
     distances: Tensor
+    classes: Tensor
 
 
 def nearest_misclassified(
@@ -71,6 +79,7 @@ def nearest_misclassified(
     box: Box | None,
     max_iter: int,
     generator: torch.Generator,
+    max_gradients: int | None = None,
 ) -> Found:
     """
     Look for the misclassified point nearest to each sample.
@@ -82,6 +91,8 @@ def nearest_misclassified(
     :param box: (low, high) that no point leaves.
     :param max_iter: Steps along the boundary, >= 1.
     :param generator: The source of the random starts, on the model's device.
+    :param max_gradients: What a sample may cost, >= 2: fewer classes are tried and fewer steps made then. A crossing is
+           sought for even where it costs more. None for :data:`MOST_CLASSES` classes and all steps.
     :return: What was found.
     :raises ValueError: If the network's gradients are not numbers.
     """
@@ -89,14 +100,21 @@ def nearest_misclassified(
         logits = model(x)
     margins = label_margin(logits, y)
     units = torch.maximum(margins, ROUNDING * torch.finfo(logits.dtype).eps / BEYOND * logits.abs().amax(dim=1))
-    found = Found(x.clone(), torch.where(margins > 0, torch.inf, 0.0).to(x.dtype))
+    others = logits.scatter(1, y.unsqueeze(1), -torch.inf).topk(min(MOST_CLASSES, logits.shape[1] - 1), dim=1).indices
+    found = Found(x.clone(), torch.where(margins > 0, torch.inf, 0.0).to(x.dtype), others)
     rows = torch.nonzero(margins > 0).squeeze(1)
     task = _Task(model, x[rows], y[rows], units[rows], norm, box)
-    crossed, points = _first_crossings(task, generator)
-    rows, task, points = rows[crossed], task.select(crossed), points[crossed]
-    if len(rows):
-        points = _along_the_boundary(task, task.on_segment(points), max_iter)
-        found.points[rows], found.distances[rows] = points, task.distances(points)
+    classes = MOST_CLASSES if max_gradients is None else min(MOST_CLASSES, 1 + max_gradients // GRADIENTS_A_CLASS)
+    crossed, points, order, spent = _first_crossings(task, others[rows, :classes], generator)
+    found.classes[rows, : order.shape[1]] = order
+    left = torch.full_like(spent, max_iter)
+    if max_gradients is not None:
+        left = (max_gradients - classes - spent).clamp(1, max_iter)
+    for steps in sorted(set(left[crossed].tolist())):
+        some = crossed & (left == steps)
+        part = task.select(some)
+        nearest = _along_the_boundary(part, part.on_segment(points[some]), steps)
+        found.points[rows[some]], found.distances[rows[some]] = nearest, part.distances(nearest)
     return found
 
 
@@ -151,16 +169,20 @@ def _beyond(values: Tensor) -> Tensor:
     return values < -BEYOND / 4
 
 
-def _first_crossings(task: _Task, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Whether a misclassified point was found for each sample, (batch,), and the points."""
+def _first_crossings(task: _Task, others: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """
+    Whether a misclassified point was found for each sample, (batch,), the points, the classes in order, and the
+    gradients spent on seeking.
+    """
     points, crossed = task.x.clone(), torch.zeros_like(task.y, dtype=torch.bool)
+    spent = torch.zeros_like(task.y)
     if not len(points):
-        return crossed, points
-    steps, radii = _linearised(task)
+        return crossed, points, others, spent
+    steps, radii, others = _linearised(task, others)
     for factor in OVERSHOOT:
         rows = torch.nonzero(~crossed).squeeze(1)
         if not len(rows):
-            return crossed, points
+            return crossed, points, others, spent
         trial = clamped(task.x[rows] + factor * steps[rows], task.box)
         over = task.select(rows).crosses(trial)
         points[rows[over]], crossed[rows[over]] = trial[over], True
@@ -170,11 +192,12 @@ def _first_crossings(task: _Task, generator: torch.Generator) -> tuple[Tensor, T
         rows = torch.nonzero(~crossed).squeeze(1)
         if not len(rows):
             break
+        radii = torch.minimum(2 * radii, largest)
         trial, over = seek_crossing(
             task.select(rows).field,
             task.x[rows],
             eps=radii[rows],
-            step=radii[rows] / 4,
+            step=radii[rows] * SEEKING_STRIDE,
             max_iter=SEEKING_STEPS,
             norm=task.norm,
             box=task.box,
@@ -182,34 +205,35 @@ def _first_crossings(task: _Task, generator: torch.Generator) -> tuple[Tensor, T
         )
         over &= task.select(rows).crosses(trial)
         points[rows[over]], crossed[rows[over]] = trial[over], True
-        radii = torch.minimum(2 * radii, largest)
-    return crossed, points
+        spent[rows] += SEEKING_STEPS
+    return crossed, points, others, spent
 
 
-def _linearised(task: _Task) -> tuple[Tensor, Tensor]:
-    """From each x the way to the nearest linearised level set of another class (or 0), and a radius to start from."""
+def _linearised(task: _Task, others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """
+    From each x the way to the nearest linearised level set of another class (or 0), a radius to start from, and the
+    classes by the distances of theirs.
+    """
 
     def margins(points: Tensor, y: Tensor, scale: Tensor, others: Tensor) -> Tensor:
         logits: Tensor = task.model(points)
         return (logits.gather(1, y.unsqueeze(1)) - logits.gather(1, others)) / scale.unsqueeze(1)
 
-    with torch.no_grad():
-        logits = task.model(task.x).scatter(1, task.y.unsqueeze(1), -torch.inf)
-    others = logits.topk(min(MOST_CLASSES, logits.shape[1] - 1), dim=1).indices
-    field = Field(margins, task.model, (task.y, task.units, others))
-    values, jacobians = values_and_jacobians(field, task.x)
+    values, jacobians = values_and_jacobians(Field(margins, task.model, (task.y, task.units, others)), task.x)
     if not torch.isfinite(jacobians).all():
         raise ValueError("model: its gradients are not all finite numbers")
-    steps, lengths = torch.zeros_like(task.x), torch.full_like(task.units, torch.inf)
+    steps, lengths = torch.zeros_like(task.x), torch.full_like(values, torch.inf)
     for i in range(others.shape[1]):
         depth = values[:, i] + BEYOND
         ends, reached = nearest_in_half_space(task.x, jacobians[:, i], depth, norm=task.norm, box=task.box)
         far = torch.where(reached, task.distances(ends), torch.inf)
-        nearer = far < lengths
+        nearer = far < lengths.amin(dim=1)
         steps = torch.where(column(nearer, steps), ends - task.x, steps)
-        lengths = torch.where(nearer, far, lengths)
+        lengths[:, i] = far
+    nearest = lengths.amin(dim=1)
     radii = linearised_distance(values[:, 0], jacobians[:, :1], task.norm)
-    return steps, torch.where(lengths.isfinite(), lengths, radii)
+    order = lengths.argsort(dim=1, stable=True)
+    return steps, torch.where(nearest.isfinite(), nearest, radii), others.gather(1, order)
 
 
 def _along_the_boundary(task: _Task, points: Tensor, max_iter: int) -> Tensor:

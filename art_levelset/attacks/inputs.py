@@ -144,12 +144,24 @@ def class_logits(outputs: Any, count: int, classes: int | None = None) -> Tensor
             f"model must return ({count}, {wide}) for {count} samples, got {tuple(outputs.shape)}"
             f"{remedy if single else ''}"
         )
-    if count and _are_probabilities(outputs.detach()):
+    if count and are_probabilities(outputs.detach()):
         raise ValueError(
             "model must return logits, got probabilities (in [0, 1], with the sum 1 for each sample): "
             "leave out its softmax, or return their logarithm, torch.log"
         )
     return outputs
+
+
+def are_probabilities(values: Tensor) -> bool:
+    """
+    Whether outputs are probabilities: all in [0, 1], not each 0 or 1, and those of each sample with the sum 1.
+
+    :param values: The outputs, (batch, classes).
+    :return: Whether they are.
+    """
+    if not (values >= 0).all() or not ((values.sum(dim=1) - 1).abs() <= _ROUNDING).all():
+        return False
+    return not ((values == 0) | (values == 1)).all()
 
 
 def check_classes(y: Tensor, classes: int, name: str = "y") -> None:
@@ -220,12 +232,6 @@ def clamped(points: Tensor, box: Box | None) -> Tensor:
     if isinstance(low, Tensor) or isinstance(high, Tensor):
         return points.clamp(torch.as_tensor(low).to(points), torch.as_tensor(high).to(points))
     return points.clamp(low, high)
-
-
-def _are_probabilities(values: Tensor) -> bool:
-    if not (values >= 0).all() or not ((values.sum(dim=1) - 1).abs() <= _ROUNDING).all():
-        return False
-    return not ((values == 0) | (values == 1)).all()
 
 
 def _wall(wall: Any, shape: Sequence[int] | None) -> float | Tensor:

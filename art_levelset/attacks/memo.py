@@ -1,5 +1,6 @@
 """
-A memory of finished work, on disk or not: what makes a killed evaluation go on where it was.
+A memory of finished work, on disk or not: what makes a killed evaluation go on where it was, and where processes meet
+that share one (:mod:`art_levelset.attacks.work`).
 
 Each piece of work is stored under a key of everything that it depends on (:meth:`Memo.key`), so that a result is
 recalled only for the same network, data, parameters, versions and code, and nothing needs to be declared stale. What is
@@ -11,6 +12,10 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from art_levelset.files import remove_unfinished, write_bytes
+from art_levelset.files import claim, remove_free_locks, remove_unfinished, write_bytes
 from art_levelset.identity import Unidentifiable, digest, identify
 from art_levelset.untrusted import Arrays, read_bytes
 from art_levelset.versions import computing
@@ -29,13 +34,46 @@ logger = logging.getLogger(__name__)
 _CHECKSUM = hashlib.sha256().digest_size
 
 
+@dataclass(frozen=True)
+class Share:
+    """
+    Which part of the work a process does, of several that keep it in one folder.
+
+    :param rank: The number of this process, in [0, size); None for one that only reads what the others have done.
+    :param size: How many there are, >= 1.
+    :param fixed: Whether it leaves the rest alone, and goes on without it: a shard. Otherwise it begins with its share,
+           and then does what nobody has begun.
+    :raises ValueError: If a number is out of range.
+    """
+
+    rank: int | None = 0
+    size: int = 1
+    fixed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or not (self.rank is None or 0 <= self.rank < self.size):
+            raise ValueError(f"rank must be in [0, size), got {self.rank} of {self.size}")
+
+    def has(self, cell: int) -> bool:
+        """
+        Whether a part of the work is in the share: every `size`-th is.
+
+        :param cell: The number of the part.
+        :return: Whether.
+        """
+        return cell % self.size == self.rank
+
+
 class Memo:
     """
     Arrays by key.
 
     :param folder: Where to keep them, one `.npz` file a key, its SHA-256 at the end; created when missing. None:
            in this process only.
+    :param share: Which part of the work this process does, of several with the same folder.
+    :param others: More folders to recall from, as other processes have filled them.
     :raises OSError: If the folder cannot be created.
+    :raises ValueError: If there is a share and no folder.
 
     >>> import numpy as np
     >>> memo = Memo()
@@ -47,14 +85,29 @@ class Memo:
     True
     """
 
-    def __init__(self, folder: str | PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | PathLike[str] | None = None,
+        *,
+        share: Share | None = None,
+        others: Sequence[str | PathLike[str]] = (),
+    ) -> None:
         self.folder = None if folder is None else Path(folder)
+        self.share = share or Share()
+        if self.folder is None and self.share != Share():
+            raise ValueError("folder must be given for work that processes share")
+        self.found: Counter[int] = Counter()
+        """How many pieces of work were there or have been done, by the number of the share that they belong to."""
+        self.missing: Counter[int] = Counter()
+        """How many were not, as they are for others to do."""
+        self._others = [Path(other) for other in others]
         self._kept: dict[str, dict[str, NDArray[Any]]] = {}
         self._refused: set[str] = set()
         self._warned = False
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(self.folder, "*")
+            remove_free_locks(self.folder)
 
     def key(self, *parts: Any) -> str | None:
         """
@@ -87,20 +140,36 @@ class Memo:
             return None
         if self.folder is None or key in self._kept:
             return self._kept.get(key)
-        try:
-            stored = read_bytes(self.folder / f"{key}.npz")
-        except (OSError, ValueError):
-            return None
-        contents = stored[:-_CHECKSUM]
-        if hashlib.sha256(contents).digest() != stored[-_CHECKSUM:]:
-            return None
-        try:
-            with Arrays(io.BytesIO(contents)) as arrays:
-                found = dict(arrays)
-        except ValueError:
-            return None
-        fits = not wanted or {*found} == {*wanted}
-        return found if fits and all(_is(found[name], *kind) for name, kind in wanted.items()) else None
+        found = (_read(folder / f"{key}.npz", wanted) for folder in (self.folder, *self._others))
+        return next((arrays for arrays in found if arrays is not None), None)
+
+    def has(self, key: str) -> bool:
+        """
+        Whether there is something under a key, which may be damaged.
+
+        :param key: The key.
+        :return: Whether.
+        """
+        return key in self._kept or (self.folder is not None and (self.folder / f"{key}.npz").exists())
+
+    @contextmanager
+    def claimed(self, key: str) -> Iterator[bool]:
+        """
+        Keep other processes from the same work, as long as the block lasts or this process lives.
+
+        :param key: The key of the work.
+        :return: Whether nobody else has claimed it. Where the folder cannot have claims, nobody has.
+        """
+        with ExitStack() as stack:
+            free = True
+            if self.folder is not None:
+                try:
+                    stack.enter_context(claim(self.folder / f"{key}.npz"))
+                except BlockingIOError:
+                    free = False
+                except OSError:  # full or read-only: what is found twice is the same
+                    pass
+            yield free
 
     def store(self, key: str | None, **arrays: NDArray[Any]) -> None:
         """
@@ -124,6 +193,24 @@ class Memo:
             if not self._warned:
                 logger.warning("finished work cannot be kept in %s: %s", self.folder, error.strerror or error)
                 self._warned = True
+
+
+def _read(path: Path, wanted: dict[str, tuple[str, tuple[int | None, ...]]]) -> dict[str, NDArray[Any]] | None:
+    """The arrays of a file, if they are there and what they must be."""
+    try:
+        stored = read_bytes(path)
+    except (OSError, ValueError):
+        return None
+    contents = stored[:-_CHECKSUM]
+    if hashlib.sha256(contents).digest() != stored[-_CHECKSUM:]:
+        return None
+    try:
+        with Arrays(io.BytesIO(contents)) as arrays:
+            found = dict(arrays)
+    except ValueError:
+        return None
+    fits = not wanted or {*found} == {*wanted}
+    return found if fits and all(_is(found[name], *kind) for name, kind in wanted.items()) else None
 
 
 def _is(array: NDArray[Any], kind: str, shape: tuple[int | None, ...]) -> bool:

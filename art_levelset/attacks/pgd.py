@@ -26,8 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from art_levelset.attacks.balls import Balls
-from art_levelset.attacks.inputs import Array, ClipValues, SameArray, check_classes, clamped, class_logits, home
-from art_levelset.attacks.losses import LEAD, LOSSES, RANKS, lead_limited
+from art_levelset.attacks.climbing import Goal, climb, logits_of
+from art_levelset.attacks.inputs import Array, ClipValues, SameArray, clamped, home
+from art_levelset.attacks.losses import LEAD, LOSSES
 from art_levelset.attacks.network import fastest_layout
 from art_levelset.attacks.subject import Subject
 from art_levelset.checks import check_count, check_not_negative, check_positive, check_seed
@@ -112,7 +113,7 @@ def pgd(
         batch_size = 100 if device.type == "cpu" else 1000
     _check(eps, max_iter, loss, norm, random_start, num_random_init, batch_size, seed)
     lengths = _lengths(eps, eps_step, max_iter)
-    goal = _Goal(loss, targeted, rescale and loss == "cross_entropy" and not targeted)
+    goal = Goal(loss, targeted, rescale and loss == "cross_entropy" and not targeted)
     progress = progress_bar(total=num_random_init * len(points), desc=f"PGD {loss}", unit="sample", verbose=verbose)
     with torch.inference_mode(False), torch.enable_grad(), evaluating(network), progress:
         search = _Search(
@@ -155,35 +156,13 @@ def decaying_steps(eps: float, max_iter: int) -> list[float]:
     return [eps * (1 + math.cos(math.pi * step / max_iter)) / 4 for step in range(max_iter)]
 
 
-@dataclass(frozen=True)
-class _Goal:
-    """What is to happen to samples, as functions of their logits, (batch, classes), and classes, (batch,)."""
-
-    loss: str
-    targeted: bool
-    rescale: bool
-
-    def reached(self, logits: Tensor, y: Tensor) -> Tensor:
-        return (logits.argmax(dim=1) == y) == self.targeted
-
-    def values(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """What to raise, and for which samples the logits were scaled down."""
-        if not self.rescale:
-            return LOSSES[self.loss](logits, y, self.targeted), torch.zeros_like(y, dtype=torch.bool)
-        logits, scales = lead_limited(logits, y)
-        return LOSSES[self.loss](logits, y, self.targeted), scales > 1
-
-    def ranks(self, logits: Tensor, y: Tensor) -> Tensor:
-        return RANKS[self.loss](logits, y, self.targeted)
-
-
 @dataclass(frozen=True, eq=False)
 class _Search:
     """PGD over all samples, in batches, in evaluation mode and with gradients enabled."""
 
     network: nn.Module
     layout: torch.memory_format
-    goal: _Goal
+    goal: Goal
     balls: Callable[[Tensor], Balls]
     lengths: Sequence[float]
     stop_when_broken: bool
@@ -197,7 +176,18 @@ class _Search:
         for first in range(0, len(x), self.batch_size):
             rows = slice(first, first + self.batch_size)
             balls = self.balls(x[rows])
-            found, scaled = self._climb(balls, y[rows].to(balls.centres.device))
+            start = balls.centres if self.generator is None else balls.random(self.generator)
+            labels = y[rows].to(start.device)
+            found, scaled = climb(
+                self.network,
+                self.goal,
+                balls,
+                labels,
+                start,
+                self.lengths,
+                stop_when_broken=self.stop_when_broken,
+                layout=self.layout,
+            )
             examples[rows] = found.to(examples.device, examples.dtype)
             rescaled += int(scaled.sum())
             self.done(len(found))
@@ -220,50 +210,9 @@ class _Search:
         for first in range(0, len(y), self.batch_size):
             rows = slice(first, first + self.batch_size)
             with torch.no_grad():
-                logits = self._logits(examples[rows].to(*home(self.network)), y[rows]).to(y.device)
+                logits = logits_of(self.network, examples[rows].to(*home(self.network)), y[rows]).to(y.device)
             broken[rows], ranks[rows] = self.goal.reached(logits, y[rows]), self.goal.ranks(logits, y[rows]).double()
         return broken, ranks
-
-    def _climb(self, balls: Balls, y: Tensor) -> tuple[Tensor, Tensor]:
-        """One batch: the examples, and for which samples logits were scaled down."""
-        points = balls.centres if self.generator is None else balls.random(self.generator)
-        found, rescaled = points.clone(), torch.zeros_like(y, dtype=torch.bool)
-        rows = torch.arange(len(y), device=y.device)
-        for step, length in enumerate(self.lengths):
-            leaves = points.clone(memory_format=self.layout).requires_grad_()
-            logits = self._logits(leaves, y, checked=step > 0)
-            surviving = ~self.goal.reached(logits, y) if self.stop_when_broken else torch.ones_like(rescaled[rows])
-            if not surviving.any():
-                break
-            values, scaled = self.goal.values(logits[surviving], y[surviving])
-            gradients = _gradients(values, leaves)
-            if not surviving.all():
-                found[rows] = points
-                rows, points, y = rows[surviving], points[surviving], y[surviving]
-                gradients, balls = gradients[surviving], balls.select(surviving)
-            rescaled[rows] |= scaled
-            points = balls.step(points, gradients, length)
-        found[rows] = points
-        return found, rescaled
-
-    def _logits(self, points: Tensor, y: Tensor, *, checked: bool = False) -> Tensor:
-        logits: Tensor = self.network(points.clone())  # a copy, as networks may write to their input
-        if not checked:
-            check_classes(y, class_logits(logits, len(y)).shape[1])
-        finite = logits.isfinite().all(dim=1)
-        if not finite.all():
-            raise ValueError(f"model: the logits are not finite for {int((~finite).sum())} of {len(y)} samples")
-        return logits
-
-
-def _gradients(values: Tensor, points: Tensor) -> Tensor:
-    if not values.requires_grad:
-        raise ValueError("model: no gradient flows from the logits to the samples")
-    (gradients,) = torch.autograd.grad(values.sum(), points)
-    finite = gradients.flatten(1).isfinite().all(dim=1)
-    if not finite.all():
-        raise ValueError(f"model: the gradient is not finite for {int((~finite).sum())} of {len(points)} samples")
-    return gradients
 
 
 def _lengths(eps: float, eps_step: float | Sequence[float] | None, max_iter: int) -> list[float]:

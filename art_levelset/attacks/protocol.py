@@ -124,11 +124,18 @@ class Outcome(Generic[SameArray]):
     :param effort: What it spent.
     :param survivors: Of an ensemble, how many samples are classified right after each of its attacks, in their order,
            "clean" at first; empty for a single attack.
+    :param broken_by: Of an ensemble, which attack broke each sample, (batch,), int64: its place among the names of
+           `survivors` without "clean", -1 where none did. None where it does not say.
+    :param distances: The distance of each sample to the nearest misclassified point that was found, in the attack's
+           norm, (batch,), floating point: 0 where the sample itself is misclassified, infinite where none was found.
+           Such a point may lie outside the ball. None where the attack does not search beyond its examples.
     """
 
     examples: SameArray
     effort: Effort
     survivors: Mapping[str, int]
+    broken_by: Tensor | None = None
+    distances: Tensor | None = None
 
 
 def outcome_of(attack: Attack, network: nn.Module, x: Tensor, y: Tensor) -> Outcome[Tensor]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from art_levelset.attacks.boundary import nearest_misclassified
+from art_levelset.attacks.effort import measured
 
 from .tiny import distances
 
@@ -57,3 +58,45 @@ def test_the_box_may_differ_between_features() -> None:
     assert ((points >= narrow[0]) & (points <= narrow[1])).all()
     assert (model(points).argmax(dim=1) != y[reached]).all()
     assert (found["narrow"].distances > found["wide"].distances * 1.01).any()
+
+
+class Network(nn.Module):
+    """Ten classes of the unit square's points, whose logits bend."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layers(4 * x)
+        return logits
+
+
+@pytest.mark.parametrize("norm", [2, math.inf])
+@pytest.mark.parametrize("limit", [10, 45])
+def test_no_sample_costs_more_gradients_than_allowed(norm: float, limit: int) -> None:
+    model = Network().eval()
+    x = torch.rand(30, 4, generator=torch.Generator().manual_seed(1))
+    y = model(x).argmax(dim=1).detach()
+
+    def found(some: Tensor, labels: Tensor, max_gradients: int | None) -> tuple[Tensor, int]:
+        with measured(model) as effort:
+            points = nearest_misclassified(
+                model,
+                some,
+                labels,
+                norm=norm,
+                box=(0.0, 1.0),
+                max_iter=100,
+                generator=torch.Generator().manual_seed(0),
+                max_gradients=max_gradients,
+            )
+        assert (model(points.points).argmax(dim=1) != labels).all()
+        return points.distances, effort.gradients
+
+    spent = [found(x[i : i + 1], y[i : i + 1], limit)[1] for i in range(len(x))]
+    assert max(spent) == limit
+    limited, free = found(x, y, limit)[0], found(x, y, None)[0]
+    assert limited.mean() > free.mean() * 0.999
+    assert limited.mean() < free.mean() * 1.1
