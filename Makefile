@@ -41,6 +41,7 @@ $(VENV)/installed: pyproject.toml | $(VENV)/torch
 
 $(VENV)/installed-dev: pyproject.toml | $(VENV)/torch
 	$(BIN)/pip install -e ".[dev]"
+	$(BIN)/pip install --no-deps adv-lib  # without visdom, which is not needed and cannot be built by a new setuptools
 	touch $@
 
 $(VENV)/installed-docs: pyproject.toml | $(VENV)/torch

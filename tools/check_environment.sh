@@ -37,6 +37,8 @@ cd "$work/copy"
 if [ -n "$extras" ]; then # torchattacks brings an old copy of robustbench, which the real one must overwrite
     found=$("$work/uv/bin/uv" pip freeze --quiet --python "$env" | grep '^robustbench==')
     "$work/uv/bin/uv" pip install --quiet --python "$env" --no-deps --reinstall-package robustbench "$found"
+    # Without its dependency visdom, which no test needs and a new setuptools cannot build.
+    "$work/uv/bin/uv" pip install --quiet --python "$env" --no-deps --resolution "$resolution" "adv-lib>=0.2.6"
 fi
 rm art_levelset/__init__.py
 "$work/uv/bin/uv" pip list --quiet --python "$env"

@@ -70,7 +70,7 @@ class AutoAttack:
     def __post_init__(self) -> None:
         if self.version not in VERSIONS:
             raise ValueError(f"version must be one of {', '.join(VERSIONS)}, got {self.version!r}")
-        self._attack({}, Effort())
+        self._attack({}, [], Effort())
 
     def __call__(self, model: Any, x: SameArray, y: Array) -> SameArray:
         """
@@ -93,11 +93,13 @@ class AutoAttack:
         :param model: As for the attack itself.
         :param x: As for the attack itself.
         :param y: As for the attack itself.
-        :return: The examples, their cost, and how many samples survive each attack, "clean" at first.
+        :return: The examples, their cost, how many samples survive each attack, "clean" at first, and which attack
+                 broke each sample.
         """
         survivors, effort = dict.fromkeys(("clean", *self._members(len(x.shape))), 0), Effort()
-        examples = self._attack(survivors, effort)(model, x, y)
-        return Outcome(examples, effort, survivors)
+        broken_by = [torch.zeros(0, dtype=torch.int64)]
+        examples = self._attack(survivors, broken_by, effort)(model, x, y)
+        return Outcome(examples, effort, survivors, torch.cat(broken_by))
 
     def described(self) -> dict[str, Any]:
         """
@@ -114,8 +116,8 @@ class AutoAttack:
         members = VERSIONS[self.version]
         return members if dimensions == 4 else tuple(name for name in members if name != "square")
 
-    def _attack(self, survivors: dict[str, int], effort: Effort) -> LibraryAttack:
-        """The attack; each batch adds to the numbers of samples that survive each member, and to the effort."""
+    def _attack(self, survivors: dict[str, int], broken_by: list[Tensor], effort: Effort) -> LibraryAttack:
+        """The attack; each batch adds to the numbers that survive each member, to those that broke, to the effort."""
         pyautoattack = library("pyautoattack", "autoattack", "0.2.0")
 
         def run(network: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
@@ -142,12 +144,15 @@ class AutoAttack:
                 part.n_target_classes = min(part.n_target_classes, classes - 1)
             attacked, surviving = x.clone(), _classified_right(logits, y)
             survivors["clean"] += int(surviving.sum())
-            for name in self._members(x.dim()):
+            breaking = torch.full_like(y, -1)
+            for place, name in enumerate(self._members(x.dim())):
                 rows = surviving.nonzero().squeeze(1)
                 if len(rows):
                     broken, examples = self._member(ensemble, name, network, x[rows], y[rows], seed, effort)
                     attacked[rows[broken]], surviving[rows[broken]] = examples, False
+                    breaking[rows[broken]] = place
                 survivors[name] += int(surviving.sum())
+            broken_by.append(breaking.cpu())
             return attacked
 
         return LibraryAttack(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from art_levelset.attacks.guided import Guided
 from art_levelset.attacks.inputs import ClipValues
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.pgd import pgd
@@ -44,12 +45,18 @@ def attack_by_name(
     """
     if name not in NAMES:
         raise ValueError(f"attacks must be among {', '.join(NAMES)}, got {name!r}")
+    if name == "guided":
+        return Guided(eps=eps, norm=norm, clip_values=clip_values)
     if name.startswith("autoattack"):
         from art_levelset.adapters.autoattack import AutoAttack
 
         if not _is_unit_interval(clip_values):
             raise ValueError(f"clip_values must be (0, 1) for AutoAttack, got {clip_values}")
         return AutoAttack(eps=eps, norm=norm, version=name.partition("-")[2] or "standard", memo=memo or Memo())
+    if name.startswith("adv-lib"):
+        if not _is_unit_interval(clip_values):
+            raise ValueError(f"clip_values must be (0, 1) for adv-lib, got {clip_values}")
+        return _adv_lib(name, eps=eps, norm=norm, max_iter=max_iter)
     library, _, loss = name.rpartition("-")
     given: dict[str, Any] = {"eps": eps, "norm": norm, "eps_step": eps_step, "max_iter": max_iter, "loss": LOSSES[loss]}
     if library != "torchattacks-pgd":  # its box is [0, 1]
@@ -80,6 +87,20 @@ def _advertorch(**given: Any) -> Attack:
     return advertorch_pgd(**given)
 
 
+def _adv_lib(name: str, *, eps: float, norm: float, max_iter: int) -> Attack:
+    from art_levelset.adapters.adv_lib import from_adv_lib
+
+    attack, _, loss = name.removeprefix("adv-lib-").partition("-")
+    given = {"n_iter": max_iter, "loss_function": loss} if attack == "apgd" else {"steps": max_iter}
+    return from_adv_lib(attack, eps=eps, norm=norm, **given)
+
+
+def _foolbox(*, loss: str, **given: Any) -> Attack:
+    from art_levelset.adapters.foolbox import foolbox_pgd
+
+    return foolbox_pgd(**given)  # the loss is the only one that it has
+
+
 def _torchattacks(**given: Any) -> Attack:
     from art_levelset.adapters.torchattacks import torchattacks_pgd
 
@@ -91,12 +112,14 @@ _MADE: dict[str, Callable[..., Attack]] = {
     "art-pgd": _art,
     "advertorch-pgd": _advertorch,
     "torchattacks-pgd": _torchattacks,
+    "foolbox-pgd": _foolbox,
 }
 
 NAMES = (
     "pgd-ce",
     "pgd-margin",
     "pgd-dlr",
+    "guided",
     "autoattack",
     "autoattack-plus",
     "autoattack-rand",
@@ -106,5 +129,9 @@ NAMES = (
         for library in ("art-pgd", "advertorch-pgd", "torchattacks-pgd")
         for loss in ("ce", "margin")
     ),
+    "foolbox-pgd-ce",
+    "adv-lib-apgd-ce",
+    "adv-lib-apgd-dlr",
+    "adv-lib-fmn",
 )
 """The names of the attacks."""

@@ -6,8 +6,9 @@ import importlib
 import importlib.metadata
 import inspect
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
+from typing import Any
 
 import torch
 from packaging.version import Version
@@ -15,14 +16,15 @@ from torch import Tensor, nn
 
 from art_levelset.attacks.inputs import ClipValues, box_of
 from art_levelset.checks import check_count, check_positive
-from art_levelset.core.balls import Box
+from art_levelset.core.balls import Box, column
+from art_levelset.core.distances import lp_distance
 from art_levelset.core.fields import label_margin
 
 REQUESTS = r"urllib3 \(.*\) or chardet \(.*doesn't match a supported version"
 """The warning of the library requests, which others import, about versions that it has not been tested with."""
 
 
-def library(module: str, extra: str, minimum: str, *, silence: Sequence[str] = ()) -> ModuleType:
+def library(module: str, extra: str, minimum: str, *, silence: Sequence[str] = (), otherwise: str = "") -> ModuleType:
     """
     Import an optional library.
 
@@ -30,11 +32,12 @@ def library(module: str, extra: str, minimum: str, *, silence: Sequence[str] = (
     :param extra: The extra of this package that installs it.
     :param minimum: The oldest version that works.
     :param silence: Beginnings (regular expressions) of the warnings that its import is known to give.
+    :param otherwise: What else to do where the extra cannot be installed.
     :return: The module.
     :raises ImportError: If it is missing or too old; the message says what to install.
     """
     name = module.split(".")[0]
-    remedy = f'pip install "art-levelset[{extra}]"'
+    remedy = f'pip install "art-levelset[{extra}]"{otherwise}'
     try:
         found = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError as error:
@@ -51,32 +54,40 @@ def attack_named(name: str, module: ModuleType, base: type) -> type:
     """
     An attack of a library by its name.
 
-    :param name: The class' name.
+    :param name: The class' name, or another one that the module has for it.
     :param module: Where it is.
     :param base: What all the library's attacks derive from.
     :return: The class.
     :raises ValueError: If there is no such attack; the message names those that there are.
     """
-    known = {each.__name__: each for _, each in inspect.getmembers(module, inspect.isclass) if issubclass(each, base)}
+    known = {
+        known_as: each
+        for known_as, each in inspect.getmembers(module, inspect.isclass)
+        if issubclass(each, base) and not inspect.isabstract(each)
+    }
     if name not in known or name == base.__name__:
         names = ", ".join(sorted(set(known) - {base.__name__}))
         raise ValueError(f"name must be one of {names}, got {name!r}")
     return known[name]
 
 
-def accepted_parameters(attack_class: type, given: Iterable[str]) -> list[str]:
+def accepted_parameters(
+    attack: Callable[..., Any], given: Iterable[str], *, first: int = 1, without: Sequence[str] = ()
+) -> list[str]:
     """
     The parameters that an attack takes, after a check of those that it is given.
 
-    :param attack_class: The attack; its first parameter is the network.
+    :param attack: The attack, a class or function.
     :param given: Names of parameters.
-    :return: The names of its parameters, without the first one.
+    :param first: How many of its parameters, from the first one (the network), are not for the caller to give, >= 0.
+    :param without: Others that are not.
+    :return: The names of its other parameters.
     :raises TypeError: If the attack does not take a given one.
     """
-    _, *accepted = inspect.signature(attack_class).parameters
+    accepted = [name for name in list(inspect.signature(attack).parameters)[first:] if name not in without]
     unknown = [name for name in given if name not in accepted]
     if unknown:
-        raise TypeError(f"{attack_class.__name__} has no parameter {', '.join(unknown)}, but {', '.join(accepted)}")
+        raise TypeError(f"{attack.__name__} has no parameter {', '.join(unknown)}, but {', '.join(accepted)}")
     return accepted
 
 
@@ -110,6 +121,20 @@ def walls_as_samples(clip_values: ClipValues, x: Tensor) -> Box:
         return low, high
     first, second = (torch.as_tensor(wall).to(x).expand(x.shape[1:]).contiguous() for wall in (low, high))
     return first, second
+
+
+def kept_within(points: Tensor, x: Tensor, eps: float, norm: float) -> Tensor:
+    """
+    What attacks that look for the nearest point found within a ball.
+
+    :param points: Their results, (batch, ...).
+    :param x: The samples, the balls' centres, of the same shape.
+    :param eps: The radius, >= 0.
+    :param norm: The ball's norm.
+    :return: The results; the sample where a result lies outside of the ball or is not finite: it says nothing of it.
+    """
+    within = lp_distance(x, points, norm) <= eps
+    return torch.where(column(within, x), points, x)
 
 
 def loss_named(name: str) -> nn.Module:

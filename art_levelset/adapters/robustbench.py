@@ -13,6 +13,7 @@ import copy
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,9 +23,12 @@ from torch import Tensor, nn
 
 from art_levelset.adapters.autoattack import logged_to, tracing_kept
 from art_levelset.adapters.libraries import REQUESTS, library
+from art_levelset.arguments import did_you_mean
 from art_levelset.attacks.inputs import Array, home, labels, network_of, samples
 from art_levelset.attacks.network import DetachedNetwork, parameters_kept, seeded
 from art_levelset.core.modes import evaluating
+from art_levelset.tensors import load_tensors
+from art_levelset.untrusted import opened
 
 
 def robustbench_benchmark(
@@ -55,6 +59,71 @@ def robustbench_benchmark(
     with evaluating(faced), parameters_kept(network), seeded(seed, device), _data_replaced(robustbench, data):
         clean, robust = robustbench.benchmark(faced, device=device, **arguments)
     return float(clean), float(robust)
+
+
+def zoo_model(
+    name: str,
+    model_dir: str | PathLike[str],
+    *,
+    dataset: str = "cifar10",
+    threat_model: str = "Linf",
+    download: bool = False,
+) -> tuple[nn.Module, tuple[Path, ...]]:
+    """
+    A network of RobustBench's zoo, whose files are looked at before the library reads them: they can run no code.
+
+    :param name: The network's name there, for instance "Carmon2019Unlabeled".
+    :param model_dir: The folder of the files, `dataset/threat_model/name.pt`, as RobustBench lays them.
+    :param dataset: "cifar10", "cifar100" or "imagenet".
+    :param threat_model: "Linf", "L2" or "corruptions".
+    :param download: Whether RobustBench may download what is not there.
+    :return: The network, in evaluation mode, on the CPU, and its files.
+    :raises ImportError: If RobustBench or pyautoattack is missing or too old.
+    :raises OSError: If a file is not there, or cannot be downloaded.
+    :raises ValueError: If there is no such network, or a file holds more than tensors.
+    """
+    robustbench = robustbench_library()
+    zoo = robustbench.model_zoo.model_dicts
+    known = {data.value: {threat.value: models for threat, models in kinds.items()} for data, kinds in zoo.items()}
+    for what, given, there in (("dataset", dataset, known), ("threat_model", threat_model, known.get(dataset, {}))):
+        if given not in there:
+            raise ValueError(f"{what} must be one of {', '.join(there)}, got {given!r}")
+    models = known[dataset][threat_model]
+    if name not in models:
+        raise ValueError(
+            f"RobustBench has no network {name!r} of {dataset}, {threat_model}{did_you_mean(name, models)}"
+        )
+    paths = _zoo_files(Path(model_dir, dataset, threat_model), name, models[name]["gdrive_id"])
+    missing = [path for path in paths if not path.is_file()]
+    if (missing or not paths) and not download:
+        where = f"{missing[0]} is not there" if missing else f"{name} has no file of its own in RobustBench"
+        raise FileNotFoundError(f"model_dir: {where}; --download, or download=True, fetches it")
+    for path in set(paths) - set(missing):
+        _check_zoo_file(path)
+    try:
+        network: nn.Module = robustbench.utils.load_model(name, str(model_dir), dataset, threat_model)
+    except OSError as error:
+        raise OSError(f"model_dir: {name} cannot be downloaded: {' '.join(str(error).split()):.200}") from error
+    except (RuntimeError, KeyError) as error:
+        raise ValueError(f"{name}: {' '.join(str(error).split()):.200}") from error
+    return network.eval(), paths
+
+
+def _zoo_files(folder: Path, name: str, ids: str | list[str] | None) -> tuple[Path, ...]:
+    """The files of a network of the zoo; none where another library brings it."""
+    if ids is None:
+        return ()
+    if isinstance(ids, list):
+        return tuple(folder / f"{name}.pt_m{number}.pt" for number in range(len(ids)))
+    return (folder / f"{name}.pt",)
+
+
+def _check_zoo_file(path: Path) -> None:
+    with opened(path) as file:
+        try:
+            load_tensors(file)
+        except ValueError as error:
+            raise ValueError(f"{path} is not a file of PyTorch weights: {error}") from error
 
 
 def robustbench_library() -> ModuleType:

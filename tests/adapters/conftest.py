@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from torch import Tensor
+
+from art_levelset.attacks.squares import descend_by_squares
 
 
 @pytest.fixture
@@ -23,3 +27,13 @@ def quick_autoattack(monkeypatch: pytest.MonkeyPatch) -> None:
             self.square.n_queries = 20
 
     monkeypatch.setattr(pyautoattack, "AutoAttack", Quick)
+
+
+@pytest.fixture
+def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Squares make a tenth of their queries."""
+
+    def search(*given: Any, queries: int, halvings: Sequence[int] = (), **options: Any) -> tuple[Tensor, Tensor]:
+        return descend_by_squares(*given, queries=queries // 10, halvings=[at // 10 for at in halvings], **options)
+
+    monkeypatch.setattr("art_levelset.attacks.guided.descend_by_squares", search)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import math
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,15 @@ class Counting(nn.Module):
     def __init__(self, model: nn.Module, killed_at: int | None = None) -> None:
         super().__init__()
         self.model = model
-        self.passes = 0
-        self.killed_at = killed_at
+        self.seen, self.end = deque[int](), deque([killed_at])  # a network's key does not depend on what is in them
+
+    @property
+    def passes(self) -> int:
+        return len(self.seen)
 
     def forward(self, x: Tensor) -> Tensor:
-        self.passes += 1
-        if self.passes == self.killed_at:
+        self.seen.append(len(x))
+        if self.passes == self.end[0]:
             raise KeyboardInterrupt
         outputs: Tensor = self.model(x)
         return outputs
@@ -86,6 +91,13 @@ def test_the_breakdown_is_consistent(version: str) -> None:
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] == round(30 * accuracy(model, outcome.examples, y))
     assert 0 < counts[-1] < counts[0]
+    assert outcome.broken_by is not None
+    broken = [int((outcome.broken_by == place).sum()) for place in range(len(VERSIONS[version]))]
+    assert [before - after for before, after in itertools.pairwise(counts)] == broken
+    with torch.no_grad():
+        wrong = model(outcome.examples).argmax(dim=1) != y
+    wrong[::10] = False  # those that are misclassified as they are, which nothing broke
+    assert torch.equal(outcome.broken_by >= 0, wrong)
 
 
 @pytest.mark.usefixtures("quick_autoattack")
@@ -113,6 +125,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert torch.equal(recalled.examples, expected)
     assert again.passes == 3  # one clean pass a batch
     assert recalled.survivors == outcome.survivors
+    assert torch.equal(recalled.broken_by, outcome.broken_by)
     assert recalled.effort.forwards == outcome.effort.forwards
     assert recalled.effort.gradients == outcome.effort.gradients > 0
 

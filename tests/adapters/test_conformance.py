@@ -15,11 +15,14 @@ from art.attacks.evasion import AutoProjectedGradientDescent, FastGradientMethod
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
+from art_levelset.adapters.adv_lib import from_adv_lib
 from art_levelset.adapters.advertorch import advertorch_pgd, from_advertorch
 from art_levelset.adapters.art import art_pgd, from_art
 from art_levelset.adapters.autoattack import AutoAttack
+from art_levelset.adapters.foolbox import foolbox_pgd, from_foolbox
 from art_levelset.adapters.torchattacks import from_torchattacks, torchattacks_pgd
 from art_levelset.attacks import pgd
+from art_levelset.attacks.guided import Guided
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.protocol import Attack, parameters_of, reseeded
 
@@ -37,7 +40,7 @@ from ..attacks.tiny import (
     state,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_autoattack")
+pytestmark = pytest.mark.usefixtures("quick_autoattack", "few_queries")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ ROWS = [
     Row("native margin", partial(partial, pgd, max_iter=5, loss="margin")),
     Row("native L2", partial(partial, pgd, max_iter=5), **L2),
     Row("native from the sample", partial(partial, pgd, max_iter=5, random_start=False), random=False),
+    Row("guided", Guided, random=False),
+    Row("guided L2", Guided, **L2, random=False),
     Row("ART PGD", partial(art_pgd, max_iter=5)),
     Row("ART PGD margin L2", partial(art_pgd, max_iter=5, loss="margin"), **L2),
     Row("ART PGD L1", partial(art_pgd, max_iter=5), **L1),
@@ -74,6 +79,18 @@ ROWS = [
     Row("Torchattacks APGD", partial(from_torchattacks, "APGD", steps=5)),
     Row("Torchattacks FAB", partial(from_torchattacks, "FAB", steps=5), **L2, random=False),
     Row("Torchattacks Square", partial(from_torchattacks, "Square", n_queries=20)),
+    Row("adv-lib APGD", partial(from_adv_lib, "apgd", n_iter=5)),
+    Row("adv-lib FAB", partial(from_adv_lib, "fab", n_iter=5), random=False),
+    Row("adv-lib FMN", partial(from_adv_lib, "fmn", steps=10), random=False),
+    Row("adv-lib PDPGD", partial(from_adv_lib, "pdpgd", num_steps=15), random=False),
+    Row("adv-lib DDN L2", partial(from_adv_lib, "ddn", steps=10), **L2, random=False),
+    Row("adv-lib ALMA L2", partial(from_adv_lib, "alma", num_steps=20, init_lr_distance=0.3), **L2, random=False),
+    Row("adv-lib SuperDeepFool L2", partial(from_adv_lib, "sdf", steps=4, df_steps=5), **L2, random=False),
+    Row("adv-lib sigma-zero L2", partial(from_adv_lib, "sigma_zero", num_steps=20), **L2, random=False),
+    Row("Foolbox PGD", partial(foolbox_pgd, max_iter=5)),
+    Row("Foolbox FMN", partial(from_foolbox, "LInfFMNAttack", steps=10), random=False),
+    Row("Foolbox DDN L2", partial(from_foolbox, "DDNAttack", steps=10), **L2, random=False),
+    Row("Foolbox noise L2", partial(from_foolbox, "L2RepeatedAdditiveUniformNoiseAttack", repeats=5), **L2),
     Row("AutoAttack", AutoAttack),
     Row("AutoAttack L2", AutoAttack, **L2),
     Row("AutoAttack rand", partial(AutoAttack, version="rand")),
@@ -165,7 +182,7 @@ def test_an_attack_class_of_the_caller_is_not_known_by_value() -> None:
     assert Memo().key(from_art(Own, eps=0.1)) is None
 
 
-BOXED = [each for each in ROWS if each.name.startswith(("native", "ART", "AdverTorch"))]
+BOXED = [each for each in ROWS if each.name.startswith(("native", "ART", "AdverTorch", "Foolbox"))]
 
 
 @pytest.mark.parametrize("row", BOXED, ids=lambda row: row.name)
@@ -181,8 +198,8 @@ def test_a_box_may_be_given_for_each_channel_or_feature(row: Row, form: str) -> 
         attack = row.make(eps=5 * row.eps, norm=row.norm, clip_values=given[form])
     except ImportError as error:
         pytest.skip(str(error))
-    if row.name in ("AdverTorch PGD L2", "AdverTorch FAB"):
-        with pytest.raises(ValueError, match="clip_values must be numbers for advertorch.*, which takes no arrays"):
+    if row.name in ("AdverTorch PGD L2", "AdverTorch FAB") or row.name.startswith("Foolbox"):
+        with pytest.raises(ValueError, match=r"clip_values must be numbers for (advertorch|foolbox)\..*no arrays"):
             attack(model, x, y)
         return
     attacked = attack(model, x, y)
@@ -321,6 +338,18 @@ def test_unknown_parameters_of_art_are_refused() -> None:
 def test_unknown_parameters_of_advertorch_are_refused() -> None:
     with pytest.raises(TypeError, match="LinfPGDAttack has no parameter max_iter, but loss_fn"):
         from_advertorch("LinfPGDAttack", eps=0.1, max_iter=5)
+
+
+@needs("adv_lib")
+def test_unknown_parameters_of_adv_lib_are_refused() -> None:
+    with pytest.raises(TypeError, match="fmn has no parameter max_iter, but norm, steps"):
+        from_adv_lib("fmn", eps=0.1, max_iter=5)
+
+
+@needs("foolbox")
+def test_unknown_parameters_of_foolbox_are_refused() -> None:
+    with pytest.raises(TypeError, match="LinfProjected.* has no parameter max_iter, but rel_stepsize, abs_stepsize"):
+        from_foolbox("LinfPGD", eps=0.1, max_iter=5)
 
 
 @needs("torchattacks")

@@ -1,29 +1,36 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import sys
 import types
 import warnings
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from art_levelset.adapters.adv_lib import from_adv_lib
 from art_levelset.adapters.advertorch import advertorch_pgd
 from art_levelset.adapters.autoattack import AutoAttack
-from art_levelset.adapters.libraries import accepted_parameters, attack_named, library, step_length
+from art_levelset.adapters.foolbox import foolbox_pgd
+from art_levelset.adapters.libraries import accepted_parameters, attack_named, kept_within, library, step_length
 from art_levelset.adapters.robustbench import robustbench_library
 from art_levelset.adapters.torchattacks import torchattacks_pgd
 
 from ..attacks.tiny import needs
 
 USES = {
+    "adv_lib": lambda: from_adv_lib("fmn", eps=0.1),
     "advertorch": lambda: advertorch_pgd(eps=0.1),
+    "foolbox": lambda: foolbox_pgd(eps=0.1),
     "pyautoattack": lambda: AutoAttack(eps=0.1),
     "robustbench": robustbench_library,
     "torchattacks": lambda: torchattacks_pgd(eps=0.1),
 }
-EXTRAS = {"pyautoattack": "autoattack"}
+EXTRAS = {"adv_lib": "adv-lib", "pyautoattack": "autoattack"}
 
 
 @needs("pyautoattack")
@@ -38,7 +45,7 @@ def test_a_missing_library_is_named_with_its_extra(name: str, monkeypatch: pytes
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     extra = EXTRAS.get(name, name)
-    with pytest.raises(ImportError, match=rf'^{name} is not installed: pip install "art-levelset\[{extra}\]"$'):
+    with pytest.raises(ImportError, match=rf'^{name} is not installed: pip install "art-levelset\[{extra}\]"'):
         USES[name]()
 
 
@@ -83,19 +90,35 @@ class Attack(Base):
         pass
 
 
+class Abstract(Base, ABC):
+    @abstractmethod
+    def run(self) -> None:
+        """What a subclass does."""
+
+
 def test_attacks_are_found_by_name() -> None:
     module = types.ModuleType("attacks")
-    module.__dict__.update({"Attack": Attack, "Base": Base, "Path": Path, "math": types})
+    module.__dict__.update({"Attack": Attack, "Base": Base, "Path": Path, "math": types, "Abstract": Abstract})
     assert attack_named("Attack", module, Base) is Attack
-    for wrong in ("Base", "Path", "math", "Missing"):
+    for wrong in ("Base", "Path", "math", "Missing", "Abstract"):
         with pytest.raises(ValueError, match=f"name must be one of Attack, got '{wrong}'"):
             attack_named(wrong, module, Base)
 
 
 def test_parameters_are_checked() -> None:
     assert accepted_parameters(Attack, ["eps"]) == ["eps", "steps"]
+    assert accepted_parameters(Attack, ["steps"], first=0, without=["eps"]) == ["model", "steps"]
     with pytest.raises(TypeError, match="Attack has no parameter model, iterations, but eps, steps"):
         accepted_parameters(Attack, ["model", "eps", "iterations"])
+
+
+@pytest.mark.parametrize("norm", [math.inf, 2, 1])
+def test_what_was_found_outside_of_the_ball_counts_as_nothing(norm: float) -> None:
+    x = torch.zeros(4, 1, 2)
+    near, far = torch.tensor([[0.3, 0.0]]), torch.tensor([[0.0, -0.6]])
+    points = torch.stack([near, far, torch.full((1, 2), torch.nan), x[0]])
+    assert torch.equal(kept_within(points, x, 0.5, norm), torch.stack([near, x[0], x[0], x[0]]))
+    assert torch.equal(kept_within(near[None], x[:1], 0.3, norm), near[None])
 
 
 def test_the_default_step_crosses_the_ball() -> None:

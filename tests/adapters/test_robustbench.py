@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import sys
@@ -13,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from art_levelset.adapters.art import art_pgd
-from art_levelset.adapters.robustbench import robustbench_benchmark, robustbench_library
+from art_levelset.adapters.robustbench import robustbench_benchmark, robustbench_library, zoo_model
 from art_levelset.attacks import pgd
+from art_levelset.cli.main import main
 from art_levelset.evaluation.assessment import evaluate
 from art_levelset.evaluation.benchmark import benchmark
+from art_levelset.evaluation.record import read_record
 
 from ..attacks.tiny import CLASSES, data, disturbed, mlp, needs, network, random_states, state
 
@@ -122,3 +125,83 @@ def test_a_network_of_robustbenchs_zoo_is_evaluated(robustbench: Any) -> None:
     assert report.clean.all()
     assert not report.worst.all()
     assert benchmark(model, 2, eps=0.1, x_test=x, y_test=y)[0] == 1
+
+
+@pytest.fixture
+def small(robustbench: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[str, nn.Module]:
+    """A small network, and the name of the one of the zoo (CIFAR10, L_2) whose place it takes."""
+    zoo = robustbench.model_zoo.model_dicts
+    (models,) = (models for threat, models in next(iter(zoo.values())).items() if threat.value == "L2")
+    name = "Augustin2020Adversarial"
+    assert name in models
+    made = {"model": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "gdrive_id": "none"}
+    monkeypatch.setitem(models, name, made)
+    return name, made["model"]()  # type: ignore[operator]
+
+
+def kept(network: nn.Module, name: str, folder: Path) -> Path:
+    """The file of the network where RobustBench keeps it, under names as it has them."""
+    file = folder / "cifar10" / "L2" / f"{name}.pt"
+    file.parent.mkdir(parents=True)
+    torch.save({"state_dict": {f"module.{key}": value for key, value in network.state_dict().items()}}, file)
+    return file
+
+
+@installed
+def test_a_network_of_the_zoo_comes_from_a_folder(tmp_path: Path, small: tuple[str, nn.Module]) -> None:
+    name, network = small
+    with pytest.raises(FileNotFoundError, match=f"^model_dir: .*{name}.pt is not there; --download"):
+        zoo_model(name, tmp_path, threat_model="L2")
+    assert list(tmp_path.iterdir()) == []
+    file = kept(network, name, tmp_path)
+    found, paths = zoo_model(name, tmp_path, threat_model="L2")
+    assert paths == (file,)
+    x = torch.rand(3, 1, 8, 8)
+    assert torch.equal(found(x), network(x))
+    torch.save(network, file)
+    with pytest.raises(ValueError, match="is not a file of PyTorch weights: .* could run code"):
+        zoo_model(name, tmp_path, threat_model="L2")
+
+
+@installed
+def test_the_command_line_evaluates_a_network_of_the_zoo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: tuple[str, nn.Module], capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, network = small
+    options = ["--arch-args", '{"threat_model": "L2"}', "--model-root", ".", "--data", "digits", "--nb-examples", "20"]
+    command = ["evaluate", "--arch", f"robustbench:{name}", *options, "--eps", "0.1", "--max-iter", "2"]
+    assert main(command) == 2
+    assert f"--model-root: cifar10/L2/{name}.pt is not there; --download" in capsys.readouterr().err
+    file = kept(network, name, tmp_path)
+    assert main(command) == 0
+    record = read_record("record.json")
+    assert (record.architecture, record.name) == (f'robustbench:{name} {{"threat_model": "L2"}}', name)
+    assert record.weights is not None
+    assert record.weights.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@installed
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        (
+            "Carmon2019Unlabelled",
+            {},
+            "no network 'Carmon2019Unlabelled' of cifar10, Linf: did you mean Carmon2019",
+        ),
+        ("Carmon2019Unlabeled", {"dataset": "mnist"}, "dataset must be one of cifar10, cifar100, imagenet"),
+        ("Carmon2019Unlabeled", {"threat_model": "L1"}, "threat_model must be one of "),
+    ],
+)
+def test_what_is_not_in_the_zoo_is_refused(tmp_path: Path, name: str, options: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        zoo_model(name, tmp_path, **options)  # type: ignore[arg-type]
+
+
+@installed
+def test_ensembles_of_the_zoo_have_several_files_and_some_networks_none(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="Chen2020Adversarial.pt_m0.pt is not there"):
+        zoo_model("Chen2020Adversarial", tmp_path)
+    with pytest.raises(FileNotFoundError, match="Debenedetti2022Light_XCiT-S12 has no file of its own in RobustBench"):
+        zoo_model("Debenedetti2022Light_XCiT-S12", tmp_path)
