@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """
-    Labelled images.
+    Labelled samples: images, but for :mod:`art_levelset.evaluation.sources`.
 
     :param name: The data set's name; of a file its name without ending.
     :param x: Images, (n, channels, height, width), float32 in [0, 1].
@@ -54,7 +54,11 @@ class Dataset:
 
 
 def load(
-    name_or_path: str | PathLike[str], *, data_root: str | PathLike[str] | None = None, train: bool = False
+    name_or_path: str | PathLike[str],
+    *,
+    data_root: str | PathLike[str] | None = None,
+    train: bool = False,
+    download: bool = True,
 ) -> Dataset:
     """
     Load a data set.
@@ -62,8 +66,9 @@ def load(
     :param name_or_path: An `.npz` file, or "mnist", "fashion_mnist", "cifar10" (read by torchvision) or "digits"
            (scikit-learn's). The file holds x_train and y_train, or x_test and y_test, or all four: images, (n, height,
            width) or (n, height, width, channels), uint8 or floating point in [0, 1], and integer labels, (n,).
-    :param data_root: The folder of torchvision's data sets; what is missing there is downloaded.
+    :param data_root: The folder of torchvision's data sets.
     :param train: Whether to load the training images rather than the test images.
+    :param download: Whether what is missing there is downloaded.
     :return: The images and labels.
     :raises ValueError: If there is no data set of that name, `data_root` is missing, or an array is none of these; the
             message names the file and the array.
@@ -73,7 +78,7 @@ def load(
         x, y = digits()[0 if train else 1]
         return Dataset("digits", x, y, 10)
     if name_or_path in TORCHVISION:
-        return _from_torchvision(str(name_or_path), data_root, train)
+        return _from_torchvision(str(name_or_path), data_root, train, download)
     path = Path(name_or_path)
     if path.suffix != ".npz":
         known = ["digits", *TORCHVISION]
@@ -102,7 +107,7 @@ def digits(seed: int = 0) -> tuple[Split, Split]:
     return (x, y), (x_test, y_test)
 
 
-def _from_torchvision(name: str, data_root: str | PathLike[str] | None, train: bool) -> Dataset:
+def _from_torchvision(name: str, data_root: str | PathLike[str] | None, train: bool, download: bool) -> Dataset:
     if data_root is None:
         raise ValueError(f"data_root must name the folder of torchvision's data sets to load {name!r}")
     from torchvision import datasets
@@ -114,6 +119,9 @@ def _from_torchvision(name: str, data_root: str | PathLike[str] | None, train: b
     try:
         found = known(data_root, train=train, download=False)
     except RuntimeError:
+        if not download:
+            remedy = "--download, or download=True, fetches it"
+            raise FileNotFoundError(f"data_root: {name} is not in {data_root}; {remedy}") from None
         logger.info("%s is not in %s: it is downloaded", name, data_root)
         found = _downloaded(known, name, data_root, train)
     except OSError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from art_levelset.attacks.boundary import nearest_misclassified
 from art_levelset.attacks.effort import Effort, measured
 from art_levelset.attacks.inputs import Array, ClipValues, check_classes, class_logits
 from art_levelset.attacks.memo import Memo
-from art_levelset.attacks.network import DetachedNetwork
+from art_levelset.attacks.network import DetachedNetwork, seeded
 from art_levelset.attacks.protocol import Attack, outcome_of, reseeded, seed_of
 from art_levelset.attacks.subject import Subject
+from art_levelset.attacks.work import Arrays, Piece, batches_of, check_complete, finished
 from art_levelset.checks import check_count, check_positive, check_seed
 from art_levelset.core.balls import check_norm
 from art_levelset.core.distances import lp_distance
@@ -33,6 +35,9 @@ from art_levelset.progress import progress_bar
 
 GRID = 100
 """Intervals of a margin curve, unless its radii are given."""
+
+CELL = 200
+"""Samples, or a batch where that is more, that are bisected together: those with the same radius are one call."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +63,7 @@ def boundary_distances(
     norm: float = math.inf,
     clip_values: ClipValues | None = (0.0, 1.0),
     max_iter: int = 40,
+    max_gradients: int | None = None,
     batch_size: int = 500,
     seed: int = 0,
     memo: Memo | None = None,
@@ -66,8 +72,8 @@ def boundary_distances(
     """
     Search the decision boundary for the point nearest to each sample.
 
-    A sample costs about `max_iter` + 12 gradients and 20 more forward passes. With a memo on disk a killed search goes
-    on after the last finished batch.
+    A sample costs about `max_iter` + 12 gradients and 20 more forward passes, or `max_gradients`. With a memo on disk a
+    killed search goes on after the last finished batch.
 
     :param model: A network (batch, ...) -> (batch, classes), or an ART PyTorchClassifier.
     :param x: Samples, (n, ...), floating point, within `clip_values`.
@@ -75,6 +81,8 @@ def boundary_distances(
     :param norm: The norm of the distance, `math.inf` or 2.
     :param clip_values: Smallest and largest valid input; None where every value is valid.
     :param max_iter: Steps along the boundary, >= 1.
+    :param max_gradients: What a sample may cost, >= 2, for comparisons at equal cost: fewer classes are tried at first,
+           and there are fewer steps. Only where no misclassified point is found soon it costs more. None: no limit.
     :param batch_size: Samples searched for at a time, >= 1.
     :param seed: Seed of everything random, >= 0.
     :param memo: Where finished batches are kept; nowhere by default.
@@ -82,18 +90,31 @@ def boundary_distances(
     :return: The distances.
     :raises ValueError: If there is no sample, a shape, label or number is out of range, or the network's gradients are
             not numbers.
+    :raises MissingPieces: If the memo has a fixed share of the work, and that of others is not there.
     :raises TypeError: If an argument is of another type.
     """
     _check(batch_size, seed)
     check_norm(norm)
     check_count("max_iter", max_iter)
+    if max_gradients is not None:
+        check_count("max_gradients", max_gradients, least=2)
     subject = _filled(Subject.of(model, x, y, clip_values=clip_values))
     run: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "memo": memo or Memo(), "verbose": verbose}
-    return searched_distances(subject, norm=norm, max_iter=max_iter, **run)
+    found = searched_distances(subject, norm=norm, max_iter=max_iter, max_gradients=max_gradients, **run)
+    check_complete(run["memo"])
+    return found
 
 
 def searched_distances(
-    subject: Subject, *, norm: float, max_iter: int, batch_size: int, seed: int, memo: Memo, verbose: bool
+    subject: Subject,
+    *,
+    norm: float,
+    max_iter: int,
+    max_gradients: int | None = None,
+    batch_size: int,
+    seed: int,
+    memo: Memo,
+    verbose: bool,
 ) -> BoundaryDistances:
     """
     :func:`boundary_distances` of a checked subject.
@@ -101,6 +122,7 @@ def searched_distances(
     :param subject: The network, samples, labels and box.
     :param norm: The norm of the distance, `math.inf` or 2.
     :param max_iter: Steps along the boundary, >= 1.
+    :param max_gradients: What a sample may cost, >= 2, or None.
     :param batch_size: Samples searched for at a time, >= 1.
     :param seed: Seed of everything random, >= 0.
     :param memo: Where finished batches are kept.
@@ -108,22 +130,20 @@ def searched_distances(
     :return: The distances.
     :raises ValueError: If the network's gradients are not numbers, or it returns no logits for the labels.
     """
-    parts = []
+    cells = batches_of(np.arange(len(subject)), batch_size)
+    pieces = [
+        _searching(subject, rows, cell, norm, max_iter, max_gradients, seed_of(seed, 0, cell * batch_size), memo)
+        for cell, rows in enumerate(cells)
+    ]
+    nearest = subject.x.detach().to(subject.dtype).cpu().numpy().copy()
+    distances, effort = np.full(len(subject), np.inf, dtype=np.float32), Effort()
     with progress_bar(total=len(subject), desc="distances", unit="sample", verbose=verbose) as progress:
-        for first in range(0, len(subject), batch_size):
-            batch = subject.select(slice(first, first + batch_size))
-            chunk_seed = seed_of(seed, 0, first)
-            about = ["boundary", str(norm), batch.clip_values, max_iter, chunk_seed]
-            key = memo.key(batch.network_sha256, batch.x, batch.y, *about)
-            points = ("f", tuple(batch.x.shape))
-            part = memo.recall(key, distances=("f", (len(batch),)), points=points, effort=("f", (3,)))
-            if part is None:
-                part = _searched(batch, norm, max_iter, chunk_seed)
-                memo.store(key, **part)
-            parts.append(part)
-            progress.update(len(batch))
-    distances, nearest, efforts = (np.concatenate([part[name] for part in parts]) for name in parts[0])
-    return BoundaryDistances(distances, nearest, Effort.of(efforts.reshape(len(parts), -1).sum(axis=0)))
+        for rows, part in zip(cells, finished(pieces, memo), strict=True):
+            progress.update(len(rows))
+            if part is not None:  # else another shard's
+                distances[rows], nearest[rows] = part["distances"], part["points"]
+                effort.add(Effort.of(part["effort"]))
+    return BoundaryDistances(distances, nearest, effort)
 
 
 def attack_distances(
@@ -161,6 +181,7 @@ def attack_distances(
     :return: The distances.
     :raises ValueError: If there is no sample, a shape, label or number is out of range, or an attack returns another
             shape than it was given.
+    :raises MissingPieces: If the memo has a fixed share of the work, and that of others is not there.
     :raises TypeError: If an argument is of another type.
     """
     _check(batch_size, seed)
@@ -168,7 +189,9 @@ def attack_distances(
     check_positive("largest", largest)
     subject = _filled(Subject.of(model, x, y))
     run: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "memo": memo or Memo(), "verbose": verbose}
-    return bisected_distances(subject, family, largest=largest, halvings=halvings, norm=norm, **run)
+    found = bisected_distances(subject, family, largest=largest, halvings=halvings, norm=norm, **run)
+    check_complete(run["memo"])
+    return found
 
 
 def bisected_distances(
@@ -200,29 +223,47 @@ def bisected_distances(
     """
     effort, interval = Effort(), largest / 2**halvings
     nearest = subject.x.cpu().numpy().copy()
-    right = correct(subject, batch_size=batch_size).numpy()
+    with seeded(seed, subject.device):
+        right = correct(subject, batch_size=batch_size).numpy()
     distances = np.where(right, np.inf, 0.0).astype(np.float32)
     # In intervals: withstands the attack of the lower radius, and is broken by that of the upper one.
     lower, upper = np.zeros(len(right), dtype=np.int64), np.full(len(right), 2**halvings)
+    cells = batches_of(np.arange(len(right)), max(CELL, batch_size))
     with progress_bar(total=halvings * int(right.sum()), desc="radii", unit="sample", verbose=verbose) as progress:
         for _ in range(halvings):
             middle = (lower + upper) // 2
             open_rows = right & (upper - lower > 1)
             progress.update(int((right & ~open_rows).sum()))
-            for step in np.unique(middle[open_rows]).tolist():
-                attack = family(step * interval)
-                rows = np.flatnonzero(open_rows & (middle == step))
-                for first in range(0, len(rows), batch_size):
-                    some = rows[first : first + batch_size]
-                    batch = subject.select(torch.from_numpy(some))
-                    part = _attacked(batch, attack, step * interval, norm, seed_of(seed, step, first), memo)
-                    effort.add(Effort.of(part["effort"]))
-                    broken, far = some[part["broken"]], part["distances"]
-                    lower[np.setdiff1d(some, broken)] = step
-                    closer = far < distances[broken]
-                    distances[broken[closer]], nearest[broken[closer]] = far[closer], part["points"][closer]
-                    upper[broken] = np.minimum(step, np.ceil(far / interval)).astype(np.int64)
-                    progress.update(len(some))
+            tried = [
+                (cell, step, number, some)
+                for cell, rows in enumerate(cells)
+                for step in np.unique(middle[rows][open_rows[rows]]).tolist()
+                for number, some in enumerate(batches_of(rows[open_rows[rows] & (middle[rows] == step)], batch_size))
+            ]
+            pieces = [
+                _attacking(
+                    subject,
+                    some,
+                    cell,
+                    family(step * interval),
+                    eps=step * interval,
+                    norm=norm,
+                    seed=seed_of(seed, step, int(cells[cell][0]) + number * batch_size),
+                    memo=memo,
+                )
+                for cell, step, number, some in tried
+            ]
+            for (_, step, _, some), part in zip(tried, finished(pieces, memo), strict=True):
+                progress.update(len(some))
+                if part is None:  # another shard's, which are not followed
+                    right[some] = False
+                    continue
+                effort.add(Effort.of(part["effort"]))
+                broken, far = some[part["broken"]], part["distances"]
+                lower[np.setdiff1d(some, broken)] = step
+                closer = far < distances[broken]
+                distances[broken[closer]], nearest[broken[closer]] = far[closer], part["points"][closer]
+                upper[broken] = np.minimum(step, np.ceil(far / interval)).astype(np.int64)
     return BoundaryDistances(distances, nearest, effort)
 
 
@@ -246,15 +287,44 @@ def margin_curve(distances: Array, eps: Sequence[float] | None = None, *, name: 
     return MarginCurve(name=name, eps=tuple(eps), accuracy=tuple(farther.tolist()))
 
 
-def _searched(batch: Subject, norm: float, max_iter: int, seed: int) -> dict[str, NDArray[Any]]:
+def _searching(
+    subject: Subject,
+    rows: NDArray[np.intp],
+    cell: int,
+    norm: float,
+    max_iter: int,
+    max_gradients: int | None,
+    seed: int,
+    memo: Memo,
+) -> Piece:
     """One batch of :func:`searched_distances`."""
+    batch = subject.select(torch.from_numpy(rows))
+    about = ["boundary", str(norm), batch.clip_values, max_iter, max_gradients, seed]
+    return Piece(
+        memo.key(batch.network_sha256, batch.x, batch.y, *about),
+        cell,
+        partial(_searched, subject, rows, norm, max_iter, max_gradients, seed),
+        {"distances": ("f", (len(batch),)), "points": ("f", tuple(batch.x.shape)), "effort": ("f", (3,))},
+    )
+
+
+def _searched(
+    subject: Subject, rows: NDArray[np.intp], norm: float, max_iter: int, max_gradients: int | None, seed: int
+) -> Arrays:
+    batch = subject.select(torch.from_numpy(rows))
     x, y = batch.inputs(), batch.y.to(batch.device)
     faced, generator = DetachedNetwork(batch.network), torch.Generator(x.device).manual_seed(seed)
-    with torch.inference_mode(False), evaluating(batch.network), measured(faced) as effort:
+    with (
+        torch.inference_mode(False),
+        seeded(seed, x.device),
+        evaluating(batch.network),
+        measured(faced) as effort,
+    ):
         with torch.no_grad():
             check_classes(y, class_logits(faced(x), len(y)).shape[1])
         box = batch.clip_values
-        found = nearest_misclassified(faced, x, y, norm=norm, box=box, max_iter=max_iter, generator=generator)
+        run: dict[str, Any] = {"norm": norm, "max_iter": max_iter, "max_gradients": max_gradients}
+        found = nearest_misclassified(faced, x, y, box=box, generator=generator, **run)
     return {
         "distances": found.distances.cpu().float().numpy(),
         "points": found.points.cpu().numpy(),
@@ -262,27 +332,40 @@ def _searched(batch: Subject, norm: float, max_iter: int, seed: int) -> dict[str
     }
 
 
-def _attacked(
-    batch: Subject, attack: Attack, eps: float, norm: float, seed: int, memo: Memo
-) -> dict[str, NDArray[Any]]:
-    """One call of an attack, recalled where it was made before: which samples it breaks, how far and where."""
-    key = memo.key("distances", batch.network_sha256, batch.x, batch.y, attack, seed, eps, str(norm))
+def _attacking(
+    subject: Subject,
+    rows: NDArray[np.intp],
+    cell: int,
+    attack: Attack,
+    *,
+    eps: float,
+    norm: float,
+    seed: int,
+    memo: Memo,
+) -> Piece:
+    """One call of an attack: which samples it breaks, how far and where."""
+    batch = subject.select(torch.from_numpy(rows))
     some: tuple[int | None, ...] = (None, *batch.x.shape[1:])
-    mask = ("b", (len(batch),))
-    known = memo.recall(key, broken=mask, distances=("f", (None,)), points=("f", some), effort=("f", (3,)))
-    if known is not None:
-        return known
-    outcome = outcome_of(reseeded(attack, seed), batch.network, batch.x, batch.y)
-    broken = ~correct(batch.at(outcome.examples), batch_size=len(batch))
+    return Piece(
+        memo.key("distances", batch.network_sha256, batch.x, batch.y, attack, seed, eps, str(norm)),
+        cell,
+        partial(_attacked, subject, rows, attack, norm, seed),
+        {"broken": ("b", (len(batch),)), "distances": ("f", (None,)), "points": ("f", some), "effort": ("f", (3,))},
+    )
+
+
+def _attacked(subject: Subject, rows: NDArray[np.intp], attack: Attack, norm: float, seed: int) -> Arrays:
+    batch = subject.select(torch.from_numpy(rows))
+    with seeded(seed, batch.device):
+        outcome = outcome_of(reseeded(attack, seed), batch.network, batch.x, batch.y)
+        broken = ~correct(batch.at(outcome.examples), batch_size=len(batch))
     examples = outcome.examples.detach().to(batch.x)[broken.to(batch.x.device)]
-    result = {
+    return {
         "broken": broken.numpy(),
         "distances": lp_distance(batch.x[broken.to(batch.x.device)], examples, norm).float().cpu().numpy(),
         "points": examples.cpu().numpy(),
         "effort": outcome.effort.array(),
     }
-    memo.store(key, **result)
-    return result
 
 
 def _check(batch_size: int, seed: int) -> None:

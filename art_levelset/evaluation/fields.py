@@ -164,3 +164,20 @@ def _first(error: ValidationError) -> str:
     got = "" if found["type"] == "missing" else f", got {found['input']!r:.80}"
     message = str(cause) if cause else f"{found['msg']}{got}"
     return f"{place}: {message}" if place else message
+
+
+def check_interval(name: str, interval: Interval, accuracy: float, rounding: float) -> None:
+    """
+    Check that an interval is one, and holds what it is the interval of.
+
+    :param name: What it is called.
+    :param interval: Low and high.
+    :param accuracy: What it must hold.
+    :param rounding: By how much it may miss it.
+    :raises ValueError: If it does not.
+    """
+    low, high = interval
+    if not low <= high:
+        raise ValueError(f"{name} must be (low, high) with low <= high, got {interval}")
+    if not low - rounding <= accuracy <= high + rounding:
+        raise ValueError(f"{name} must hold the accuracy {accuracy:.6g}, got {interval}")

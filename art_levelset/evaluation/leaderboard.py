@@ -19,10 +19,19 @@ from art_levelset.evaluation.rendering import interval_in_percent, markdown_text
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+ESTIMATE_MARK = "\N{ALMOST EQUAL TO}"
+"""What stands before an accuracy that is estimated."""
+
 NOTE = (
     "Accuracies in percent. Worst case: right under every attack and repeat; its 95% interval beside it.\n"
     "Masking: checks for masked gradients. A model that fails one, or is unreliable, may be weaker than it looks."
 )
+
+ESTIMATED = f"{ESTIMATE_MARK}: estimated from AutoAttack on a part of the samples; the interval is for their drawing."
+"""What is said below boards on which an accuracy is estimated."""
+
+NOTE_EXTERNAL = "* A lower figure than the worst case measured here, found by others: its source is in the record."
+"""A further line of the note, where a record has such a figure."""
 
 _ORDER = tuple(THREAT_MODELS)
 _HEADINGS = ("", "model", "clean", "worst case", "95% interval", "AutoAttack", "samples", "masking")
@@ -40,7 +49,7 @@ class Board:
     :param dataset: The data set.
     :param threat_model: "Linf", "L2" or "L1".
     :param eps: The radius, as the best record writes it.
-    :param entries: Rank and record, best first; records of the same worst-case accuracy share a rank.
+    :param entries: Rank and record, best first; records of the same robust accuracy share a rank.
     """
 
     dataset: str
@@ -60,9 +69,14 @@ class Board:
                 "name": record.name,
                 "architecture": record.architecture,
                 "clean": record.clean,
-                "worst_case": record.worst_case.accuracy,
-                "interval": list(record.worst_case.interval),
+                "robust": record.robust,
+                "worst_case": record.own_robust,
+                "interval": list(record.robust_interval),
+                "external": float(record.external) / 100 if record.external else None,
+                "external_source": record.external_source,
                 "autoattack": float(record.autoattack_acc) / 100 if record.autoattack_acc else None,
+                "autoattack_estimate": None if record.estimate is None else record.estimate.accuracy,
+                "autoattack_interval": None if record.estimate is None else list(record.estimate.interval),
                 "n_examples": record.n_examples,
                 "masking": masking_in_short(record),
                 "unreliable": record.unreliable,
@@ -74,7 +88,9 @@ class Board:
 
 def boards(records: Iterable[Record]) -> list[Board]:
     """
-    Rank records by their worst-case accuracy, and by the clean one where that is the same.
+    Rank records by their robust accuracy, and by the clean one where that is the same.
+
+    The robust accuracy is that of the worst case, or a lower one that others have found.
 
     :param records: At least one, in any order.
     :return: The boards, by data set, threat model and radius.
@@ -84,15 +100,15 @@ def boards(records: Iterable[Record]) -> list[Board]:
     def kind(record: Record) -> tuple[str, int, float]:
         return record.dataset, _ORDER.index(record.threat_model), record.radius
 
-    best_first = sorted(records, key=lambda record: (-record.worst_case.accuracy, -record.clean, record.name))
+    best_first = sorted(records, key=lambda record: (-record.robust, -record.clean, record.name))
     if not best_first:
         raise ValueError("records must not be empty")
     return [_board(list(group)) for _, group in groupby(sorted(best_first, key=kind), key=kind)]
 
 
 def _board(best_first: list[Record]) -> Board:
-    accuracies = [record.worst_case.accuracy for record in best_first]
-    entries = tuple((1 + accuracies.index(record.worst_case.accuracy), record) for record in best_first)
+    accuracies = [record.robust for record in best_first]
+    entries = tuple((1 + accuracies.index(record.robust), record) for record in best_first)
     best = best_first[0]
     return Board(best.dataset, best.threat_model, best.eps, entries)
 
@@ -106,6 +122,7 @@ def text(records: Iterable[Record]) -> str:
     :raises ValueError: If there is no record.
     """
     parts = []
+    records = list(records)
     for board in boards(records):
         rows = [_HEADINGS, *(_row(rank, record, record.name) for rank, record in board.entries)]
         widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
@@ -114,7 +131,7 @@ def text(records: Iterable[Record]) -> str:
         lines = [(" " * _GAP).join(map(_cell, row, widths, range(len(row)))).rstrip() for row in rows]
         title = f"{board.dataset}, {board.threat_model}, eps {board.eps}"
         parts.append("\n".join([_shortened(title, _COLUMNS), *lines]))
-    return "\n\n".join([*parts, NOTE])
+    return "\n\n".join([*parts, _note(records)])
 
 
 def markdown(records: Iterable[Record]) -> str:
@@ -125,10 +142,13 @@ def markdown(records: Iterable[Record]) -> str:
     :return: A heading and a table for each data set, threat model and radius.
     :raises ValueError: If there is no record.
     """
+    records = list(records)
     tables = [
         (board, [_row(rank, record, _linked(record)) for rank, record in board.entries]) for board in boards(records)
     ]
-    content = rendered("leaderboard.md", boards=tables, headings=_HEADINGS, aligned_left=_ALIGNED_LEFT, note=NOTE)
+    content = rendered(
+        "leaderboard.md", boards=tables, headings=_HEADINGS, aligned_left=_ALIGNED_LEFT, note=_note(records)
+    )
     return f"{content}\n"
 
 
@@ -147,14 +167,45 @@ def masking_in_short(record: Record) -> str:
     return f"fails {len(record.failed_checks)} of {len(judged)}" if record.failed_checks else "passes"
 
 
+def worst_in_short(record: Record) -> str:
+    """
+    The accuracy that ranks a model.
+
+    :param record: The record.
+    :return: In percent, with a mark where AutoAttack's part in it is estimated, or where others have found it.
+    """
+    if record.found_by_others:
+        return f"{percent(record.robust)}*"
+    return f"{'' if record.estimate is None else ESTIMATE_MARK}{percent(record.robust)}"
+
+
+def autoattack_in_short(record: Record) -> str:
+    """
+    AutoAttack's accuracy, as it was measured on all samples or else estimated.
+
+    :param record: The record.
+    :return: In percent, an estimate with a mark and its interval; "" where there is none.
+    """
+    if record.autoattack_acc or record.estimate is None:
+        return record.autoattack_acc
+    return f"{ESTIMATE_MARK}{percent(record.estimate.accuracy)} {interval_in_percent(record.estimate.interval)}"
+
+
+def _note(records: Iterable[Record]) -> str:
+    records = list(records)
+    estimated = any(record.estimate is not None for record in records)
+    external = any(record.found_by_others for record in records)
+    return "\n".join([NOTE, *[ESTIMATED] * estimated, *[NOTE_EXTERNAL] * external])
+
+
 def _row(rank: int, record: Record, name: str) -> Sequence[str]:
     return (
         str(rank),
         name,
         record.clean_acc,
-        percent(record.worst_case.accuracy),
-        interval_in_percent(record.worst_case.interval),
-        record.autoattack_acc or "-",
+        worst_in_short(record),
+        "-" if record.found_by_others else interval_in_percent(record.robust_interval),
+        autoattack_in_short(record) or "-",
         str(record.n_examples),
         masking_in_short(record),
     )

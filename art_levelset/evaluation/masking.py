@@ -33,6 +33,7 @@ from art_levelset.attacks.network import seeded
 from art_levelset.attacks.pgd import decaying_steps
 from art_levelset.attacks.protocol import Attack, parameters_of
 from art_levelset.attacks.subject import Subject
+from art_levelset.attacks.work import check_complete
 from art_levelset.checks import check_count, check_positive, check_seed
 from art_levelset.core.balls import NAMES, check_norm
 from art_levelset.evaluation.accuracy import correct
@@ -160,6 +161,7 @@ def diagnose(
     :return: The diagnosis.
     :raises ValueError: If a shape, label or number is out of range, no sample is classified right, or `gradient_free`
             leaves the ball.
+    :raises MissingPieces: If the memo has a fixed share of the work, and that of others is not there.
     :raises TypeError: If an argument is of another type.
 
     >>> import torch
@@ -175,7 +177,10 @@ def diagnose(
     check_count("batch_size", batch_size)
     check_seed(seed)
     subject = Subject.of(model, x, y, clip_values=clip_values)
-    return diagnosis_of(subject, settings, batch_size=batch_size, seed=seed, memo=memo or Memo(), verbose=verbose)
+    memo = memo or Memo()
+    found = diagnosis_of(subject, settings, batch_size=batch_size, seed=seed, memo=memo, verbose=verbose)
+    check_complete(memo)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +253,7 @@ def diagnosis_of(
             subject,
             right,
             Ball(settings.eps, settings.norm, subject.clip_values),
-            2.5 * settings.eps / settings.max_iter if settings.eps_step is None else settings.eps_step,
+            settings.eps_step,
             settings.max_iter,
             batch_size,
             seed,
@@ -338,7 +343,8 @@ def _iterations(examined: Examination) -> MaskingCheck:
     One step from the sample itself, the usual number, and more. All make their steps to the end: an attack that keeps
     its first success could not lose by going on.
     """
-    last = partial(examined.pgd, "margin", stop_when_broken=False)
+    step = 2.5 * examined.ball.eps / examined.max_iter if examined.eps_step is None else examined.eps_step
+    last = partial(examined.pgd, "margin", stop_when_broken=False, eps_step=step)
     usual = examined.max_iter
     left = {1: examined.survivors(last(max_iter=1, eps_step=examined.ball.eps, random_start=False))}
     left |= {

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from art_levelset.evaluation.leaderboard import Board, boards
+from art_levelset.evaluation.leaderboard import Board, autoattack_in_short, boards, worst_in_short
 from art_levelset.evaluation.margin_plot import Line, lowest, margin_plot
 from art_levelset.evaluation.record import Record
 from art_levelset.evaluation.rendering import COLOURS, rendered, source
@@ -53,6 +53,8 @@ def html(records: Iterable[Record]) -> str:
         made_with=_made_with,
         curves=_curves,
         comparison=_comparison,
+        worst_in_short=worst_in_short,
+        autoattack_in_short=autoattack_in_short,
     )
     return f"{page.strip()}\n"
 

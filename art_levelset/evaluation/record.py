@@ -1,7 +1,7 @@
 """
 One evaluation as a JSON file: the fields of RobustBench's `model_info` files under their names, and what was measured.
 
-RobustBench's fields (link ... unreliable) describe the model; accuracies there are percent strings such as "88.50", and
+RobustBench's fields (link ... external) describe the model; accuracies there are percent strings such as "88.50", and
 "" where nothing was reported or AutoAttack was not run. In the others accuracies are fractions, and intervals are their
 95% confidence intervals. `docs/record.schema.json` says the same as a JSON schema.
 
@@ -37,8 +37,10 @@ from art_levelset.evaluation.fields import (
     Share,
     Text,
     Time,
+    check_interval,
     ordered,
 )
+from art_levelset.evaluation.record_outcomes import Estimate, OutcomesFile
 from art_levelset.files import write_text
 from art_levelset.untrusted import read_json
 
@@ -64,7 +66,7 @@ class AttackResult(Checked, frozen=True):
     :param deviation: Standard deviation over the repeats; None for a single one.
     :param repeats: Runs with different seeds, >= 1.
     :param n_examples: Samples attacked, >= 1: the first ones of the record's.
-    :param seconds: Wall time of all repeats.
+    :param seconds: Wall time of all repeats; of several processes the sum of what each has spent.
     :param forward_passes: Samples passed through the network.
     :param gradient_evaluations: Samples whose gradient was computed.
     :param notes: What a reader has to know, for instance that the logits were rescaled.
@@ -85,7 +87,7 @@ class AttackResult(Checked, frozen=True):
 
     @model_validator(mode="after")
     def _check(self) -> AttackResult:
-        _check_interval("interval", self.interval, self.accuracy, _ROUNDING)
+        check_interval("interval", self.interval, self.accuracy, _ROUNDING)
         if (self.deviation is None) != (self.repeats == 1):
             raise ValueError(f"deviation must be null for one repeat and a number for more, got {self.deviation}")
         return self
@@ -105,7 +107,7 @@ class WorstCase(Checked, frozen=True):
 
     @model_validator(mode="after")
     def _check(self) -> WorstCase:
-        _check_interval("interval", self.interval, self.accuracy, _ROUNDING)
+        check_interval("interval", self.interval, self.accuracy, _ROUNDING)
         return self
 
 
@@ -195,11 +197,15 @@ class Record(Checked, frozen=True):
     :param autoattack_acc: The robust accuracy by AutoAttack in percent; "" if it was not run.
     :param footnote: A remark.
     :param unreliable: Whether the evaluation is known to overestimate the robustness.
+    :param external: A lower robust accuracy that others have found for the same model and ball, in percent; "" if none
+           is known.
+    :param external_source: Who found it, and where to read of it; with `external` and only then.
     :param threat_model: The norm of the ball: "Linf", "L2" or "L1".
     :param n_examples: Samples evaluated, >= 1.
     :param clean_interval: 95% interval of the clean accuracy.
     :param attacks: At least one, with different names.
     :param worst_case: The per-sample worst case over all attacks and repeats.
+    :param estimate: AutoAttack's accuracy, estimated from some of the samples; None where it was not.
     :param margin_curves: With different names.
     :param masking: The checks for masked gradients; None if they were not made.
     :param calibration: How calibrated the model is on the samples as they are; None if it was not measured.
@@ -207,6 +213,7 @@ class Record(Checked, frozen=True):
     :param versions: Versions of the libraries by name.
     :param data: The samples.
     :param weights: The weights; None where they come from no file.
+    :param outcomes: The file with what became of each sample; None where there is none.
     :param created: ISO 8601 date and time, UTC.
     :raises ValueError: If a value is out of range or contradicts another.
     """
@@ -225,11 +232,14 @@ class Record(Checked, frozen=True):
     autoattack_acc: PercentOrEmpty = ""
     footnote: Text = ""
     unreliable: Flag = False
+    external: PercentOrEmpty = ""
+    external_source: Text = ""
     threat_model: Literal["Linf", "L2", "L1"]
     n_examples: Positive
     clean_interval: Interval
     attacks: Annotated[tuple[AttackResult, ...], Field(min_length=1), BeforeValidator(ordered)]
     worst_case: WorstCase
+    estimate: Estimate | None = None
     margin_curves: Annotated[tuple[MarginCurve, ...], BeforeValidator(ordered)] = ()
     masking: Annotated[tuple[MaskingCheck, ...], BeforeValidator(ordered)] | None = None
     calibration: Calibration | None = None
@@ -237,16 +247,21 @@ class Record(Checked, frozen=True):
     versions: dict[Text, Text]
     data: DataUsed
     weights: Weights | None = None
+    outcomes: OutcomesFile | None = None
     created: Time
 
     @model_validator(mode="after")
     def _check(self) -> Record:
-        _check_interval("clean_interval", self.clean_interval, self.clean, _PERCENT_ROUNDING)
+        check_interval("clean_interval", self.clean_interval, self.clean, _PERCENT_ROUNDING)
         _check_different("attacks", [attack.name for attack in self.attacks])
         _check_different("margin_curves", [curve.name for curve in self.margin_curves])
         if self.data.n_examples != self.n_examples:
             raise ValueError(f"data.n_examples must be n_examples, {self.n_examples}, got {self.data.n_examples}")
         self._check_order()
+        if bool(self.external) != bool(self.external_source.strip()):
+            raise ValueError("external_source must say where external comes from, and only then")
+        if self.external and self.robust >= self.worst_case.accuracy:
+            raise ValueError(f"external must be lower than worst_case.accuracy, got {self.external}")
         return self
 
     @property
@@ -260,12 +275,43 @@ class Record(Checked, frozen=True):
         return float(self.clean_acc) / 100
 
     @property
+    def robust(self) -> float:
+        """The lowest robust accuracy that is known: that found here, or what others have found; it ranks the model."""
+        return min(self.own_robust, float(self.external or 100) / 100)
+
+    @property
+    def own_robust(self) -> float:
+        """The worst case, with AutoAttack's part in it where that is estimated."""
+        return self.worst_case.accuracy if self.estimate is None else self.estimate.worst_case
+
+    @property
+    def found_by_others(self) -> bool:
+        """Whether others have found the lowest robust accuracy."""
+        return self.robust < self.own_robust
+
+    @property
+    def robust_interval(self) -> Interval:
+        """
+        The 95% interval of what was found here: for the choice of the samples, or for the drawing of those that
+        AutoAttack was run on.
+        """
+        return self.worst_case.interval if self.estimate is None else self.estimate.worst_case_interval
+
+    @property
     def failed_checks(self) -> tuple[MaskingCheck, ...]:
         """The checks for masked gradients that the model fails."""
         return tuple(check for check in self.masking or () if check.verdict == "fail")
 
     def _check_order(self) -> None:
         """On the same samples: worst case <= accuracy under an attack <= clean accuracy."""
+        if self.estimate is not None:
+            inside = sum(one.n_examples for one in self.estimate.strata)
+            if inside > self.n_examples:
+                raise ValueError(f"estimate.strata must hold at most n_examples samples, got {inside}")
+            if self.estimate.accuracy > self.clean + _PERCENT_ROUNDING:
+                raise ValueError(f"estimate.accuracy must not exceed clean_acc, got {self.estimate.accuracy}")
+            if self.estimate.worst_case > self.worst_case.accuracy + _ROUNDING:
+                raise ValueError(f"estimate.worst_case must not exceed worst_case, got {self.estimate.worst_case}")
         if self.worst_case.accuracy > self.clean + _PERCENT_ROUNDING:
             raise ValueError(f"worst_case.accuracy must not exceed clean_acc, got {self.worst_case.accuracy}")
         for i, attack in enumerate(self.attacks):
@@ -382,14 +428,6 @@ def _refuse_constant(name: str) -> None:
 def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     _check_different("the fields of an object", [name for name, _ in pairs])
     return dict(pairs)
-
-
-def _check_interval(name: str, interval: Interval, accuracy: float, rounding: float) -> None:
-    low, high = interval
-    if not low <= high:
-        raise ValueError(f"{name} must be (low, high) with low <= high, got {interval}")
-    if not low - rounding <= accuracy <= high + rounding:
-        raise ValueError(f"{name} must hold the accuracy {accuracy:.6g}, got {interval}")
 
 
 def _check_different(what: str, names: Iterable[str]) -> None:

@@ -6,7 +6,8 @@ import functools
 import inspect
 import json
 import logging
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -14,13 +15,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from art_levelset.adapters.autoattack import LOGGER
 from art_levelset.attacks.effort import Effort
 from art_levelset.attacks.memo import Memo
-from art_levelset.attacks.protocol import Attack, outcome_of, parameters_of, reseeded, seed_of
+from art_levelset.attacks.network import seeded
+from art_levelset.attacks.protocol import Attack, Outcome, outcome_of, parameters_of, reseeded, seed_of
 from art_levelset.attacks.subject import Subject
+from art_levelset.attacks.work import Arrays, Piece, batches_of, finished
+from art_levelset.core.distances import lp_distance
 from art_levelset.evaluation.accuracy import correct, wilson
 from art_levelset.evaluation.record import AttackResult, percent
 from art_levelset.identity import describe
@@ -41,6 +46,11 @@ class Attacked:
     :param effort: What the attack spent on all repeats.
     :param survivors: Of an ensemble, the fraction that survives each of its attacks, over all repeats.
     :param notes: The warnings it gave.
+    :param broken_by: Which attack of an ensemble broke each sample, (repeats, n): its place among the names of
+           `survivors` without "clean"; -1 where none did, and for a single attack.
+    :param distances: The distance of each sample to the nearest misclassified point that the attack found, (repeats, n)
+           float32: 0 where the sample itself is misclassified, infinite where none was found. Only a search for the
+           boundary finds points outside the ball.
     """
 
     name: str
@@ -49,6 +59,13 @@ class Attacked:
     effort: Effort
     survivors: Mapping[str, float]
     notes: tuple[str, ...]
+    broken_by: NDArray[np.int64]
+    distances: NDArray[np.float32]
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of an ensemble's attacks, in their order."""
+        return tuple(name for name in self.survivors if name != "clean")
 
     @property
     def accuracy(self) -> float:
@@ -96,12 +113,15 @@ def run_suite(
     seed: int,
     memo: Memo,
     verbose: bool,
+    norm: float = math.inf,
+    among: RobustMask | None = None,
 ) -> tuple[RobustMask, Iterator[Attacked]]:
     """
     Run an attack suite on a subject, checked, each attack `repeats` times and when its result is asked for.
 
     Samples that are misclassified as they are count as broken and are not attacked. Each call of an attack has a seed
-    of its own, made from `seed`, the repeat and the batch.
+    of its own, made from `seed`, the repeat and the batch. Processes with the same folder of finished batches share
+    the work; one with a fixed share counts the samples of others as broken until they are there.
 
     :param subject: The network, samples and labels.
     :param attacks: Attacks by name.
@@ -110,18 +130,34 @@ def run_suite(
     :param seed: Seed of everything random, >= 0.
     :param memo: Where finished batches are kept.
     :param verbose: Whether to show a progress bar.
+    :param norm: The norm of the distances.
+    :param among: The samples to attack of those classified right, (n,), all by default; the others count as broken.
+           The batches are those of all, without the others.
     :return: Whether each sample is classified right as it is, (n,), and how the network fares under each attack; a step
              of this raises ValueError if the attack returns another shape than it was given.
     :raises ValueError: If the network returns no logits for the labels.
     """
-    clean: RobustMask = correct(subject, batch_size=batch_size).numpy()
-    task = _Task(subject, np.flatnonzero(clean), seed, memo)
+    with seeded(seed, subject.device):
+        clean: RobustMask = correct(subject, batch_size=batch_size).numpy()
+    wanted = clean if among is None else clean & among
+    task = Task(subject, seed, memo, norm)
+    work = {name: _cells(clean, wanted, max(batch_size, _together(attack))) for name, attack in attacks.items()}
 
     def results() -> Iterator[Attacked]:
-        with progress_bar(total=len(attacks) * repeats * len(task.rows), unit="sample", verbose=verbose) as progress:
+        total = len(attacks) * repeats * int(wanted.sum())
+        pieces = [
+            piece_of(task, attack, rows, cell, seed_of(seed, repeat, first))
+            for name, attack in attacks.items()
+            for repeat in range(repeats)
+            for cell, (first, rows) in enumerate(work[name])
+            if len(rows)
+        ]
+        found = finished(pieces, memo)
+        with progress_bar(total=total, unit="sample", verbose=verbose) as progress:
             for name, attack in attacks.items():
                 progress.set_description(name)
-                yield _attacked(name, attack, task, repeats, batch_size, progress)
+                batches = [rows for _, rows in work[name] if len(rows)]
+                yield _attacked(name, attack, task, batches, repeats, found, progress)
 
     return clean, results()
 
@@ -142,58 +178,136 @@ def settings_of(attack: Attack) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
-    """What all attacks are run on: the samples in `rows` are classified right as they are."""
+class Task:
+    """
+    What attacks are run on.
+
+    :param subject: The network, samples and labels.
+    :param seed: Seed of everything random, >= 0.
+    :param memo: Where finished batches are kept.
+    :param norm: The norm of distances.
+    """
 
     subject: Subject
-    rows: NDArray[np.intp]
     seed: int
     memo: Memo
+    norm: float
 
 
-def _attacked(name: str, attack: Attack, task: _Task, repeats: int, batch_size: int, progress: tqdm[Any]) -> Attacked:
-    """All repeats of one attack."""
+def piece_of(task: Task, attack: Attack, rows: NDArray[np.intp], cell: int, seed: int) -> Piece:
+    """
+    One call of an attack, as a piece of work.
+
+    :param task: What it is run on.
+    :param attack: The attack.
+    :param rows: The samples, (batch,).
+    :param cell: The number of the batch.
+    :param seed: The seed of this call, >= 0.
+    :return: The piece, which gives what became of each sample: `right`, `broken_by` and `distances`, (batch,), as in
+             :class:`Attacked`; the `effort` (3,), how many are left after each of an ensemble's `members`, as
+             `survivors`, and `notes`.
+    """
+    places = torch.from_numpy(rows)
+    batch = task.subject.select(places)
+    texts: tuple[str, tuple[None]] = ("U", (None,))
+    counts: tuple[str, tuple[None]] = ("i", (None,))
+    one = (len(rows),)
+    return Piece(
+        task.memo.key("suite", batch.network_sha256, batch.x, batch.y, attack, seed, str(task.norm)),
+        cell,
+        functools.partial(_batch, attack, task.subject, places, seed, task.norm),
+        {
+            "right": ("b", one),
+            "broken_by": ("i", one),
+            "distances": ("f", one),
+            "effort": ("f", (3,)),
+            "members": texts,
+            "survivors": counts,
+            "notes": texts,
+        },
+    )
+
+
+def _together(attack: Attack) -> int:
+    """How many samples an attack wants in one call, if it says so."""
+    return int(getattr(attack, "together", 1))
+
+
+def _cells(clean: RobustMask, wanted: RobustMask, batch_size: int) -> list[tuple[int, NDArray[np.intp]]]:
+    """The batches of what is classified right, each with the place of its first sample; the others are left out."""
+    batches = batches_of(np.flatnonzero(clean), batch_size)
+    return [(cell * batch_size, rows[wanted[rows]]) for cell, rows in enumerate(batches)]
+
+
+def _attacked(
+    name: str,
+    attack: Attack,
+    task: Task,
+    batches: Sequence[NDArray[np.intp]],
+    repeats: int,
+    results: Iterator[Arrays | None],
+    progress: tqdm[Any],
+) -> Attacked:
+    """All repeats of one attack, of the results of all batches."""
     right = np.zeros((repeats, len(task.subject)), dtype=bool)
+    broken_by = np.full(right.shape, -1, dtype=np.int64)
+    distances = np.zeros(right.shape, dtype=np.float32)
     effort, survivors, notes = Effort(), dict[str, int](), list[str]()
     for repeat in range(repeats):
-        for first in range(0, len(task.rows), batch_size):
-            rows = task.rows[first : first + batch_size]
-            found = _batch(name, attack, task, rows, seed_of(task.seed, repeat, first))
+        for rows in batches:
+            found = next(results)
+            progress.update(len(rows))
+            if found is None:  # another shard's
+                continue
             right[repeat, rows] = found["right"]
+            broken_by[repeat, rows], distances[repeat, rows] = found["broken_by"], found["distances"]
             effort.add(Effort.of(found["effort"]))
             for member, count in zip(found["members"].tolist(), found["survivors"].tolist(), strict=True):
                 survivors[member] = survivors.get(member, 0) + count
             notes += found["notes"].tolist()
-            progress.update(len(rows))
     fractions = {member: count / right.size for member, count in survivors.items()}
-    return Attacked(name, settings_of(attack), right, effort, fractions, _merged(notes))
+    return Attacked(name, settings_of(attack), right, effort, fractions, merged(notes), broken_by, distances)
 
 
-def _batch(name: str, attack: Attack, task: _Task, rows: NDArray[np.intp], seed: int) -> dict[str, NDArray[Any]]:
-    """One call of an attack, recalled where it was made before."""
-    batch = task.subject.select(torch.from_numpy(rows))
-    key = task.memo.key(batch.network_sha256, batch.x, batch.y, name, attack, seed)
-    texts: tuple[str, tuple[None]] = ("U", (None,))
-    counts: tuple[str, tuple[None]] = ("i", (None,))
-    mask = ("b", (len(rows),))
-    known = task.memo.recall(key, right=mask, effort=("f", (3,)), members=texts, survivors=counts, notes=texts)
-    if known is not None:
-        return known
-    with _warnings_noted() as notes:
+def _batch(attack: Attack, subject: Subject, rows: Tensor, seed: int, norm: float) -> Arrays:
+    batch = subject.select(rows)
+    with _warnings_noted() as notes, seeded(seed, batch.device):
         outcome = outcome_of(reseeded(attack, seed), batch.network, batch.x, batch.y)
-    result = {
-        "right": correct(batch.at(outcome.examples), batch_size=len(batch)).numpy(),
+        right = correct(batch.at(outcome.examples), batch_size=len(batch)).numpy()
+    return {
+        "right": right,
+        "broken_by": _breaking(outcome, right),
+        "distances": _distances(outcome, right, batch, norm),
         "effort": outcome.effort.array(),
         "members": np.array(list(outcome.survivors), dtype=np.str_),
         "survivors": np.array(list(outcome.survivors.values()), dtype=np.int64),
         "notes": np.array(notes, dtype=np.str_),
     }
-    task.memo.store(key, **result)
-    return result
 
 
-def _merged(notes: list[str]) -> tuple[str, ...]:
-    """The notes of several calls, each once; where its arguments count, with the sums of the counts."""
+def _breaking(outcome: Outcome[Tensor], right: RobustMask) -> NDArray[np.int64]:
+    """Which member of an ensemble broke each sample; none where the example does not count."""
+    if outcome.broken_by is None:
+        return np.full(len(right), -1, dtype=np.int64)
+    return np.where(right, -1, outcome.broken_by.cpu().numpy()).astype(np.int64)
+
+
+def _distances(outcome: Outcome[Tensor], right: RobustMask, batch: Subject, norm: float) -> NDArray[np.float32]:
+    """How far the nearest misclassified point is: one that was searched for, or the example."""
+    far = lp_distance(batch.x, outcome.examples.detach().to(batch.x), norm).float().cpu().numpy()
+    distances: NDArray[np.float32] = np.where(right, np.float32(math.inf), far)
+    if outcome.distances is not None:
+        distances = np.minimum(distances, outcome.distances.float().cpu().numpy())
+    return distances
+
+
+def merged(notes: Iterable[str]) -> tuple[str, ...]:
+    """
+    The notes of several calls, each once; where its arguments count, with the sums of the counts.
+
+    :param notes: As the pieces of :func:`piece_of` have them.
+    :return: Sentences.
+    """
     sums: dict[str, list[Any]] = {}
     for note in notes:
         message, *arguments = json.loads(note)

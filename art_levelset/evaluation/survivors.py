@@ -64,7 +64,8 @@ class Examination:
     :param subject: A classifier (batch, ...) -> (batch, classes), samples and labels, checked.
     :param right: Whether each is classified right as it is; the others count as broken and are not attacked, (n,).
     :param ball: Where attackers may go.
-    :param eps_step: Length of their steps, > 0.
+    :param eps_step: Length of their steps, > 0; None for the usual one, 2.5 radii / steps. An attack that has been made
+           with the same settings is recalled from the memo.
     :param max_iter: Number of their steps, >= 1.
     :param batch_size: Samples attacked at a time, >= 1.
     :param seed: Seed of everything random, >= 0.
@@ -75,7 +76,7 @@ class Examination:
     subject: Subject
     right: RobustMask
     ball: Ball
-    eps_step: float
+    eps_step: float | None
     max_iter: int
     batch_size: int
     seed: int
@@ -90,20 +91,21 @@ class Examination:
         :param among: Those that have survived so far, (n,); `right` by default.
         :return: (n,).
         """
-        left = (self.right if among is None else among).copy()
-        (rows,) = left.nonzero()
-        if len(rows):
+        left = self.right if among is None else among
+        if left.any():
             with seeded(self.seed, self.subject.device):
-                clean, (attacked,) = run_suite(
-                    self.subject.select(torch.from_numpy(rows)),
+                _, (attacked,) = run_suite(
+                    self.subject,
                     {"attack": attack},
                     repeats=1,
                     batch_size=self.batch_size,
                     seed=self.seed,
                     memo=self.memo,
                     verbose=False,
+                    norm=self.ball.norm,
+                    among=left,
                 )
-            left[rows] = clean & attacked.right[0]
+            left = left & attacked.right[0]
         self.progress.update(int(self.right.sum()))
         return left
 
@@ -126,7 +128,8 @@ class Examination:
         :return: (n,).
         """
         ball = ball or self.ball
-        changes = {"eps": ball.eps, "eps_step": self.eps_step * ball.eps / self.ball.eps}
+        step = None if self.eps_step is None else self.eps_step * ball.eps / self.ball.eps
+        changes: dict[str, Any] = {"eps": ball.eps, "eps_step": step}
         left = self.survivors(self.pgd("margin", **changes))
         decaying = {**changes, "eps_step": decaying_steps(ball.eps, self.max_iter)}
         left = self.survivors(self.pgd("margin", **decaying), left)

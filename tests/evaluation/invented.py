@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from art_levelset.evaluation.record import AttackResult, DataUsed, MarginCurve, MaskingCheck, Record, WorstCase
+from art_levelset.evaluation.record_outcomes import DrawnStratum, Estimate
 
 RADII = tuple(i / 20 for i in range(11))
 
@@ -57,3 +58,28 @@ def record(name: str = "Invented", worst: float = 0.9, **changes: Any) -> Record
         "created": "2026-11-22T12:00:00Z",
     }
     return Record(name=name, **{**fields, **changes})
+
+
+def estimate(**changes: Any) -> Estimate:
+    """Of 1,000 samples: 40 broken by other attacks, 950 that stand, of which AutoAttack breaks one of 200 drawn."""
+    strata = (
+        DrawnStratum(name="broken", n_examples=40, known_broken=True, pilot=10, pilot_broken=10, drawn=10, broken=10),
+        DrawnStratum(name="standing", n_examples=950, pilot=100, pilot_broken=0, drawn=100, broken=1),
+    )
+    fields = {
+        "parameters": {"name": "AutoAttack", "version": "standard"},
+        "accuracy": 0.9415,
+        "interval": (0.92, 0.949),
+        "worst_case": 0.895,
+        "worst_case_interval": (0.88, 0.8975),
+        "asked": 0.01,
+        "drawn": 220,
+        "strata": strata,
+        "seconds": 60.5,
+        "forward_passes": 1_000_000,
+        "gradient_evaluations": 300_000,
+        "full_seconds": 300.0,
+        "full_forward_passes": 5_000_000,
+        "full_gradient_evaluations": 1_500_000,
+    }
+    return Estimate(**{**fields, **changes})

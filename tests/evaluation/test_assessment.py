@@ -267,3 +267,17 @@ def test_a_footnote_does_not_hide_what_the_probes_found() -> None:
     made = report.record(name="a", dataset="b", architecture="c", footnote="Ours")
     assert made.footnote.startswith("Ours; the network is random")
     assert made.unreliable
+
+
+def test_the_checks_do_not_run_again_what_the_suite_has_run(network: Counted, x: Tensor, y: Tensor) -> None:
+    """PGD with the margin and with cross-entropy, which the checks begin with, come from the memo."""
+
+    def passes(attacks: Any, **options: Any) -> int:
+        network.passes = 0
+        quiet(network, x, y, attacks, eps=0.05, max_iter=3, **options)
+        return network.passes
+
+    both, one = ["pgd-ce", "pgd-margin"], ["pgd-dlr"]
+    alone = passes(one, masking=True) - passes(one)
+    recalled = passes(both) + alone - passes(both, masking=True)
+    assert recalled >= 2 * 3, "two attacks of three steps"

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from art.estimators.classification import PyTorchClassifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from art_levelset.attacks.memo import Memo
 from art_levelset.core.distances import nearest_in_half_space
@@ -216,21 +218,27 @@ def test_bisection_attacks_undecided_samples_only() -> None:
     assert sorted(calls[1:]) == [(0.125, 1), (0.25, 2), (0.375, 1), (0.625, 1), (0.75, 2), (0.875, 1)]
 
 
-class Interrupted(nn.Linear):
-    """A network that stops the process after a number of samples."""
+@contextmanager
+def interrupted_after(samples: float) -> Iterator[None]:
+    """Stop the process when so many samples have passed a network."""
+    left = samples
 
-    left = math.inf
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.left -= len(x)
-        if self.left < 0:
+    def count(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        nonlocal left
+        left -= len(inputs[0]) if isinstance(module, nn.Linear) else 0
+        if left < 0:
             raise KeyboardInterrupt
-        return super().forward(x)
+
+    hook = register_module_forward_pre_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @pytest.mark.parametrize("which", ["search", "attack"])
 def test_a_killed_search_goes_on(tmp_path: Path, which: str) -> None:
-    model = Interrupted(6, 3)
+    model = nn.Linear(6, 3)
     x = torch.rand(50, 6)
     y = model(x).detach().argmax(dim=1)
     attack = partial(pgd, max_iter=5)
@@ -242,20 +250,21 @@ def test_a_killed_search_goes_on(tmp_path: Path, which: str) -> None:
         return attack_distances(model, x, y, lambda eps: partial(attack, eps=eps), largest=0.5, halvings=3, **options)
 
     whole = run()
-    model.left = 0.8 * (whole.effort.forwards + 50)
-    with pytest.raises(KeyboardInterrupt):
+    passes = whole.effort.forwards + 50
+    with pytest.raises(KeyboardInterrupt), interrupted_after(0.8 * passes):
         run(Memo(tmp_path))
     kept = len(list(tmp_path.iterdir()))
     assert kept > 0
-    model.left = 0.6 * (whole.effort.forwards + 50)
-    found = run(Memo(tmp_path))
+    with interrupted_after(0.6 * passes):
+        found = run(Memo(tmp_path))
     np.testing.assert_array_equal(found.distances, whole.distances)
     np.testing.assert_array_equal(found.points, whole.points)
     assert found.effort.gradients == whole.effort.gradients
     assert len(list(tmp_path.iterdir())) > kept
-    model.left = 100 if which == "attack" else 0  # what is known is not computed again; samples are classified
-    np.testing.assert_array_equal(run(Memo(tmp_path)).distances, whole.distances)
-    with pytest.raises(KeyboardInterrupt):
+    left = 100 if which == "attack" else 0  # what is known is not computed again; samples are classified
+    with interrupted_after(left):
+        np.testing.assert_array_equal(run(Memo(tmp_path)).distances, whole.distances)
+    with pytest.raises(KeyboardInterrupt), interrupted_after(left):
         run(Memo(tmp_path), seed=1)
 
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 
 import pytest
 
-from art_levelset.evaluation.leaderboard import NOTE, boards, markdown, masking_in_short, text
+from art_levelset.evaluation.leaderboard import (
+    ESTIMATED,
+    NOTE,
+    NOTE_EXTERNAL,
+    autoattack_in_short,
+    boards,
+    markdown,
+    masking_in_short,
+    text,
+)
+from art_levelset.evaluation.record import Record
 from art_levelset.evaluation.rendering import interval_in_percent, web_address
 
-from .invented import attack, masking, record
+from .invented import attack, estimate, masking, record
 
 RECORDS = [
     record("Plain", 0.0, clean_acc="98.30"),
@@ -22,6 +33,23 @@ def test_the_worst_case_ranks_and_ties_share_a_rank() -> None:
     low, tied, best = record("Low", 0.5), record("Tied", 0.8, clean_acc="98.50"), record("Best", 0.8)
     (board,) = boards([low, tied, best])
     assert [(rank, entry.name) for rank, entry in board.entries] == [(1, "Best"), (1, "Tied"), (3, "Low")]
+
+
+def test_a_lower_figure_of_others_ranks_and_is_marked() -> None:
+    refuted = record("Refuted", 0.9, external="70.00", external_source="A. Nobody, 2026")
+    honest, tied = record("Honest", 0.8), record("Tied", 0.7)
+    (board,) = boards([refuted, honest, tied])
+    assert [(rank, entry.name) for rank, entry in board.entries] == [(1, "Honest"), (2, "Refuted"), (2, "Tied")]
+    first, second, _ = board.as_dict()["rows"]
+    assert (first["robust"], first["external"], first["external_source"]) == (0.8, None, "")
+    assert (second["robust"], second["worst_case"], second["external"]) == (0.7, 0.9, 0.7)
+    assert second["external_source"] == "A. Nobody, 2026"
+    for table in (text([refuted, honest]), markdown([refuted, honest])):
+        (row,) = (line for line in table.splitlines() if "Refuted" in line)
+        assert "70.00*" in row
+        assert "[" not in row, "the interval is that of another figure"
+        assert table.splitlines()[-1] == NOTE_EXTERNAL
+    assert NOTE_EXTERNAL not in text([honest])
 
 
 def test_only_what_can_be_compared_shares_a_board() -> None:
@@ -143,3 +171,36 @@ def test_only_web_addresses_are_linked(link: str, address: str | None) -> None:
 def test_no_record(render: type[str]) -> None:
     with pytest.raises(ValueError, match="records must not be empty"):
         render([])
+
+
+class TestEstimates:
+    """In the place of AutoAttack's figure, and marked."""
+
+    def test_ranks_by_what_is_left_with_autoattack(self) -> None:
+        """Its worst case on the attacks that were run on all samples, 0.9, would have come first."""
+        (board,) = boards([record("Estimated", 0.9, estimate=estimate()), record("Measured", 0.897)])
+        assert [entry.name for _, entry in board.entries] == ["Measured", "Estimated"]
+        row = board.as_dict()["rows"][1]
+        assert (row["worst_case"], row["interval"]) == (0.895, [0.88, 0.8975])
+        assert (row["autoattack"], row["autoattack_estimate"]) == (None, 0.9415)
+        assert row["autoattack_interval"] == [0.92, 0.949]
+
+    @pytest.mark.parametrize("render", [text, markdown])
+    def test_are_marked(self, render: Callable[[list[Record]], str]) -> None:
+        shown = render([record("Estimated", 0.9, estimate=estimate()), record("Measured", 0.8, autoattack_acc="81.00")])
+        assert "\u224894.15" in shown
+        assert "\u224889.50" in shown
+        assert "[92.0, 94.9]" in shown.replace("\\", "")
+        assert "81.00" in shown
+        assert "\u224881" not in shown
+        assert ESTIMATED in shown
+
+    def test_stay_narrow(self) -> None:
+        table, _ = text([record("E" * 90, 0.9, estimate=estimate())]).split("\n\n")
+        assert max(map(len, table.splitlines())) == 100
+
+    def test_are_not_spoken_of_where_there_is_none(self) -> None:
+        assert ESTIMATED not in text([record()])
+
+    def test_autoattack_on_all_samples_is_preferred(self) -> None:
+        assert autoattack_in_short(record(worst=0.9, autoattack_acc="90.50", estimate=estimate())) == "90.50"

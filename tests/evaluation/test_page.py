@@ -139,6 +139,15 @@ def test_everything_a_record_holds_is_there() -> None:
         assert shown in text
 
 
+def test_a_lower_figure_of_others_stands_before_the_own_with_its_source() -> None:
+    refuted = record("Refuted", 0.9, external="70.00", external_source="<b>A. Nobody</b>, 2026")
+    page = html([refuted, record("Honest", 0.8)])
+    text = " ".join(" ".join(Reader(page).text).split())
+    assert text.index("Honest") < text.index("Refuted")
+    assert text.index("70.00") < text.index("found by others: <b>A. Nobody</b>, 2026; here 90.00")
+    assert "<b>A. Nobody" not in page
+
+
 def test_deviations_and_long_costs() -> None:
     repeated = attack(repeats=3, deviation=0.0012, seconds=5234, forward_passes=1_230_000, gradient_evaluations=7)
     long = attack("AutoAttack", seconds=90_000, forward_passes=2 * 10**9, notes=("a note",))

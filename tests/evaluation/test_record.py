@@ -57,6 +57,7 @@ ROBUSTBENCH = [
     "autoattack_acc",
     "footnote",
     "unreliable",
+    "external",
 ]
 
 fractions = st.floats(0, 1)
@@ -150,6 +151,7 @@ def records(draw: st.DrawFn) -> Record:
         autoattack_acc=draw(st.sampled_from(["", "0.0"])),
         footnote=draw(texts),
         unreliable=draw(st.booleans()),
+        **draw(st.sampled_from([{}, {"external": "0.0", "external_source": "A. Nobody, 2026"}] if worst > 0 else [{}])),
         threat_model=draw(st.sampled_from(["Linf", "L2", "L1"])),
         n_examples=count,
         clean_interval=(draw(fractions), 1.0),
@@ -184,7 +186,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, written: Record) -> None:
 def test_the_file_begins_with_robustbenchs_fields(tmp_path: Path) -> None:
     write_record(record(), tmp_path / "record.json")
     content = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
-    assert list(content)[:16] == ["format", "version", *ROBUSTBENCH]
+    assert list(content)[:17] == ["format", "version", *ROBUSTBENCH]
     assert {type(content[name]) for name in ("eps", "clean_acc", "reported", "autoattack_acc")} == {str}
 
 
@@ -209,6 +211,11 @@ def test_a_record_cannot_be_changed() -> None:
         record().name = "Other"  # type: ignore[misc]
     with pytest.raises(AttributeError, match=r"^Record.name cannot be deleted$"):
         del record().name
+
+
+def test_a_lower_figure_of_others_is_the_robust_accuracy() -> None:
+    assert record(worst=0.9).robust == 0.9
+    assert record(worst=0.9, external="85.30", external_source="A. Nobody, 2026").robust == pytest.approx(0.853)
 
 
 def test_numbers_of_a_record() -> None:
@@ -244,6 +251,11 @@ def test_numbers_of_a_record() -> None:
         ({"reported": "n/a"}, "reported: String should match pattern"),
         ({"autoattack_acc": "-1"}, "autoattack_acc: String should match pattern"),
         ({"autoattack_acc": "٣"}, "autoattack_acc: String should match pattern"),
+        ({"external": "low"}, "external: String should match pattern"),
+        ({"external": "80.00"}, "external_source must say where external comes from, and only then"),
+        ({"external": "80.00", "external_source": " "}, "external_source must say where"),
+        ({"external_source": "A. Nobody, 2026"}, "external_source must say where"),
+        ({"external": "90.00", "external_source": "A. Nobody"}, "external must be lower than worst_case.accuracy"),
         ({"threat_model": "linf"}, "threat_model: Input should be 'Linf', 'L2' or 'L1', got 'linf'"),
         ({"clean_interval": (0.98,)}, "clean_interval[1]: Field required"),
         ({"clean_interval": (0.98, 0.99, 1)}, "clean_interval: Tuple should have at most 2 items"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +43,19 @@ class Shift:
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         self._calls += 1
         return (x + self.by * (1 - 2 * y.unsqueeze(1))).clamp(0, 1)
+
+
+class Counted(nn.Sequential):
+    """The threshold; counts its passes."""
+
+    def __init__(self) -> None:
+        super().__init__(threshold())
+        self.passes = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        outputs: Tensor = super().forward(x)
+        return outputs
 
 
 class TestFigures:
@@ -115,6 +129,64 @@ class TestFigures:
         assert report.attacks[0].survivors == {"clean": 0.8, "mirror": 0.0}
         assert report.attacks[0].effort == Effort(2.0, 10, 6)
         assert "left after each attack: clean 80.00%, mirror 0.00%" in report.attacks[0].result().notes
+
+
+class TestOutcomes:
+    """What became of each sample: who broke it, and how near a misclassified point is."""
+
+    def test_a_plain_attack_is_as_near_as_its_examples(self) -> None:
+        (near,) = quiet(threshold(), POINTS, LABELS, {"near": Shift(0.17)}).attacks
+        assert near.broken_by.tolist() == [[-1] * 5]
+        assert near.distances[0].tolist() == pytest.approx([math.inf, 0.17, 0.0, math.inf, math.inf])
+        assert near.members == ()
+
+    def test_in_the_attacks_own_norm(self) -> None:
+        model = nn.Linear(2, 2)
+        model.load_state_dict({"weight": torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), "bias": torch.tensor([0.5, -0.5])})
+
+        def aside(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+            return x + torch.tensor([0.3, 0.4])
+
+        sample, label = torch.tensor([[0.4, 0.1]]), torch.tensor([0])
+        for norm, far in ((math.inf, 0.4), (2.0, 0.5), (1.0, 0.7)):
+            (one,) = quiet(model, sample, label, {"aside": aside}, norm=norm).attacks
+            assert one.distances[0, 0] == pytest.approx(far)
+
+    @pytest.mark.parametrize("resumed", [False, True])
+    def test_an_ensemble_tells_more(self, tmp_path: Path, resumed: bool, as_if_installed: None) -> None:
+        """Its second member says that it broke all, which is believed where the example is misclassified."""
+
+        class Searching:
+            def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+                raise AssertionError("its outcome is asked for")
+
+            def outcome(self, model: nn.Module, x: Tensor, y: Tensor) -> Outcome[Tensor]:
+                far = (x[:, 0] - 0.5).abs()
+                return Outcome(
+                    torch.where(far[:, None] < 0.3, 1 - x, x),
+                    Effort(1.0, 5, 3),
+                    {"clean": len(x), "first": len(x), "second": 0},
+                    torch.full((len(x),), 1),
+                    far.double(),
+                )
+
+        run = partial(quiet, threshold(), POINTS, LABELS, {"both": Searching()}, batch_size=3, memo=Memo(tmp_path))
+        if resumed:
+            run()
+        (one,) = run().attacks
+        assert one.members == ("first", "second")
+        assert one.broken_by.tolist() == [[-1, 1, -1, 1, -1]]
+        assert one.distances[0].tolist() == pytest.approx([0.4, 0.15, 0.0, 0.2, 0.4])
+        assert one.distances.dtype == np.float32
+
+    def test_the_same_attack_under_two_names_runs_once(self) -> None:
+        model = Counted()
+        attack = partial(pgd, eps=0.05, max_iter=7)
+        quiet(model, POINTS, LABELS, {"one": attack})
+        once, model.passes = model.passes, 0
+        report = quiet(model, POINTS, LABELS, {"one": attack, "two": attack})
+        assert model.passes == once
+        assert [one.name for one in report.attacks] == ["one", "two"]
 
 
 @pytest.mark.usefixtures("as_if_installed")

@@ -16,6 +16,7 @@ from art_levelset.models import (
     load_weights,
     resnet_18,
 )
+from art_levelset.models.weights import CHECKPOINTS
 
 
 def save(path: Path, contents: object) -> Path:
@@ -65,6 +66,32 @@ def test_any_network_of_any_checkpoint(tmp_path: Path) -> None:
     for number, contents in enumerate([bare, {"state_dict": bare}, {"model_state_dict": bare, "lr": 0.1}]):
         loaded = load_weights(convnet_2a(), save(tmp_path / f"{number}.pth", contents))
         torch.testing.assert_close(loaded(images), trained(images), rtol=0, atol=0)
+
+
+def test_files_of_safetensors(tmp_path: Path) -> None:
+    library = pytest.importorskip("safetensors.torch")
+    trained, images = convnet_2a().eval(), torch.rand(2, 1, 28, 28)
+    path = tmp_path / "weights.safetensors"
+    library.save_file({f"_orig_mod.module.{name}": value for name, value in trained.state_dict().items()}, path)
+    torch.testing.assert_close(load_weights(convnet_2a(), path)(images), trained(images), rtol=0, atol=0)
+    assert (
+        load_classifier("convnet2a", path, input_shape=(1, 28, 28)).state_dict().keys() == trained.state_dict().keys()
+    )
+    whole = path.read_bytes()
+    claims = whole[:8] + whole[8:].replace(b'"shape":[10]', b'"shape":[99]')
+    for content in (b"", whole[:1000], whole[:-4], b"\xff" * 8 + whole[8:], claims, torch.save):
+        path.write_bytes(content) if isinstance(content, bytes) else torch.save(trained.state_dict(), path)
+        with pytest.raises(ValueError, match="^path: .*weights.safetensors is not a file of safetensors: "):
+            load_weights(convnet_2a(), path)
+
+
+def test_a_checkpoint_may_call_the_weights_otherwise(tmp_path: Path) -> None:
+    trained, images = convnet_2a().eval(), torch.rand(2, 1, 28, 28)
+    for name in CHECKPOINTS:
+        path = save(tmp_path / "some.pth", {"epoch": 3, name: dict(trained.state_dict())})
+        torch.testing.assert_close(load_weights(convnet_2a(), path)(images), trained(images), rtol=0, atol=0)
+    layer = nn.ParameterDict({"net": torch.ones(2)})
+    assert load_weights(layer, save(tmp_path / "net.pth", {"net": torch.zeros(2)}))["net"].sum() == 0
 
 
 def test_names_that_begin_with_a_prefix_themselves(tmp_path: Path) -> None:
