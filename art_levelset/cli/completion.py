@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import shtab
 
 from art_levelset.arguments import Parser
-from art_levelset.cli.options import DATA_SETS
+from art_levelset.cli.options import ARCHITECTURES, DATA_SETS
 
 FOLDERS = ("DIR", "FOLDER")
 """How the help calls what is a folder."""
 
-_DATA: dict[str, Any] = {
-    "bash": "_art_levelset_data",
-    "zsh": "_art_levelset_data",
-    "tcsh": "f",
-}
-"""Data sets by name, and files."""
+NAMES = {"data": DATA_SETS, "arch": ARCHITECTURES}
+"""Options that take names, and files as well, of whatever kind."""
 
 _PREAMBLE = {
-    "bash": f"""
-_art_levelset_data() {{
-  compgen -W "{" ".join(DATA_SETS)}" -- "$1"
+    "bash": "".join(
+        f"""
+_art_levelset_{option}() {{
+  compgen -W "{" ".join(names)}" -- "$1"
   _shtab_compgen_files "$1"
 }}
-""",
-    "zsh": f"""
-_art_levelset_data() {{
-  _alternative "names:data set:({" ".join(DATA_SETS)})" "files:file:_files"
+"""
+        for option, names in NAMES.items()
+    ),
+    "zsh": "".join(
+        f"""
+_art_levelset_{option}() {{
+  _alternative "names:name:({" ".join(names)})" "files:file:_files"
 }}
-""",
+"""
+        for option, names in NAMES.items()
+    ),
 }
 
 
@@ -48,8 +49,9 @@ def script(parser: Parser, curves: Parser, shell: str) -> str:
     for verb in parser.verbs.values():
         verb.description = None  # the shorter help describes it
         for action in (action for actions in verb.parts().values() for action in actions):
-            if action.dest == "data":
-                action.complete = _DATA  # type: ignore[attr-defined]
+            if action.dest in NAMES and not action.choices:
+                function = f"_art_levelset_{action.dest}"
+                action.complete = {"bash": function, "zsh": function, "tcsh": "f"}  # type: ignore[attr-defined]
             elif action.type is Path or action.dest == "json":
                 kind = shtab.DIRECTORY if action.metavar in FOLDERS else shtab.FILE
                 action.complete = kind  # type: ignore[attr-defined]

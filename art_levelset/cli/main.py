@@ -20,7 +20,7 @@ from typing import Any
 from art_levelset import __version__
 from art_levelset.arguments import Parser
 from art_levelset.checks import check_seed
-from art_levelset.cli import demo, evaluate, exact, leaderboard, recon, train
+from art_levelset.cli import demo, evaluate, exact, leaderboard, merge, recon, train
 from art_levelset.cli.console import PROGRAM, check_device, exit_status
 from art_levelset.cli.output import output_of
 
@@ -47,7 +47,7 @@ EXAMPLES = (
     (f"{PROGRAM} recon --help", "the options of a verb"),
 )
 
-ALIASES = {"name_or_path": "--data", "norm": "--threat-model", "ema_decay": "--ema"}
+ALIASES = {"name_or_path": "--data", "norm": "--threat-model", "ema_decay": "--ema", "model_dir": "--model-root"}
 """The options of arguments that have another name."""
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def build_parser(*, curve: bool = False) -> Parser:
         add_help=False,
     )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True, prog=PROGRAM)
-    for verb in (demo, train, evaluate, leaderboard, exact):
+    for verb in (demo, train, evaluate, merge, leaderboard, exact):
         verb.add_parser(verbs)
     recon.add_parser(verbs, curve=curve)
     others = parser.add_argument_group("other options")
@@ -97,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     parser = build_parser(curve=recon.wants_curves(given))
     arguments = parser.parse_args(given)
+    arguments.given = [*given]
     own = (action for actions in parser.verbs[arguments.verb].parts().values() for action in actions)
     options = {action.dest: action.option_strings[-1] for action in own if action.option_strings}
     return exit_status(f"{PROGRAM} {arguments.verb}", partial(_run, arguments, options))

@@ -22,6 +22,7 @@ ATTACKS = (
     "pgd-ce",
     "pgd-margin",
     "pgd-dlr",
+    "guided",
     "autoattack",
     "autoattack-plus",
     "autoattack-rand",
@@ -32,6 +33,10 @@ ATTACKS = (
     "advertorch-pgd-margin",
     "torchattacks-pgd-ce",
     "torchattacks-pgd-margin",
+    "foolbox-pgd-ce",
+    "adv-lib-apgd-ce",
+    "adv-lib-apgd-dlr",
+    "adv-lib-fmn",
 )
 
 PRESETS = {
@@ -48,23 +53,25 @@ PRESETS = {
 """Known runs, by trainer."""
 
 
-def add_data(group: Group, arrays: str, *, required: bool = True) -> None:
+def add_data(group: Group, arrays: str, *, required: bool = True, others: str = "") -> None:
     """
     Declare which images a verb takes.
 
     :param group: What to add the options to.
     :param arrays: The arrays that a file must have.
     :param required: Whether they must be named.
+    :param others: What else may be named.
     """
     group.add_argument(
         "--data",
         required=required,
         metavar="DATA",
-        help=f"an .npz file with {arrays}, or {in_words(DATA_SETS)}",
+        help=f"an .npz file with {arrays}, or {in_words(DATA_SETS)}{others}",
     )
     group.add_argument(
         "--data-root", type=Path, metavar="DIR", help="the folder of torchvision's data sets (mnist, ..., cifar10)"
     )
+    group.add_argument("--download", action="store_true", help="fetch what is not in its folder; nothing else ever is")
 
 
 def add_seed_and_device(group: Group) -> None:

@@ -248,7 +248,7 @@ def _train(arguments: argparse.Namespace, settings: Settings, device: torch.devi
     from art_levelset.trainers import EarlyStopping, world
     from art_levelset.trainers.checkpoints import pack
 
-    data = load(settings.data, data_root=arguments.data_root, train=True)
+    data = load(settings.data, data_root=arguments.data_root, train=True, download=arguments.download)
     logger.info("%d training images of %s, %d classes", len(data.x), data.name, data.classes)
     rows, held_out = _split(len(data.x), arguments.nb_validation, arguments.seed)
     trainer = _trainer(arguments, settings, device, data)

@@ -78,6 +78,8 @@ def test_bash_takes_its_script(bash_script: Path) -> None:
         ("evaluate --arch convnet4a", {"convnet4a", "convnet4a-released"}),
         ("evaluate --arch resnet18 --threat-model L", {"Linf", "L2", "L1"}),
         ("evaluate --attacks pgd-ce autoattack-p", {"autoattack-plus", "autoattack-partial"}),
+        ("evaluate --arch im", {"images.npz"}),
+        ("train --arch im", set()),
         ("evaluate --data mn", {"mnist"}),
         ("evaluate --data im", {"images.npz"}),
         ("evaluate --data-root ", {"records"}),

@@ -37,7 +37,8 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         ([], "art-levelset: error: the following arguments are required: VERB"),
         (
             ["fly"],
-            "art-levelset: error: VERB must be one of demo, train, evaluate, leaderboard, exact, recon, got 'fly'",
+            "art-levelset: error: VERB must be one of demo, train, evaluate, merge, leaderboard, exact, recon, got "
+            "'fly'",
         ),
         (["demo", "--seed", "x"], "art-levelset demo: error: --seed must be an integer, got 'x'"),
         (

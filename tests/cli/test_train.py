@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +13,10 @@ from art_levelset.cli.main import main
 from art_levelset.evaluation.record import read_record
 from art_levelset.trainers import GEOMETRIC_SVM_PRESETS, PRESETS, LevelSetMarginTrainer, crop
 
+from ..nursing import Nursery
+
 RUN = ["train", "--data", "digits", "--arch", "convnet2a", "--eps", "0.15", "--batch-size", "64"]
+BY_TWO = ["--nproc-per-node", "2"]
 
 
 def train(*options: str) -> int:
@@ -178,43 +177,17 @@ def test_a_preset_names_data_and_network(capsys: pytest.CaptureFixture[str]) -> 
     assert "--eps must be given where there is no --preset" in capsys.readouterr().err
 
 
-def test_an_interrupt_names_the_checkpoints(tmp_path: Path) -> None:
+def test_an_interrupt_names_the_checkpoints(nursery: Nursery, tmp_path: Path) -> None:
     folder = tmp_path / "kept"
-    command = [sys.executable, "-m", "art_levelset", *RUN, "--nb-epochs", "1000", "--checkpoint-dir", str(folder)]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a background job ignores
-    )
-    try:
-        while process.poll() is None and not list(folder.glob("epoch-000001-*.pt")):
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=600)
-    finally:
-        process.kill()
-        process.communicate()
-    assert process.returncode == 130, errors
+    process = nursery.start([*RUN, "--nb-epochs", "1000", "--checkpoint-dir", str(folder)], tmp_path)
+    process.until(lambda: list(folder.glob("epoch-000001-*.pt")))
+    process.kill(signal.SIGINT)
+    ended = process.end()
+    assert ended.status == 130, ended.err
     line = f"art-levelset train: interrupted; the same command goes on from the checkpoints in {folder}"
-    assert errors.splitlines()[-1].endswith(line)
-    assert "Traceback" not in errors
+    assert ended.err.splitlines()[-1].endswith(line)
+    assert "Traceback" not in ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
-
-
-def torchrun(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    launcher = str(Path(__file__).parents[1] / "torchrun.py")
-    return subprocess.run(
-        [sys.executable, launcher, "--nproc-per-node", "2", *options],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=1200,
-        check=False,
-    )
 
 
 def check_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -224,12 +197,12 @@ def check_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def by_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def by_two(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """What two processes print in two epochs, and their weights."""
     folder = tmp_path_factory.mktemp("two")
-    done = torchrun(folder, "-m", "art_levelset", *RUN, "--nb-epochs", "2", "-o", "two.pth")
-    assert done.returncode == 0, done.stderr
-    return done.stdout, folder / "two.pth"
+    done = nursery.torchrun([*BY_TWO, "-m", "art_levelset", *RUN, "--nb-epochs", "2", "-o", "two.pth"], folder)
+    assert done.status == 0, done.err
+    return done.out, folder / "two.pth"
 
 
 @pytest.mark.slow
@@ -244,11 +217,13 @@ def test_two_processes_train_what_one_trains(
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_started_again_and_nothing_is_lost(by_two: tuple[str, Path], tmp_path: Path) -> None:
+def test_a_killed_process_is_started_again_and_nothing_is_lost(
+    by_two: tuple[str, Path], nursery: Nursery, tmp_path: Path
+) -> None:
     program = Path(__file__).with_name("killed_once.py")
     kept = [*RUN, "--nb-epochs", "2", "--checkpoint-dir", "kept", "-o", "resumed.pth"]
-    resumed = torchrun(tmp_path, "--max-restarts", "1", str(program), *kept, KILLED_AFTER="1")
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = nursery.torchrun([*BY_TWO, "--max-restarts", "1", str(program), *kept], tmp_path, KILLED_AFTER="1")
+    assert resumed.status == 0, resumed.err
     assert (tmp_path / "killed").exists(), "a process was killed"
     found, expected = weights(tmp_path / "resumed.pth"), weights(by_two[1])
     assert all(torch.equal(found[name], value) for name, value in expected.items())
