@@ -3,7 +3,7 @@ Pages whose blocks run: what stands in a Markdown file between fences, what it p
 
 - `python`: the blocks of a page share one namespace, in their order.
 - `diff`: patches the last `python` block in which it fits; the result runs.
-- `bash`: `art-levelset`, in this process; `torchrun`, by torchrun.py; `mkdir -p`. A command with `# exit status N`
+- `bash`: `art-levelset`, in this process; `torchrun`, by the nursery; `mkdir -p`. A command with `# exit status N`
   behind it ends so, and its message counts as printed.
 - `text`: what the block before has printed. `...` stands for anything, numbers need to be near.
 
@@ -15,11 +15,8 @@ from __future__ import annotations
 
 import io
 import linecache
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -27,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from art_levelset.cli.main import main
+
+from .nursing import Nursery
 
 ROOT = Path(__file__).parent.parent
 
@@ -79,7 +78,7 @@ def images_of(page: Path) -> list[Path]:
     return [(page.parent / link).resolve() for link in IMAGE.findall(page.read_text(encoding="utf-8"))]
 
 
-def run_page(page: Path) -> list[str]:
+def run_page(page: Path, nursery: Nursery) -> list[str]:
     """Run the blocks of a page in the current folder; what differs from what the page says is returned."""
     names: dict[str, Any] = {"__name__": "__main__"}
     printed, codes, wrong = "", list[str](), list[str]()
@@ -93,7 +92,7 @@ def run_page(page: Path) -> list[str]:
             codes.append(block.text if block.kind == "python" else patched(codes, block.text))
             printed = run_python(codes[-1], place, names)
         elif block.kind == "bash":
-            printed = "".join(run_command(command) for command in commands_of(block.text))
+            printed = "".join(run_command(command, nursery) for command in commands_of(block.text))
         else:
             raise ValueError(f"{place}: a block of an unknown kind {block.kind!r}")
     return wrong
@@ -113,7 +112,7 @@ def commands_of(text: str) -> list[str]:
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def run_command(command: str) -> str:
+def run_command(command: str, nursery: Nursery) -> str:
     """What a command prints; it must end with the exit status that is said, 0 by default."""
     said = STATUS.search(command)
     expected = int(said[1]) if said else 0
@@ -124,11 +123,9 @@ def run_command(command: str) -> str:
                 Path(folder).mkdir(parents=True, exist_ok=True)
         return ""
     if program == "torchrun":
-        launcher = [sys.executable, str(Path(__file__).with_name("torchrun.py"))]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([*launcher, *arguments], env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == expected, done.stderr
-        return done.stdout
+        done = nursery.torchrun(arguments, Path.cwd())
+        assert done.status == expected, done.err
+        return done.out
     if program != "art-levelset":
         raise ValueError(f"a command that the tests do not run: {command}")
     with redirect_stdout(io.StringIO()) as output, redirect_stderr(io.StringIO()) as errors:
