@@ -17,7 +17,7 @@ import math
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
@@ -111,11 +111,17 @@ def digest(*parts: Any) -> str:
            what JSON holds.
     :return: 64 hexadecimal digits, the SHA-256.
     """
-    total = hashlib.sha256()
-    for part in parts:
-        for piece in _pieces(part):
-            total.update(hashlib.sha256(piece).digest())
-    return total.hexdigest()
+    return _hashed(piece for part in parts for piece in _pieces(part))
+
+
+def form(network: nn.Module) -> str:
+    """
+    A fingerprint of a network without its parameters and buffers: what it computes with them.
+
+    :param network: The network.
+    :return: 64 hexadecimal digits, the SHA-256 of all else that :func:`digest` looks at.
+    """
+    return _hashed(_form(network, set()))
 
 
 def _described(value: Any, named: Callable[[Any], Any], said: Callable[[Any], Mapping[str, Any] | None]) -> Any:
@@ -170,6 +176,13 @@ def _parameters(value: Any) -> dict[str, Any]:
     return {name: item for name, item in found.items() if name not in _UNIMPORTANT}
 
 
+def _hashed(pieces: Iterable[bytes]) -> str:
+    total = hashlib.sha256()
+    for piece in pieces:
+        total.update(hashlib.sha256(piece).digest())
+    return total.hexdigest()
+
+
 def _pieces(part: Any) -> Iterator[bytes]:
     if isinstance(part, nn.Module):
         yield from _network(part, set())
@@ -184,12 +197,17 @@ def _pieces(part: Any) -> Iterator[bytes]:
 
 def _network(network: nn.Module, known: set[int]) -> Iterator[bytes]:
     """A network; `known` are the objects that have been told before."""
-    known.update(id(part) for part in network.modules())
-    yield structure(network).encode()
-    yield from _layers(network, known)
+    yield from _form(network, known)
     for name, value in network.state_dict().items():
         yield name.encode()
         yield from _pieces(value)
+
+
+def _form(network: nn.Module, known: set[int]) -> Iterator[bytes]:
+    """All of a network but its parameters and buffers."""
+    known.update(id(part) for part in network.modules())
+    yield structure(network).encode()
+    yield from _layers(network, known)
 
 
 def _layers(network: nn.Module, known: set[int]) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from torch import nn
 
 from art_levelset.attacks.pgd import pgd
 from art_levelset.attacks.protocol import LibraryAttack
-from art_levelset.identity import Unidentifiable, describe, digest, identify, structure
+from art_levelset.identity import Unidentifiable, describe, digest, form, identify, structure
 
 from .attacks.tiny import network
 
@@ -73,6 +73,17 @@ def test_networks_differ_by_structure_and_by_values() -> None:
     assert digest(one) == digest(other)
     assert digest(nn.Sequential(one, nn.ReLU())) != digest(nn.Sequential(one, nn.Tanh()))
     assert describe(one) == identify(other) == {"name": "Linear", "sha256": digest(one)}
+
+
+def test_the_form_of_a_network_is_all_but_its_values() -> None:
+    class Scaled(nn.Linear):
+        def __init__(self, factor: float) -> None:
+            super().__init__(3, 2)
+            self.factor = factor
+
+    assert form(nn.Linear(3, 2)) == form(nn.Linear(3, 2)) != form(nn.Linear(2, 3))
+    assert form(Scaled(1.0)) == form(Scaled(1.0))
+    assert len({form(nn.Linear(3, 2)), form(Scaled(1.0)), form(Scaled(2.0))}) == 3
 
 
 def test_networks_with_another_forward_pass_are_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def gather(source: Any, *, name: str, most: int | None = None, seed: int = 0) ->
     points, targets = points[:most], targets[:most]
     if not len(points):
         raise ValueError("data holds no sample")
-    known = getattr(source, "classes", None)
+    known = _classes(source)
     shown = int(targets.max()) + 1
     classes = known if isinstance(known, int) else len(known) if isinstance(known, (list, tuple)) else shown
     return Dataset(name, points.cpu().numpy(), targets.cpu().numpy(), max(classes, shown))
@@ -113,6 +113,7 @@ def torchvision_data(
     name: str,
     *,
     data_root: str | PathLike[str] | None = None,
+    train: bool = False,
     download: bool = False,
     resize: int | None = None,
     crop: int | None = None,
@@ -120,10 +121,11 @@ def torchvision_data(
     **arguments: Any,
 ) -> Dataset:
     """
-    Read one of torchvision's data sets of labelled images, its test part where it has one.
+    Read one of torchvision's data sets of labelled images.
 
     :param name: The name of its class: "CIFAR100", "SVHN", "ImageNet", ...
     :param data_root: The folder of its files.
+    :param train: Whether to read its training part rather than its test part, where it has both.
     :param download: Whether they are downloaded if they are not there.
     :param resize: What to resize the shorter side of each image to, in pixels; as they are by default.
     :param crop: The side of the square that is cut from the middle of each; all of it by default.
@@ -139,8 +141,13 @@ def torchvision_data(
     if name not in kinds:
         raise ValueError(f"torchvision has no data set {name!r}{did_you_mean(name, kinds)}")
     kind = getattr(datasets, name)
-    takes = inspect.signature(kind).parameters
-    usual: dict[str, Any] = {"root": data_root, "train": False, "split": "test", "download": download}
+    takes = _parameters(kind)
+    usual: dict[str, Any] = {
+        "root": data_root,
+        "train": train,
+        "split": "train" if train else "test",
+        "download": download,
+    }
     given = {key: value for key, value in usual.items() if key in takes and key not in arguments}
     if "root" in given and data_root is None:
         raise ValueError(f"data_root must name the folder of torchvision's data sets to load {name!r}")
@@ -154,6 +161,24 @@ def torchvision_data(
     except Exception as error:
         raise ValueError(f"{name}: {' '.join(str(error).split()):.300}") from error
     return gather(found, name=name, most=most)
+
+
+def _parameters(kind: type) -> set[str]:
+    """What a class can be called with: also what it hands on to the class that it extends, as EMNIST does to MNIST."""
+    found: set[str] = set()
+    for known in inspect.getmro(kind):
+        parameters = inspect.signature(known).parameters.values()
+        found.update(parameter.name for parameter in parameters)
+        if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return found
+
+
+def _classes(source: Any) -> Any:
+    """What a data set says of its classes, itself or as that of a loader or a subset."""
+    while not hasattr(source, "classes") and hasattr(source, "dataset"):
+        source = source.dataset
+    return getattr(source, "classes", None)
 
 
 def _read(source: Any, most: int | None) -> tuple[Tensor, Tensor]:

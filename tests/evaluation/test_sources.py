@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
 from art_levelset.evaluation.datasets import Dataset, load
@@ -66,6 +66,17 @@ def test_no_more_is_read_than_is_asked_for() -> None:
     stream = Stream()
     assert len(gather(DataLoader(stream, batch_size=2), name="own", most=3).x) == 3
     assert stream.read == 4
+
+
+def test_a_data_set_says_how_many_classes_there_are() -> None:
+    class Named(TensorDataset):
+        classes = ("a", "b", "c", "d", "e")
+
+    named = Named(X, Y)
+    part = Subset(named, [0, 1])
+    for source in (named, part, DataLoader(part), Subset(part, [0])):
+        assert gather(source, name="own").classes == 5
+    assert gather(Subset(TensorDataset(X, Y), [0, 1]), name="own").classes == 2
 
 
 def test_bytes_and_pictures_become_numbers_between_0_and_1() -> None:
@@ -165,6 +176,36 @@ def test_torchvisions_data_by_name(tmp_path: Path) -> None:
         torchvision_data("SVHN", data_root=tmp_path, split="all")
     with pytest.raises(ValueError, match="FakeData: .*unexpected keyword"):
         torchvision_data("FakeData", sizes=3)
+
+
+class ByTrain(Items):
+    """A data set of torchvision with an argument `train`."""
+
+    def __init__(self, root: Any, train: bool = True, transform: Any = None, download: bool = False) -> None:
+        super().__init__((X[0], int(train)))
+
+
+class BySplit(Items):
+    """One with an argument `split`."""
+
+    def __init__(self, root: Any, split: str = "train", transform: Any = None) -> None:
+        super().__init__((X[0], ("test", "train").index(split)))
+
+
+class Extended(ByTrain):
+    """One that hands on arguments, as EMNIST does."""
+
+    def __init__(self, root: Any, **others: Any) -> None:
+        super().__init__(root, **others)
+
+
+@pytest.mark.parametrize("kind", [ByTrain, BySplit, Extended])
+def test_the_part_for_training_and_that_for_testing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type
+) -> None:
+    monkeypatch.setattr("torchvision.datasets.SVHN", kind)
+    assert torchvision_data("SVHN", data_root=tmp_path).y.tolist() == [0]
+    assert torchvision_data("SVHN", data_root=tmp_path, train=True).y.tolist() == [1]
 
 
 @pytest.mark.parametrize("name", ["SVHN", "CIFAR100", "EMNIST", "ImageNet"])
