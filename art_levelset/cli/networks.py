@@ -1,5 +1,6 @@
 """
-The networks that `--arch` names: those of the package, torchvision's, RobustBench's, and the user's own.
+The networks that `--arch` names: those of the package, torchvision's, RobustBench's, and the user's own; with the
+weights of a file, or new.
 
 A file of weights (`--model`) is read without running code; what a Python path names is the user's program, and runs.
 """
@@ -71,11 +72,7 @@ def read_network(
     """
     if arch.startswith(ROBUSTBENCH):
         return _of_robustbench(arch, arguments, weights, model_root, download)
-    if arch not in ARCHITECTURES and not arch.startswith(TORCHVISION) and not is_own(arch):
-        raise ValueError(
-            f"--arch must be one of {', '.join(ARCHITECTURES)}, torchvision:NAME, robustbench:NAME or a Python path "
-            f"(package.module:callable, file.py:callable), got {arch!r}{did_you_mean(arch, ARCHITECTURES)}"
-        )
+    check_arch(arch, zoo=True)
     if weights is None and not is_own(arch):
         raise ValueError(f"--model must name the file of weights of --arch {arch}")
     if arch.startswith(TORCHVISION):
@@ -86,9 +83,57 @@ def read_network(
             _load(network, weights)
     else:
         network = _built_in(arch, arguments, weights, shape, classes)
-    architecture = with_arguments(short_name(arch) if is_own(arch) else arch, arguments)
+    architecture = architecture_of(arch, arguments)
     name = arch.rpartition(":")[2] if weights is None else weights.stem
     return Known(network.eval(), name, architecture, None if weights is None else _sha256(weights))
+
+
+def new_network(arch: str, arguments: Mapping[str, Any], *, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """
+    The network that the options name, as it is before training.
+
+    :param arch: What `--arch` names, none of RobustBench's.
+    :param arguments: Those of `--arch-args`.
+    :param shape: The shape of a sample.
+    :param classes: How many classes there are.
+    :return: The network, of so many classes unless the arguments or the user's code say otherwise.
+    :raises ValueError: If there is no such network; the message names the option.
+    """
+    if is_own(arch):
+        return _own(arch, arguments)
+    if arch.startswith(TORCHVISION):
+        return _new_of_torchvision(arch, {"num_classes": classes, **arguments})
+    from art_levelset.models import CLASSIFIERS
+
+    return CLASSIFIERS[arch](nb_classes=classes, input_shape=_shape_of_images(arch, arguments, shape))
+
+
+def check_arch(arch: str, *, zoo: bool = False) -> None:
+    """
+    Check that `--arch` names what may be a network.
+
+    :param arch: What it names.
+    :param zoo: Whether it may be one of RobustBench's, which are trained.
+    :raises ValueError: If it does not.
+    """
+    libraries = (TORCHVISION, ROBUSTBENCH) if zoo else (TORCHVISION,)
+    if arch not in ARCHITECTURES and not arch.startswith(libraries) and not is_own(arch):
+        names = ", ".join([*ARCHITECTURES, *(f"{library}NAME" for library in libraries)])
+        raise ValueError(
+            f"--arch must be one of {names} or a Python path (package.module:callable, file.py:callable), "
+            f"got {arch!r}{did_you_mean(arch, ARCHITECTURES)}"
+        )
+
+
+def architecture_of(arch: str, arguments: Mapping[str, Any]) -> str:
+    """
+    What the options name, for people.
+
+    :param arch: What `--arch` names.
+    :param arguments: Those of `--arch-args`.
+    :return: Both, on one line, without folders.
+    """
+    return with_arguments(short_name(arch) if is_own(arch) else arch, arguments)
 
 
 def is_own(arch: str) -> bool:
@@ -147,41 +192,49 @@ def _built_in(
 ) -> nn.Module:
     from art_levelset.models import load_classifier
 
+    images = _shape_of_images(arch, arguments, shape)
+    with _file_named():
+        return load_classifier(arch, weights or "", input_shape=images, least_classes=classes)
+
+
+def _shape_of_images(arch: str, arguments: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """That of the images for one of the package's networks, which take no arguments."""
     if arguments:
-        raise ValueError(f"--arch-args are not for {in_words(ARCHITECTURES)}, whose file of weights says them")
+        raise ValueError(f"--arch-args are not for {in_words(ARCHITECTURES)}, which images and labels determine")
     if len(shape) != 3:
         raise ValueError(
             f"--arch {arch} takes images (channels, height, width), and the samples have the shape {shape}"
         )
     channels, height, width = shape
-    with _file_named():
-        return load_classifier(arch, weights or "", input_shape=(channels, height, width), least_classes=classes)
+    return channels, height, width
 
 
 def _of_torchvision(arch: str, arguments: Mapping[str, Any], weights: Path | None) -> nn.Module:
-    from torchvision import models
-
     from art_levelset.models.weights import classes_of
+
+    network = _new_of_torchvision(arch, arguments)
+    if weights is not None and "num_classes" not in arguments:
+        with _file_named():
+            classes = classes_of(network, weights)
+        network = (
+            network if classes in (None, 1000) else _new_of_torchvision(arch, {"num_classes": classes, **arguments})
+        )
+    if weights is not None:
+        _load(network, weights)
+    return network
+
+
+def _new_of_torchvision(arch: str, arguments: Mapping[str, Any]) -> nn.Module:
+    from torchvision import models
 
     name = arch.removeprefix(TORCHVISION)
     known = models.list_models()
     if name not in known:
         raise ValueError(f"--arch: torchvision has no network {name!r}{did_you_mean(name, known)}")
     if {"weights", "weights_backbone"} & arguments.keys():
-        raise ValueError("--arch-args must name no weights: they come from the file of --model, and nothing is fetched")
-
-    def made(**more: Any) -> nn.Module:
-        with errors_named("--arch-args", arch):
-            network: nn.Module = models.get_model(name, weights=None, **{**more, **arguments})
-        return network
-
-    network = made()
-    if weights is not None and "num_classes" not in arguments:
-        with _file_named():
-            classes = classes_of(network, weights)
-        network = network if classes in (None, 1000) else made(num_classes=classes)
-    if weights is not None:
-        _load(network, weights)
+        raise ValueError("--arch-args must name no weights: nothing is fetched")
+    with errors_named("--arch-args", arch):
+        network: nn.Module = models.get_model(name, weights=None, **arguments)
     return network
 
 

@@ -53,20 +53,52 @@ PRESETS = {
 """Known runs, by trainer."""
 
 
-def add_data(group: Group, arrays: str, *, required: bool = True, others: str = "") -> None:
+_PYTHON_PATH = "as package.module:callable or file.py:callable, which is run"
+
+
+def add_network(group: Group, *, required: bool = True, zoo: bool = False) -> None:
+    """
+    Declare which networks a verb takes.
+
+    :param group: What to add the options to.
+    :param required: Whether one must be named.
+    :param zoo: Whether it may be one of RobustBench's.
+    """
+    group.add_argument(
+        "--arch",
+        required=required,
+        metavar="ARCH",
+        help=f"the network: {in_words(ARCHITECTURES)}; torchvision:NAME{'; robustbench:NAME' if zoo else ''}; or a "
+        f"callable of your own that returns a module, {_PYTHON_PATH}. convnet4a-released has no ReLU between the fully "
+        "connected layers, as the paper's authors trained it",
+    )
+    group.add_argument(
+        "--arch-args",
+        metavar="JSON",
+        help='what the callable is called with, as {"width": 8}; or num_classes of torchvision\'s'
+        + (", dataset and threat_model of robustbench's" if zoo else ""),
+    )
+
+
+def add_data(group: Group, arrays: str, *, required: bool = True) -> None:
     """
     Declare which images a verb takes.
 
     :param group: What to add the options to.
     :param arrays: The arrays that a file must have.
     :param required: Whether they must be named.
-    :param others: What else may be named.
     """
     group.add_argument(
         "--data",
         required=required,
         metavar="DATA",
-        help=f"an .npz file with {arrays}, or {in_words(DATA_SETS)}{others}",
+        help=f"an .npz file with {arrays}, or {in_words(DATA_SETS)}; torchvision:NAME; imagefolder:DIR; or a callable "
+        f"of your own that returns (x, y), a Dataset or a DataLoader, {_PYTHON_PATH}",
+    )
+    group.add_argument(
+        "--data-args",
+        metavar="JSON",
+        help='what the callable is called with; of torchvision and imagefolder also {"resize": 256, "crop": 224}',
     )
     group.add_argument(
         "--data-root", type=Path, metavar="DIR", help="the folder of torchvision's data sets (mnist, ..., cifar10)"

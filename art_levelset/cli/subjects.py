@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from art_levelset.arguments import Parser
 from art_levelset.cli.console import number
-from art_levelset.cli.networks import module_at, read_network, with_arguments
-from art_levelset.cli.options import ARCHITECTURES, add_data, in_words
+from art_levelset.cli.networks import module_at, read_network
+from art_levelset.cli.options import add_data, add_network
 from art_levelset.cli.processes import own_device
-from art_levelset.cli.python_path import called, errors_named, is_python_path, json_arguments, short_name
+from art_levelset.cli.python_path import errors_named, is_python_path, json_arguments, short_name
+from art_levelset.cli.samples import is_own_data, read_data
 from art_levelset.untrusted import printable
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from art_levelset.attacks.protocol import Attack
     from art_levelset.attacks.wrappers import Adapted
     from art_levelset.evaluation.datasets import Dataset
-
-IMAGE_FOLDER, TORCHVISION = "imagefolder:", "torchvision:"
-"""What names of folders of images, and of torchvision's data sets, begin with."""
 
 FOUR_CLASSES = ("autoattack", "autoattack-plus", "autoattack-rand")
 """Attacks that need four classes."""
@@ -63,20 +61,7 @@ def add_options(parser: Parser) -> None:
     :param parser: The parser of a verb.
     """
     group = parser.add_argument_group("model")
-    group.add_argument(
-        "--arch",
-        required=True,
-        metavar="ARCH",
-        help=f"the network: {in_words(ARCHITECTURES)}; torchvision:NAME; robustbench:NAME; or a callable of your own "
-        "that returns a module, as package.module:callable or file.py:callable, which is run. convnet4a-released has "
-        "no ReLU between the fully connected layers, as the paper's authors trained it",
-    )
-    group.add_argument(
-        "--arch-args",
-        metavar="JSON",
-        help='what the callable is called with, as {"width": 8}; or num_classes of '
-        "torchvision's, dataset and threat_model of robustbench's",
-    )
+    add_network(group, zoo=True)
     group.add_argument(
         "--model",
         type=Path,
@@ -103,17 +88,7 @@ def add_options(parser: Parser) -> None:
     )
     group.add_argument("--name", metavar="NAME", help="the model's name in the record (default: that of its file)")
     group = parser.add_argument_group("data")
-    add_data(
-        group,
-        "x_test and y_test",
-        others="; torchvision:NAME; imagefolder:DIR; or a callable of your own that returns (x, y), a Dataset or a "
-        "DataLoader, as package.module:callable or file.py:callable, which is run",
-    )
-    group.add_argument(
-        "--data-args",
-        metavar="JSON",
-        help='what the callable is called with; of torchvision and imagefolder also {"resize": 256, "crop": 224}',
-    )
+    add_data(group, "x_test and y_test")
     group.add_argument(
         "--clip-values",
         type=float,
@@ -139,7 +114,9 @@ def read(arguments: argparse.Namespace) -> Given:
     :raises OSError: If a file cannot be read.
     """
     box = _box(arguments)
-    data = _read_data(arguments)
+    most = arguments.nb_examples
+    most = most if most is None or most >= 1 else None  # refused later, with the number of samples
+    data = read_data(arguments.data, arguments, most=most)
     logger.info("%d samples of %s, %d classes", len(data.x), data.name, data.classes)
     count = len(data.x) if arguments.nb_examples is None else arguments.nb_examples
     if not 1 <= count <= len(data.x):
@@ -216,44 +193,6 @@ def _box(arguments: argparse.Namespace) -> tuple[float, float]:
     if not low < high:
         raise ValueError(f"--clip-values must be LO < HI, got {low:g} {high:g}")
     return low, high
-
-
-def is_own_data(data: str) -> bool:
-    """
-    Whether `--data` names a callable of the user's own.
-
-    :param data: What it names.
-    :return: Whether it is a Python path.
-    """
-    return not data.startswith((IMAGE_FOLDER, TORCHVISION)) and is_python_path(data)
-
-
-def _read_data(arguments: argparse.Namespace) -> Dataset:
-    from art_levelset.evaluation.datasets import load
-    from art_levelset.evaluation.sources import gather, image_folder, torchvision_data
-
-    data, given, most = arguments.data, json_arguments("--data-args", arguments.data_args), arguments.nb_examples
-    most = most if most is None or most >= 1 else None  # refused later, with the number of samples
-    if is_own_data(data):
-        name = printable(with_arguments(short_name(data), given))
-        source = called("--data", data, given)
-        with errors_named("--data", name):
-            return gather(source, name=name, most=most, seed=arguments.seed)
-    if data.startswith(IMAGE_FOLDER):
-        if unknown := given.keys() - {"resize", "crop"}:
-            raise ValueError(f"--data-args of imagefolder are resize and crop, got {min(unknown)!r}")
-        try:
-            return image_folder(data.removeprefix(IMAGE_FOLDER), most=most, **given)
-        except ValueError as error:
-            raise ValueError(f"--data: {error}") from error
-    if data.startswith(TORCHVISION):
-        if reserved := given.keys() & {"name", "data_root", "download", "most", "root", "transform"}:
-            raise ValueError(f"--data-args must not have {min(reserved)!r}")
-        name = data.removeprefix(TORCHVISION)
-        return torchvision_data(name, data_root=arguments.data_root, download=arguments.download, most=most, **given)
-    if given:
-        raise ValueError("--data-args are for data of your own, torchvision:NAME and imagefolder:DIR")
-    return load(data, data_root=arguments.data_root, download=arguments.download)
 
 
 def _first(data: Dataset, count: int) -> Dataset:

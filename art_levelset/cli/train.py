@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 from art_levelset.arguments import Verbs
 from art_levelset.cli import output as what_is_printed
 from art_levelset.cli.console import number
-from art_levelset.cli.options import ARCHITECTURES, PRESETS, add_data, add_seed_and_device, in_words
+from art_levelset.cli.options import PRESETS, add_data, add_network, add_seed_and_device, in_words
 from art_levelset.cli.output import Output
 from art_levelset.cli.places import keep_all, outputs
+from art_levelset.cli.python_path import json_arguments
+from art_levelset.cli.samples import options_of_test
 
 if TYPE_CHECKING:
     import torch
 
     from art_levelset.attacks.protocol import Attack
-    from art_levelset.evaluation.datasets import Dataset
+    from art_levelset.cli.trained import Trained
     from art_levelset.trainers import GeometricSVMPreset, LoopTrainer, Preset
 
     Settings = Preset | GeometricSVMPreset
@@ -52,6 +54,11 @@ EXAMPLES = (
         "another trainer, on images of your own",
     ),
     (
+        "art-levelset train --arch nets.py:make --arch-args '{\"width\":8}' --data nets.py:training_set --eps 8/255 "
+        "--checkpoint-dir run",
+        "a network and images of your own: make(width=8) returns a module, training_set() a Dataset",
+    ),
+    (
         "art-levelset train --trainer geometric-svm --data digits --arch convnet2a -o wide.pth",
         "a wide margin in input space instead of a radius",
     ),
@@ -67,7 +74,7 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "train",
         help="train a classifier that withstands attacks, or for a wide margin",
-        usage="art-levelset train (--preset NAME | --data DATA --arch NAME --eps R) [options]",
+        usage="art-levelset train (--preset NAME | --data DATA --arch ARCH --eps R) [options]",
         description="Train a network, show what each epoch brings, and write its weights and a picture of the curves.",
         examples=EXAMPLES,
         remarks="With torchrun --nproc-per-node N -m art_levelset train ... N processes share the work.",
@@ -83,7 +90,7 @@ def add_parser(verbs: Verbs) -> None:
         f"{in_words(PRESETS['geometric-svm'])}",
     )
     add_data(group, "x_train and y_train", required=False)
-    group.add_argument("--arch", choices=ARCHITECTURES, metavar="NAME", help=f"the network: {in_words(ARCHITECTURES)}")
+    add_network(group, required=False)
     group = parser.add_argument_group("training")
     group.add_argument("--trainer", choices=TRAINERS, default=TRAINERS[0], help="how to train (default: %(default)s)")
     group.add_argument(
@@ -243,15 +250,20 @@ def _device(name: str) -> torch.device:
 
 def _train(arguments: argparse.Namespace, settings: Settings, device: torch.device, plot: Path, output: Output) -> None:
     from art_levelset.cli.epochs import EpochTable, last_epoch
-    from art_levelset.evaluation.datasets import load
+    from art_levelset.cli.trained import read
     from art_levelset.evaluation.figures import plot_history
     from art_levelset.trainers import EarlyStopping, world
     from art_levelset.trainers.checkpoints import pack
 
-    data = load(settings.data, data_root=arguments.data_root, train=True, download=arguments.download)
-    logger.info("%d training images of %s, %d classes", len(data.x), data.name, data.classes)
+    given = read(settings.data, settings.architecture, arguments)
+    data = given.data
+    logger.info("%d training samples of %s, %d classes", len(data.x), data.name, data.classes)
+    if settings.augmentation is not None and data.x.ndim != 4:
+        raise ValueError(
+            f"--augment must be none for samples that are no images (channels, height, width), got {data.x.shape[1:]}"
+        )
     rows, held_out = _split(len(data.x), arguments.nb_validation, arguments.seed)
-    trainer = _trainer(arguments, settings, device, data)
+    trainer = _trainer(arguments, settings, device, given)
     scheduler, callbacks = settings.schedule(trainer.classifier.optimizer)
     metric = "validation_accuracy" if settings.eps is None else "validation_robust_accuracy"
     stopping = [] if arguments.patience is None else [EarlyStopping(metric, arguments.patience)]
@@ -264,7 +276,7 @@ def _train(arguments: argparse.Namespace, settings: Settings, device: torch.devi
         scheduler=scheduler,
         augmentation=settings.augmentation,
         validation_attack=None if settings.eps is None else _attack(settings.eps),
-        callbacks=[*callbacks, *stopping, *([] if output.quiet else [EpochTable()])],
+        callbacks=[*callbacks, *given.callbacks, *stopping, *([] if output.quiet else [EpochTable()])],
         checkpoint_dir=arguments.checkpoint_dir,
         csv_file=arguments.csv,
         tensorboard_dir=arguments.tensorboard,
@@ -272,7 +284,7 @@ def _train(arguments: argparse.Namespace, settings: Settings, device: torch.devi
     )
     if world().main:
         weights = {name: value.cpu() for name, value in trainer.classifier.model.state_dict().items()}
-        title = f"{arguments.preset or arguments.trainer}: {data.name}, {settings.architecture}"
+        title = f"{arguments.preset or arguments.trainer}: {data.name}, {given.architecture}"
         radius = _eps(arguments, settings.eps)
         title = title if radius is None else f"{title}, ε = {radius}"
         keep_all(
@@ -285,8 +297,8 @@ def _train(arguments: argparse.Namespace, settings: Settings, device: torch.devi
         output.wrote(*(path for path in written if path is not None))
         if output.quiet:
             output.result(last_epoch(trainer.history))
-        which = "" if radius is not None else ", with a radius for EPS"
-        evaluation = _evaluation(arguments, settings)
+        evaluation, missing = _evaluation(arguments, settings)
+        which = f", with {' and '.join(missing)}" if missing else ""
         output.remark(f"wrote {arguments.output} and {plot}; to see what the network withstands{which}:\n{evaluation}")
         output.document(
             {"settings": _used(arguments, settings), "history": trainer.history, "evaluation": shlex.split(evaluation)}
@@ -297,7 +309,11 @@ def _used(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """The settings, of the options and of the preset."""
     names = ("data", "architecture", "learning_rate", "nb_epochs", "batch_size")
     given = {name: getattr(arguments, name) for name in ("trainer", "preset", "seed", "device", "ema", "bf16")}
-    return {**given, **{name: getattr(settings, name) for name in names}, "eps": settings.eps}
+    own = {
+        "data_args": json_arguments("--data-args", arguments.data_args),
+        "arch_args": json_arguments("--arch-args", arguments.arch_args),
+    }
+    return {**given, **{name: getattr(settings, name) for name in names}, **own, "eps": settings.eps}
 
 
 def _split(count: int, nb_validation: int | None, seed: int) -> tuple[Any, Any]:
@@ -313,11 +329,10 @@ def _split(count: int, nb_validation: int | None, seed: int) -> tuple[Any, Any]:
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
-def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.device, data: Dataset) -> LoopTrainer:
+def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.device, given: Trained) -> LoopTrainer:
     import torch
     from art.estimators.classification import PyTorchClassifier
 
-    from art_levelset.models import CLASSIFIERS
     from art_levelset.trainers import (
         Execution,
         GeometricSVMTrainer,
@@ -326,15 +341,12 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
         TRADESTrainer,
     )
 
-    torch.manual_seed(arguments.seed)
-    shape = data.x.shape[1:]
-    model = CLASSIFIERS[settings.architecture](nb_classes=data.classes, input_shape=shape)
     classifier = PyTorchClassifier(
-        model,
+        given.network,
         loss=torch.nn.CrossEntropyLoss(),
-        optimizer=settings.optimizer(model.parameters()),
-        input_shape=shape,
-        nb_classes=data.classes,
+        optimizer=settings.optimizer(given.network.parameters()),
+        input_shape=given.data.x.shape[1:],
+        nb_classes=given.data.classes,
         clip_values=(0.0, 1.0),
         device_type="gpu" if device.type == "cuda" else "cpu",
     )
@@ -365,16 +377,20 @@ def _eps(arguments: argparse.Namespace, eps: float | None) -> str | None:
     return decimal if float(decimal) == eps else str(Fraction(eps).limit_denominator(1000))
 
 
-def _evaluation(arguments: argparse.Namespace, settings: Settings) -> str:
-    """The command that evaluates the weights."""
+def _evaluation(arguments: argparse.Namespace, settings: Settings) -> tuple[str, list[str]]:
+    """The command that evaluates the weights, and what is to be put in the place of words in it."""
+    radius = _eps(arguments, settings.eps)
+    data, unknown = options_of_test(settings.data, json_arguments("--data-args", arguments.data_args))
     options: dict[str, Any] = {
         "--model": arguments.output,
         "--arch": settings.architecture,
-        "--data": settings.data,
+        "--arch-args": arguments.arch_args,
+        **data,
         "--data-root": arguments.data_root,
-        "--eps": _eps(arguments, settings.eps) or "EPS",
+        "--eps": radius or "EPS",
         "--device": arguments.device,
         "--output": arguments.output.with_suffix(".json"),
     }
     given = [str(part) for option, value in options.items() if value is not None for part in (option, value)]
-    return shlex.join(["art-levelset", "evaluate", *given, "--masking"])
+    missing = [word for word in (None if radius else "a radius for EPS", unknown) if word is not None]
+    return shlex.join(["art-levelset", "evaluate", *given, "--masking"]), missing
