@@ -4,21 +4,23 @@ boundary.
 
 AutoAttack spends most of its passes on samples far from the boundary. Here the search of the boundary
 (:mod:`art_levelset.attacks.boundary`) tells how far a sample x is at most: d(x) = |p - x|, p its nearest misclassified
-point found. Every later attack has a share: it is spent on that share of the standing samples, those with the smallest
-d, and shortens d where it finds nearer points. Shares, not multiples of eps, as masked gradients make all d too large
-and hardly change their order.
+point found. How low the margin gets in the ball, as a share of the margin at x, tells it in another way: a few long
+steps are enough for that, and masked gradients mislead it less. Every later attack has a share: it is spent on that
+share of the standing samples, those that come first by the one number or the other, and improves both. Shares, not
+multiples of eps, as masked gradients make all d too large.
 
 1. "steps": a few long steps up the margin from the sample itself, for what falls at once;
 2. "boundary": the search of the boundary, whatever the radius; a sample is broken where d(x) <= eps;
-3. "cross-entropy": decaying steps up the cross-entropy, from a random point;
-4. "targets": decaying steps up f_i - f_y, i the classes whose linearised level sets are nearest,
+3. "glance": five steps up the cross-entropy from a random point, of which the rank of a sample hardly changes later;
+4. "cross-entropy": many decaying steps up it;
+5. "targets": decaying steps up f_i - f_y, i the classes whose linearised level sets are nearest,
    (f_y - f_i) / |D_x (f_y - f_i)|_* (as in FAB and MALT);
-5. "squares": a search without gradients (:mod:`art_levelset.attacks.squares`), the longer the lower it gets;
-6. "restarts" and "squares again": more of both on the last few; the latter on those whose margins squares have lowered
+6. "squares": a search without gradients (:mod:`art_levelset.attacks.squares`), the longer the lower it gets;
+7. "restarts" and "squares again": more of both on the last few; the latter on those whose margins have been lowered
    most, again as long as that breaks some, which it does where gradients are masked.
 
-In L_2 random starts of the search of the boundary take the place of targets and of most squares: each may end
-elsewhere.
+In L_2 random starts of the search of the boundary take the place of targets and of most squares, as long as they break
+some: each may end elsewhere.
 
 A sample is broken where a misclassified point of the ball has been found, by mistake never; what is left is an upper
 bound of the accuracy, as with any attack.
@@ -168,9 +170,9 @@ class _Hunt:
     """
     What is known of the samples of a batch.
 
-    :param nearest: The nearest misclassified points found, in the box, in the ball or not.
-    :param distances: How far they are.
-    :param lowered: To what share of the samples' own margins squares have lowered these; infinite where not tried.
+    :param own_margins: The margins of the samples.
+    :param distances: How far the nearest misclassified points found are, in the ball or not.
+    :param lowered: The least margins found in the ball, as shares of the samples' own; infinite where not looked for.
     :param classes: The other classes, the most promising first.
     """
 
@@ -184,7 +186,7 @@ class _Hunt:
     examples: Tensor
     broken_by: Tensor
     stands: Tensor
-    nearest: Tensor
+    own_margins: Tensor
     distances: Tensor
     lowered: Tensor
     classes: Tensor
@@ -207,16 +209,17 @@ class _Hunt:
         others = logits.scatter(1, y.unsqueeze(1), -torch.inf).argsort(dim=1, descending=True)[:, :-1]
         none = torch.full_like(y, -1)
         untried = torch.full_like(distances, torch.inf)
-        nearest, examples = x.clone(), x.clone()
+        margins = label_margin(logits, y)
         return cls(
-            network, x, y, balls, eps, box, generator, examples, none, stands, nearest, distances, untried, others
+            network, x, y, balls, eps, box, generator, x.clone(), none, stands, margins, distances, untried, others
         )
 
-    def foremost(self, share: float, by: str) -> Tensor:
-        """A share of the samples that stand, rounded up: those of which a number is smallest."""
+    def foremost(self, share: float, by: tuple[str, ...]) -> Tensor:
+        """A share of the samples that stand, rounded up: those that come first by one number or another."""
         rows = self.stands.nonzero().squeeze(1)
-        numbers: Tensor = getattr(self, by)[rows]
-        return rows[numbers.argsort(stable=True)[: math.ceil(share * len(rows))]].sort().values
+        ranks = [getattr(self, field)[rows].argsort(stable=True).argsort() for field in by]
+        order = torch.stack(ranks).amin(dim=0).argsort(stable=True)
+        return rows[order[: math.ceil(share * len(rows))]].sort().values
 
     def margins(self, points: Tensor, rows: Tensor) -> Tensor:
         with torch.no_grad():
@@ -226,10 +229,14 @@ class _Hunt:
         """Note what a stage found: points of the box; those of the ball that are misclassified break their samples."""
         distances = lp_distance(self.x[rows], points, self.balls.norm)
         held = self.balls.select(rows).project(points)
-        wrong = self.margins(points, rows) < 0
+        margins = self.margins(points, rows)
+        wrong = margins < 0
         nearer = wrong & (distances < self.distances[rows])
-        self.nearest[rows[nearer]], self.distances[rows[nearer]] = points[nearer], distances[nearer]
+        self.distances[rows[nearer]] = distances[nearer]
         moved = (held != points).flatten(1).any(dim=1)
+        self.lowered[rows] = torch.where(
+            moved, self.lowered[rows], torch.minimum(self.lowered[rows], margins / self.own_margins[rows])
+        )
         within = wrong & ~moved
         near = (wrong & moved & (distances <= self.eps)).nonzero().squeeze(1)  # a rounding error from the ball
         if len(near):
@@ -265,11 +272,6 @@ def _boundary(hunt: _Hunt, rows: Tensor, place: int, *, max_iter: int) -> None:
     hunt.take(rows[crossed], found.points[crossed], place)
 
 
-def _boundaries(hunt: _Hunt, rows: Tensor, place: int, *, times: int, max_iter: int) -> None:
-    for _ in range(times):
-        _boundary(hunt, rows[hunt.stands[rows]], place, max_iter=max_iter)
-
-
 class _Towards:
     """That samples are misclassified, by raising f_i - f_y for y = (label, i)."""
 
@@ -299,7 +301,7 @@ def _restarts(hunt: _Hunt, rows: Tensor, place: int, *, times: int, goal: Goal, 
 
 def _squares(hunt: _Hunt, rows: Tensor, place: int, *, queries: int, area: float, halvings: Sequence[int] = ()) -> None:
     balls = hunt.balls.select(rows)
-    points, lowest = descend_by_squares(
+    points, _ = descend_by_squares(
         lambda points, some: hunt.margins(points, rows[some]),
         balls,
         striped(balls, hunt.generator),
@@ -308,8 +310,6 @@ def _squares(hunt: _Hunt, rows: Tensor, place: int, *, queries: int, area: float
         generator=hunt.generator,
         halvings=halvings,
     )
-    lowered = lowest / hunt.margins(hunt.x[rows], rows)
-    hunt.lowered[rows] = torch.minimum(hunt.lowered[rows], lowered)
     hunt.take(rows, points, place)
 
 
@@ -321,36 +321,38 @@ class _Stage:
     :param name: Its name.
     :param share: It is spent on so many of the samples that stand, in (0, 1]: the nearest ones.
     :param run: The attack, `run(hunt, rows, place)`.
-    :param by: The number that tells which samples come first: a field of the hunt.
+    :param by: The numbers, fields of the hunt, that tell which samples come first: those first by any of them.
     :param repeats: How often it is run at most, as long as it breaks a sample.
     """
 
     name: str
     share: float
     run: Callable[[_Hunt, Tensor, int], None]
-    by: str = "distances"
+    by: tuple[str, ...] = ("distances",)
     repeats: int = 1
 
 
 _CROSS_ENTROPY = Goal("cross_entropy", rescale=True)
+_EITHER = ("distances", "lowered")
 
 STAGES = {
     math.inf: (
         _Stage("steps", 1, _steps),
-        _Stage("boundary", 1, partial(_boundary, max_iter=25)),
-        _Stage("cross-entropy", 0.15, partial(_restarts, times=1, goal=_CROSS_ENTROPY, max_iter=100)),
+        _Stage("boundary", 1, partial(_boundary, max_iter=20)),
+        _Stage("glance", 1, partial(_restarts, times=1, goal=_CROSS_ENTROPY, max_iter=5)),
+        _Stage("cross-entropy", 0.1, partial(_restarts, times=1, goal=_CROSS_ENTROPY, max_iter=100), by=_EITHER),
         _Stage("targets", 0.1, partial(_targets, max_iter=30)),
-        _Stage("squares", 0.4, partial(_squares, queries=1000, area=0.8, halvings=(50, 100, 300))),
-        _Stage("restarts", 0.04, partial(_restarts, times=3, goal=_CROSS_ENTROPY, max_iter=100)),
-        _Stage("squares again", 0.02, partial(_squares, queries=2000, area=0.8), by="lowered", repeats=4),
+        _Stage("squares", 0.3, partial(_squares, queries=1000, area=0.8, halvings=(100, 200, 400)), by=_EITHER),
+        _Stage("restarts", 0.04, partial(_restarts, times=3, goal=_CROSS_ENTROPY, max_iter=100), by=_EITHER),
+        _Stage("squares again", 0.025, partial(_squares, queries=1500, area=0.8), by=("lowered",), repeats=4),
     ),
     2: (
         _Stage("steps", 1, _steps),
         _Stage("boundary", 1, partial(_boundary, max_iter=40)),
-        _Stage("boundary again", 0.6, partial(_boundary, max_iter=60)),
-        _Stage("cross-entropy", 0.15, partial(_restarts, times=1, goal=_CROSS_ENTROPY, max_iter=100)),
-        _Stage("boundary from elsewhere", 0.35, partial(_boundaries, times=3, max_iter=60)),
-        _Stage("squares", 0.05, partial(_squares, queries=1000, area=0.8, halvings=(100, 300))),
+        _Stage("boundary again", 0.4, partial(_boundary, max_iter=60)),
+        _Stage("cross-entropy", 0.1, partial(_restarts, times=1, goal=_CROSS_ENTROPY, max_iter=100), by=_EITHER),
+        _Stage("boundary from elsewhere", 0.35, partial(_boundary, max_iter=60), repeats=6),
+        _Stage("squares", 0.05, partial(_squares, queries=1000, area=0.8, halvings=(100, 300)), by=_EITHER),
     ),
 }
 """The attacks by the norm, in their order. Chosen on test images that no reported figure is of."""
