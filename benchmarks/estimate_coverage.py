@@ -1,10 +1,11 @@
 """
 Whether the estimate of AutoAttack's accuracy is right: drawn again and again from what AutoAttack did to every image.
 
-    python benchmarks/estimate_coverage.py RECORD... [--interval 0.01] [--draws 2000] [--times 1] [--blind]
+    python benchmarks/estimate_coverage.py FILE... [--interval 0.01] [--draws 2000] [--times 1] [--blind]
     python benchmarks/estimate_coverage.py --make FOLDER
 
-A record must have its file of outcomes beside it, with standard AutoAttack and at least one other attack on all images.
+A file is a record, with its file of outcomes beside it and in it standard AutoAttack and at least one other attack on
+all images; or outcomes that `benchmarks/guided.py` has kept (.npz).
 Strata are made of what the others found, images are drawn as an evaluation draws them, and AutoAttack's verdict on
 each is looked up. A row tells how often the 95% intervals hold AutoAttack's own accuracy and the worst case with it, on
 which side they miss, the mean error in units of its standard error (of 2,000 draws, beyond 3 would be a bias), half the
@@ -65,7 +66,16 @@ class Population:
 
 
 def population_of(path: Path, blind: bool = False) -> Population:
-    """What a record's file of outcomes says of every image; without the distances, if blind."""
+    """What a file says of every image; without the distances, if blind."""
+    if path.suffix == ".npz":
+        with np.load(path) as kept:
+            clean, distances = kept["clean"], np.asarray(kept["guided_distances"] / kept["eps"], dtype=np.float64)
+            return Population(
+                clean,
+                clean & (kept["guided_broken_by"] < 0),
+                np.full_like(distances, np.inf) if blind else distances,
+                clean & (kept["broken_by"] < 0),
+            )
     record = read_record(path)
     arrays = read_outcomes(record, path.parent).arrays
     standard = [one.parameters.get("version") == "standard" for one in record.attacks]
@@ -202,7 +212,7 @@ class Steps(nn.Module):
 def main() -> None:
     """Make records, or simulate."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("records", type=Path, nargs="*")
+    parser.add_argument("files", type=Path, nargs="*")
     parser.add_argument("--make", type=Path, metavar="FOLDER")
     parser.add_argument("--interval", type=float, nargs="+", default=[0.01])
     parser.add_argument("--draws", type=int, default=2000)
@@ -215,7 +225,7 @@ def main() -> None:
         f"{'model':24}{'images':>7}{'AutoA.':>9}{'covers':>8}{'worst':>8}{'low':>7}{'high':>7}{'bias':>7}"
         f"{'+-':>8}{'cost':>8}{'simple':>8}"
     )
-    for path in given.records or sorted(given.make.glob("*.json") if given.make else []):
+    for path in given.files or sorted(given.make.glob("*.json") if given.make else []):
         for times in given.times:
             for interval in given.interval:
                 print(row(path.stem, population_of(path, given.blind).times(times), interval, given.draws), flush=True)
