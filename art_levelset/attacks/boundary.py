@@ -9,6 +9,9 @@ On the field F = (f_y - max_{i != y} f_i) / scale (eq. 1, in units of the margin
 3. along the boundary: steepest steps of decreasing length in the ball just smaller than the distance found so far,
    which shrinks whenever a step crosses and gives way a little otherwise.
 
+:func:`search_elsewhere` looks again, from a crossing that is sought from a random point. Where linearised level sets
+hold no crossing, as in L_2 on networks trained for L_inf, a second search gains more than a longer one.
+
 What is returned is misclassified, so its distance is an upper bound of the distance to the boundary.
 """
 
@@ -35,6 +38,12 @@ GRADIENTS_A_CLASS = 10
 
 OVERSHOOT = (1.0, 1.1, 1.5, 2.0)
 """How far beyond the linearised level set a crossing is looked for."""
+
+SEARCH = 50
+"""Gradients of a search: where they are limited and more may be spent, there are several."""
+
+WIDER = 2.5
+"""Radius of the first balls in which crossings elsewhere are sought, as a share of the distance found."""
 
 DOUBLINGS = 12
 SEEKING_STEPS = 4
@@ -91,36 +100,66 @@ def nearest_misclassified(
     :param box: (low, high) that no point leaves.
     :param max_iter: Steps along the boundary, >= 1.
     :param generator: The source of the random starts, on the model's device.
-    :param max_gradients: What a sample may cost, >= 2: fewer classes are tried and fewer steps made then. A crossing is
-           sought for even where it costs more. None for :data:`MOST_CLASSES` classes and all steps.
+    :param max_gradients: What a sample may cost, >= 2: fewer classes are tried and fewer steps made then, and searches
+           elsewhere follow from two times :data:`SEARCH` on. A crossing is sought for even where it costs more. None
+           for :data:`MOST_CLASSES` classes, all steps, and one search.
     :return: What was found.
     :raises ValueError: If the network's gradients are not numbers.
     """
-    with torch.no_grad():
-        logits = model(x)
-    margins = label_margin(logits, y)
-    units = torch.maximum(margins, ROUNDING * torch.finfo(logits.dtype).eps / BEYOND * logits.abs().amax(dim=1))
+    task, logits = _Task.of(model, x, y, norm, box)
     others = logits.scatter(1, y.unsqueeze(1), -torch.inf).topk(min(MOST_CLASSES, logits.shape[1] - 1), dim=1).indices
-    found = Found(x.clone(), torch.where(margins > 0, torch.inf, 0.0).to(x.dtype), others)
-    rows = torch.nonzero(margins > 0).squeeze(1)
-    task = _Task(model, x[rows], y[rows], units[rows], norm, box)
+    right = label_margin(logits, y) > 0
+    found = Found(x.clone(), torch.where(right, torch.inf, 0.0).to(x.dtype), others)
+    rows = torch.nonzero(right).squeeze(1)
+    task = task.select(rows)
+    searches = 1 if max_gradients is None else max(1, max_gradients // SEARCH)
+    each = None if max_gradients is None else max_gradients // searches
     classes = MOST_CLASSES if max_gradients is None else min(MOST_CLASSES, 1 + max_gradients // GRADIENTS_A_CLASS)
     crossed, points, order, spent = _first_crossings(task, others[rows, :classes], generator)
     found.classes[rows, : order.shape[1]] = order
-    left = torch.full_like(spent, max_iter)
-    if max_gradients is not None:
-        left = (max_gradients - classes - spent).clamp(1, max_iter)
-    for steps in sorted(set(left[crossed].tolist())):
-        some = crossed & (left == steps)
-        part = task.select(some)
-        nearest = _along_the_boundary(part, part.on_segment(points[some]), steps)
-        found.points[rows[some]], found.distances[rows[some]] = nearest, part.distances(nearest)
+    nearest, distances = _walked(task, points, crossed, _steps(max_iter, each, classes + spent))
+    for _ in range(searches - 1):
+        crossed, points, spent = _sought(task, distances * (WIDER / 2), generator)
+        ends, far = _walked(task, points, crossed, _steps(max_iter, each, spent))
+        nearest = torch.where(column(far < distances, nearest), ends, nearest)
+        distances = torch.minimum(distances, far)
+    found.points[rows], found.distances[rows] = nearest, distances
     return found
+
+
+def search_elsewhere(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    known: Tensor,
+    *,
+    norm: float,
+    box: Box | None,
+    max_iter: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """
+    Look for misclassified points once more, from crossings that are sought from random points.
+
+    :param model: A classifier (batch, ...) -> (batch, classes), in evaluation mode.
+    :param x: Samples that are classified right, (batch, ...), in the box, on the model's device and in its dtype.
+    :param y: Labels, (batch,), int64.
+    :param known: The distances of points found before, (batch,), > 0: crossings are sought a little farther away first.
+    :param norm: `math.inf` or 2.
+    :param box: (low, high) that no point leaves.
+    :param max_iter: Steps along the boundary, >= 1.
+    :param generator: The source of the random starts, on the model's device.
+    :return: The nearest points found now, (batch, ...), and their distances, (batch,), infinite where none was found.
+    :raises ValueError: If the network's gradients are not numbers.
+    """
+    task, _ = _Task.of(model, x, y, norm, box)
+    crossed, points, spent = _sought(task, known * (WIDER / 2), generator)
+    return _walked(task, points, crossed, _steps(max_iter, None, spent))
 
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """Samples that are classified right, and the units of F for them."""
+    """Samples, and the units of F for them."""
 
     model: nn.Module
     x: Tensor
@@ -128,6 +167,14 @@ class _Task:
     units: Tensor
     norm: float
     box: Box | None
+
+    @classmethod
+    def of(cls, model: nn.Module, x: Tensor, y: Tensor, norm: float, box: Box | None) -> tuple[_Task, Tensor]:
+        """The task, and the logits of the samples."""
+        with torch.no_grad():
+            logits = model(x)
+        least = ROUNDING * torch.finfo(logits.dtype).eps / BEYOND * logits.abs().amax(dim=1)
+        return cls(model, x, y, torch.maximum(label_margin(logits, y), least), norm, box), logits
 
     def select(self, rows: Tensor) -> _Task:
         return _Task(self.model, self.x[rows], self.y[rows], self.units[rows], self.norm, self.box)
@@ -186,7 +233,18 @@ def _first_crossings(task: _Task, others: Tensor, generator: torch.Generator) ->
         trial = clamped(task.x[rows] + factor * steps[rows], task.box)
         over = task.select(rows).crosses(trial)
         points[rows[over]], crossed[rows[over]] = trial[over], True
-    largest = _reach(task)
+    rows = torch.nonzero(~crossed).squeeze(1)
+    crossed[rows], points[rows], spent[rows] = _sought(task.select(rows), radii[rows], generator)
+    return crossed, points, others, spent
+
+
+def _sought(task: _Task, radii: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """
+    Whether a misclassified point was found for each sample, (batch,), from random points of balls of two times the
+    radii, then of two times these, and so on; the points, and the gradients spent.
+    """
+    points, crossed = task.x.clone(), torch.zeros_like(task.y, dtype=torch.bool)
+    spent, largest = torch.zeros_like(task.y), _reach(task)
     radii = torch.minimum(radii.clamp(min=torch.finfo(radii.dtype).eps), largest)
     for _ in range(DOUBLINGS):
         rows = torch.nonzero(~crossed).squeeze(1)
@@ -206,7 +264,23 @@ def _first_crossings(task: _Task, others: Tensor, generator: torch.Generator) ->
         over &= task.select(rows).crosses(trial)
         points[rows[over]], crossed[rows[over]] = trial[over], True
         spent[rows] += SEEKING_STEPS
-    return crossed, points, others, spent
+    return crossed, points, spent
+
+
+def _steps(max_iter: int, allowed: int | None, spent: Tensor) -> Tensor:
+    """How many steps along the boundary samples may make, (batch,)."""
+    return torch.full_like(spent, max_iter) if allowed is None else (allowed - spent).clamp(1, max_iter)
+
+
+def _walked(task: _Task, points: Tensor, crossed: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+    """Where steps along the boundary end, and how far that is: infinite where there is no misclassified point."""
+    ends, distances = task.x.clone(), torch.full_like(points.flatten(1)[:, 0], torch.inf)
+    for count in sorted(set(steps[crossed].tolist())):
+        some = crossed & (steps == count)
+        part = task.select(some)
+        ends[some] = _along_the_boundary(part, part.on_segment(points[some]), count)
+        distances[some] = part.distances(ends[some])
+    return ends, distances
 
 
 def _linearised(task: _Task, others: Tensor) -> tuple[Tensor, Tensor, Tensor]:

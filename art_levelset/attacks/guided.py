@@ -41,7 +41,7 @@ import torch
 from torch import Tensor
 
 from art_levelset.attacks.balls import Balls
-from art_levelset.attacks.boundary import nearest_misclassified
+from art_levelset.attacks.boundary import nearest_misclassified, search_elsewhere
 from art_levelset.attacks.climbing import Goal, climb, logits_of
 from art_levelset.attacks.effort import measured
 from art_levelset.attacks.inputs import Array, ClipValues, SameArray, box_of, clamped
@@ -272,6 +272,21 @@ def _boundary(hunt: _Hunt, rows: Tensor, place: int, *, max_iter: int) -> None:
     hunt.take(rows[crossed], found.points[crossed], place)
 
 
+def _elsewhere(hunt: _Hunt, rows: Tensor, place: int, *, max_iter: int) -> None:
+    points, distances = search_elsewhere(
+        hunt.network,
+        hunt.x[rows],
+        hunt.y[rows],
+        hunt.distances[rows],
+        norm=hunt.balls.norm,
+        box=hunt.box,
+        max_iter=max_iter,
+        generator=hunt.generator,
+    )
+    crossed = distances.isfinite()
+    hunt.take(rows[crossed], points[crossed], place)
+
+
 class _Towards:
     """That samples are misclassified, by raising f_i - f_y for y = (label, i)."""
 
@@ -349,9 +364,8 @@ STAGES = {
     2: (
         _Stage("steps", 1, _steps),
         _Stage("boundary", 1, partial(_boundary, max_iter=40)),
-        _Stage("boundary again", 0.4, partial(_boundary, max_iter=60)),
         _Stage("cross-entropy", 0.1, partial(_restarts, times=1, goal=_CROSS_ENTROPY, max_iter=100), by=_EITHER),
-        _Stage("boundary from elsewhere", 0.35, partial(_boundary, max_iter=60), repeats=6),
+        _Stage("boundary from elsewhere", 0.4, partial(_elsewhere, max_iter=40), repeats=8),
         _Stage("squares", 0.05, partial(_squares, queries=1000, area=0.8, halvings=(100, 300)), by=_EITHER),
     ),
 }
