@@ -52,9 +52,11 @@ def run(size: int, arguments: Sequence[str], cores: Sequence[int]) -> tuple[floa
 
 
 def same(path: Path) -> dict[str, Any]:
-    """A record, without its date and seconds."""
+    """A record, without its date, its seconds, and the name of the file beside it, whose SHA-256 it has."""
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     del record["created"]
+    if record.get("outcomes"):
+        del record["outcomes"]["file"]
     for attack in record["attacks"]:
         del attack["seconds"]
     return record
