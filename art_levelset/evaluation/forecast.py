@@ -33,7 +33,7 @@ MEMBERS = {
 }
 """Forward and backward passes of AutoAttack's standard attacks for a sample of ten classes that stands."""
 
-GUIDED = (240, 75)
+GUIDED = (225, 70)
 """Those of the guided ensemble, the mean over samples that stand."""
 
 SEARCH = (55, 36)
