@@ -74,8 +74,8 @@ class Network(nn.Module):
 
 
 @pytest.mark.parametrize("norm", [2, math.inf])
-@pytest.mark.parametrize("limit", [10, 45, 160])
-def test_no_sample_costs_more_gradients_than_allowed(norm: float, limit: int) -> None:
+@pytest.mark.parametrize(("limit", "least"), [(10, 10), (45, 45), (160, 158)])  # 160: three searches of 53
+def test_no_sample_costs_more_gradients_than_allowed(norm: float, limit: int, least: int) -> None:
     model = Network().eval()
     x = torch.rand(30, 4, generator=torch.Generator().manual_seed(1))
     y = model(x).argmax(dim=1).detach()
@@ -96,9 +96,9 @@ def test_no_sample_costs_more_gradients_than_allowed(norm: float, limit: int) ->
         return points.distances, effort.gradients
 
     spent = [found(x[i : i + 1], y[i : i + 1], limit)[1] for i in range(len(x))]
-    assert 0.95 * limit < max(spent) <= limit
+    assert least <= max(spent) <= limit
     limited, free = found(x, y, limit)[0], found(x, y, None)[0]
-    assert limited.mean() > free.mean() * (0.999 if limit < 100 else 0.9)
+    assert limited.mean() > free.mean() * 0.999
     assert limited.mean() < free.mean() * 1.1
 
 
