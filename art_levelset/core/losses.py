@@ -94,6 +94,37 @@ def margin_loss(
     return (weights * torch.relu(eps - values.detach().sign() * distances)).sum() / _count(values, total)
 
 
+def smooth_margin_loss(
+    distances: Tensor,
+    eps: float | Tensor,
+    sharpness: float,
+    weights: float | Tensor = 1.0,
+    total: int | None = None,
+) -> Tensor:
+    """
+    Eq. 12 with a smooth hinge: 1/N sum_j lambda_j log(1 + exp(kappa (eps_j - d_j))), d_j = sign(F_j) d(x_j, p_j).
+
+    Divided by kappa it tends to :func:`margin_loss` as kappa grows. Where eq. 12 has the gradient 1 within eps_j and 0
+    beyond, here it falls as a sigmoid over lengths of 1 / kappa, so samples that are just far enough count too.
+
+    :param distances: d_j, signed: negative for wrongly classified samples, (n,).
+    :param eps: eps_j >= 0, a number or (n,).
+    :param sharpness: kappa, > 0, in units of one over a distance.
+    :param weights: lambda_j >= 0, a number or (n,).
+    :param total: N, when some samples were left out; None for n.
+    :return: A scalar.
+    :raises ValueError: If a shape differs or a number is out of range.
+    """
+    _check_rows("distances", distances, "distances", distances)
+    for name, number in (("eps", eps), ("weights", weights)):
+        _check_not_negative(name, number)
+        _check_one_a_sample(name, number, distances)
+    if not sharpness > 0:
+        raise ValueError(f"sharpness must be > 0, got {sharpness}")
+    terms = torch.nn.functional.softplus(sharpness * (eps - distances))
+    return (weights * terms).sum() / _count(distances, total)
+
+
 def logistic_margin_loss(values: Tensor, weights: float | Tensor = 1.0, total: int | None = None) -> Tensor:
     """
     The logistic loss of margins at level-set points: 1/N sum_j lambda_j log(1 + exp(-F^{y_j}(p_j; theta))).

@@ -30,7 +30,7 @@ from art_levelset.core.sample_network import attach
 from art_levelset.core.samples import Status
 from art_levelset.trainers.search import Loss, Search, values_of
 
-_LEAST_SPEED = 1e-3
+LEAST_SPEED = 1e-3
 """The least |D_xF|_q of the linearised distance: the authors' bound on the gradient norm in their sample network."""
 
 
@@ -111,7 +111,7 @@ def linearised_distances(search: Search, rows: Tensor) -> tuple[Tensor, Tensor]:
         values = search.field.select(rows)(leaves)
         jacobians = jacobians_of(values, leaves, retain_graph=True)
     steep = (jacobians != 0).flatten(1).any(dim=1)
-    return rows[steep], linearised_distance(values[steep], jacobians[steep], search.norm, floor=_LEAST_SPEED)
+    return rows[steep], linearised_distance(values[steep], jacobians[steep], search.norm, floor=LEAST_SPEED)
 
 
 def _add(

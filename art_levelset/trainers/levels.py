@@ -13,6 +13,8 @@ pass of the loss gives a search that is remembered one more step for nothing.
 
 from __future__ import annotations
 
+from functools import partial
+
 from art_levelset.core.losses import logistic_margin_loss
 from art_levelset.core.modes import evaluating
 from art_levelset.trainers.search import Loss, Search
@@ -26,7 +28,10 @@ def level_loss(search: Search) -> Loss:
     :return: The loss, and the metrics `robust_accuracy`, `crossed` and `margin`, of the ends.
     """
     with evaluating(search.field.module):
-        values = search.trained(search.lowest()).squeeze(1)
+        ends = search.lowest()
+        if search.remember is not None:
+            ends.requires_grad_().register_hook(partial(search.remember_further, ends))  # type: ignore[no-untyped-call]
+        values = search.trained(ends).squeeze(1)
     survivors = (values.detach() > 0).float().mean().item()
     metrics = {"robust_accuracy": survivors, "crossed": 1.0 - survivors, "margin": values.detach().mean().item()}
     return logistic_margin_loss(values, search.weights), metrics

@@ -3,10 +3,11 @@ Robust training by control of the decision boundary (Section 3.2, eq. 12), and w
 
 F_j = f_{y_j} - max_{i != y_j} f_i is the margin of the label of a sample x_j ("hard"), or its smooth version with
 log-sum-exp for the maximum ("soft"). A step, for a batch, searches the eps_j-ball of each sample for the lowest F_j and
-then controls a level set of F_j near the sample, in one of two ways: :mod:`~art_levelset.trainers.levels`, the
-default, at the ends of the searches, or :mod:`~art_levelset.trainers.distances`, the paper's, at boundary points.
+then controls a level set of F_j near the sample, in one of three ways: :mod:`~art_levelset.trainers.levels`, the
+default, and :mod:`~art_levelset.trainers.linearised` at the ends of the searches, by values and by distances, or
+:mod:`~art_levelset.trainers.distances`, the paper's, at boundary points.
 
-Searches with levels are tracked (:class:`Offsets`): a search goes on where the sample's last one ended.
+Searches of the first two are tracked (:class:`Offsets`): a search goes on where the sample's last one ended.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch.nn import functional
 
 from art_levelset.attacks.pgd import decaying_steps, pgd
 from art_levelset.attacks.protocol import Attack
-from art_levelset.checks import check_count
+from art_levelset.checks import check_count, check_positive
 from art_levelset.core.balls import check_norm, column, random_in_ball
 from art_levelset.core.fields import margin_field, soft_margin_field
 from art_levelset.core.modes import evaluating
@@ -32,6 +33,7 @@ from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.distances import distance_loss
 from art_levelset.trainers.execution import Execution
 from art_levelset.trainers.levels import level_loss
+from art_levelset.trainers.linearised import linearised_loss
 from art_levelset.trainers.schedules import Schedule, check_schedule, value_at
 from art_levelset.trainers.search import Loss, Search, values_of
 from art_levelset.trainers.tracking import Offsets
@@ -43,6 +45,9 @@ nothing wrong with them, but Square finds examples that the searches miss."""
 UNTRACKED_STEPS = 10
 
 _BOUNDARIES = {"hard": margin_field, "soft": soft_margin_field}
+
+_AT_ENDS = ("logit", "linearised")
+"""Losses at the ends of the searches."""
 
 _VALIDATION_STEPS = 20
 
@@ -83,9 +88,10 @@ class LevelSetMarginTrainer(LoopTrainer):
         lam: Schedule = 1.0,
         lam_incorrect: Schedule = 1.0,
         norm: float = math.inf,
-        distance: Literal["logit", "rho", "lp"] = "logit",
+        distance: Literal["logit", "linearised", "rho", "lp"] = "logit",
         boundary: Literal["soft", "hard"] | None = None,
         projection: Literal["false_position", "newton"] = "false_position",
+        sharpness: float = 8.0,
         eps_step: Schedule | None = None,
         eps_step_incorrect: Schedule | None = None,
         max_iter: int | None = None,
@@ -110,19 +116,20 @@ class LevelSetMarginTrainer(LoopTrainer):
         :param lam: lambda_j of correctly classified samples, >= 0.
         :param lam_incorrect: lambda_j of wrongly classified samples, >= 0.
         :param norm: `math.inf` or 2: the norm of the ball that is searched.
-        :param distance: "logit" for levels; "rho", the coordinate distance of Section 3.2 (for L_inf), or "lp", the
-               L_norm distance, for eq. 12.
-        :param boundary: The field: "hard", the paper's, or "soft"; None for soft with "logit" and hard with distances.
-        :param projection: How a distance's boundary point is found: on the segment from the sample to the sign change,
-               or by generalized Newton steps from the sign change. Not used with "logit".
+        :param distance: "logit" for levels; "linearised" for eq. 12 with a smooth hinge on linearised distances; "rho",
+               the coordinate distance of Section 3.2 (for L_inf), or "lp", the L_norm distance, for eq. 12 itself.
+        :param boundary: The field: "hard", the paper's, or "soft"; None for hard with "rho" and "lp", else soft.
+        :param projection: How the boundary point of "rho" and "lp" is found: on the segment from the sample to the sign
+               change, or by generalized Newton steps from the sign change.
+        :param sharpness: Of the hinge of "linearised", > 0, in units of one over the radius that `eps` ends with.
         :param eps_step: The length of a search step, > 0; None for eps / 3 with tracked searches and 2.5 eps / max_iter
                otherwise.
         :param eps_step_incorrect: That for wrongly classified samples; None for the same part of their eps.
         :param max_iter: The largest number of search steps a sample, >= 1; None for 3 with tracked searches and
                10 otherwise. With distances, a sample stops when it has crossed.
         :param tracked: Whether a search begins where the sample's last one ended rather than at random; None for yes
-               with "logit". It needs samples that stay the same: without an order (generators) or with augmentation,
-               searches begin at random.
+               with "logit" and "linearised". It needs samples that stay the same: without an order (generators) or with
+               augmentation, searches begin at random.
         :param warmup: The part of the first `fit`, in [0, 1], in which the radii grow linearly from zero.
         :param burn_in: The part of the first `fit`, in [0, 1), that is ordinary training with the cross-entropy, before
                the radii begin to grow.
@@ -140,19 +147,18 @@ class LevelSetMarginTrainer(LoopTrainer):
         self.lam_incorrect = lam_incorrect
         self.norm = norm
         self.distance = distance
-        self.boundary = boundary or ("soft" if distance == "logit" else "hard")
+        self.boundary = boundary or ("soft" if distance in _AT_ENDS else "hard")
         self.projection = projection
+        self.sharpness = sharpness
         self.eps_step = eps_step
         self.eps_step_incorrect = eps_step_incorrect
-        self.tracked = distance == "logit" if tracked is None else tracked
+        self.tracked = distance in _AT_ENDS if tracked is None else tracked
         self.max_iter = max_iter
         self.warmup = warmup
         self.burn_in = burn_in
         self._check_params()
         self._field = _BOUNDARIES[self.boundary]
-        self._objective: Callable[[Search], Loss] = level_loss
-        if distance != "logit":
-            self._objective = partial(distance_loss, distance=distance, projection=projection)
+        self._objective = self._objective_of(distance)
         self._grown = 0.0
         self._offsets: Offsets | None = None
 
@@ -166,8 +172,9 @@ class LevelSetMarginTrainer(LoopTrainer):
             check_schedule(name, getattr(self, name), strict=False)
         if self.max_iter is not None:
             check_count("max_iter", self.max_iter)
+        check_positive("sharpness", self.sharpness)
         for name, known in (
-            ("distance", ("logit", "rho", "lp")),
+            ("distance", (*_AT_ENDS, "rho", "lp")),
             ("boundary", tuple(_BOUNDARIES)),
             ("projection", ("false_position", "newton")),
         ):
@@ -181,6 +188,13 @@ class LevelSetMarginTrainer(LoopTrainer):
             raise ValueError(f"burn_in must be in [0, 1), got {self.burn_in}")
         if self.classifier.nb_classes < 2:
             raise ValueError(f"classifier: the margin needs at least two classes, got {self.classifier.nb_classes}")
+
+    def _objective_of(self, distance: Literal["logit", "linearised", "rho", "lp"]) -> Callable[[Search], Loss]:
+        if distance == "logit":
+            return level_loss
+        if distance == "linearised":
+            return partial(linearised_loss, sharpness=self.sharpness / value_at(self.eps, math.inf))
+        return partial(distance_loss, distance=distance, projection=self.projection)
 
     def default_validation_attack(self) -> Attack:
         """

@@ -56,15 +56,22 @@ class Search:
 
     def lowest(self) -> Tensor:
         """
-        Where all steps of the descent on F end. If searches are remembered, these are leaves, and when a loss has given
-        them a gradient they are remembered one step further.
+        Where all steps of the descent on F end.
 
-        :return: Points, (batch, ...).
+        :return: Points, (batch, ...), detached.
         """
-        ends = ascend(lambda points: -self.searched(points).squeeze(1), self.x, **self._options())
+        return ascend(lambda points: -self.searched(points).squeeze(1), self.x, **self._options())
+
+    def remember_further(self, ends: Tensor, slopes: Tensor) -> None:
+        """
+        Remember where the search has ended, one step further; nothing where the next search begins anew.
+
+        :param ends: Where it has ended, (batch, ...).
+        :param slopes: What points to where F falls there, such as the gradient of a loss that falls with F, (batch,
+               ...).
+        """
         if self.remember is not None:
-            ends.requires_grad_().register_hook(self._remember_further(ends))  # type: ignore[no-untyped-call]
-        return ends
+            self.remember(ends.detach() + column(self.step, self.x) * steepest(slopes, self.norm))
 
     def crossing(self) -> tuple[Tensor, Tensor]:
         """
@@ -86,13 +93,6 @@ class Search:
             "box": self.box,
             "start": self.start,
         }
-
-    def _remember_further(self, ends: Tensor) -> Callable[[Tensor], None]:
-        def hook(gradients: Tensor) -> None:
-            if self.remember is not None:
-                self.remember(ends.detach() + column(self.step, self.x) * steepest(gradients, self.norm))
-
-        return hook
 
 
 def values_of(field: Field, x: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from art_levelset import SampleNetwork, project
@@ -17,6 +19,7 @@ from art_levelset.core.losses import (
     logistic_margin_loss,
     margin_loss,
     reconstruction_loss,
+    smooth_margin_loss,
     svm_loss,
 )
 
@@ -181,6 +184,39 @@ def test_bad_input_is_named(loss: Callable[..., Tensor], arguments: dict[str, ob
     assert torch.isfinite(loss(**GOOD[loss]))
     with pytest.raises(ValueError, match=message):
         loss(**{**GOOD[loss], **arguments})
+
+
+def test_smooth_margins_by_hand() -> None:
+    distances, eps, weights = row(0.5, 0.1, -0.2), row(0.3, 0.3, 0.4), row(1.0, 0.5, 2.0)
+    terms = [math.log1p(math.exp(10 * overlap)) for overlap in (-0.2, 0.2, 0.6)]
+    loss = smooth_margin_loss(distances, eps, 10.0, weights, total=4)
+    torch.testing.assert_close(loss, torch.tensor((terms[0] + terms[1] / 2 + 2 * terms[2]) / 4, dtype=DOUBLE))
+    leaves = distances.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda d: smooth_margin_loss(d, eps, 10.0, weights), leaves)
+    for arguments, message in (
+        ((distances, -0.1, 10.0), "eps must be >= 0"),
+        ((distances, 0.1, 0.0), "sharpness must be > 0, got 0.0"),
+        ((distances, 0.1, math.nan), "sharpness must be > 0, got nan"),
+        ((distances, 0.1, 1.0, row(1.0)), "weights must be a number"),
+        ((distances[:, None], 0.1, 1.0), "distances and distances must have one shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            smooth_margin_loss(*arguments)
+
+
+@given(
+    distances=st.lists(st.floats(-1, 1), min_size=1, max_size=20),
+    eps=st.floats(0, 1),
+    sharpness=st.floats(1, 1e4),
+)
+def test_a_sharp_hinge_is_equation_12(distances: list[float], eps: float, sharpness: float) -> None:
+    """It is above eq. 12 by at most log(2) / kappa, and falls with every distance."""
+    signed = row(*distances).requires_grad_()
+    smooth = smooth_margin_loss(signed, eps, sharpness)
+    hinge = margin_loss(signed.detach(), signed.detach().abs(), eps)
+    assert -1e-12 <= (smooth / sharpness - hinge).item() <= math.log(2) / sharpness + 1e-12
+    (slopes,) = torch.autograd.grad(smooth, signed)
+    assert bool((slopes <= 0).all())
 
 
 def test_logistic_margins_by_hand() -> None:

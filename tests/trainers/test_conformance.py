@@ -44,6 +44,10 @@ CASES = [
         ),
     ),
     Case(
+        "level set, linearised",
+        lambda built, scale, **options: LevelSetMarginTrainer(built, eps=0.1 * scale, distance="linearised", **options),
+    ),
+    Case(
         "level set, l2",
         lambda built, scale, **options: LevelSetMarginTrainer(
             built, eps=0.3 * scale, norm=2, distance="lp", max_iter=4, **options

@@ -11,6 +11,7 @@ from art_levelset.trainers import Callback, GeometricSVMTrainer, LevelSetMarginT
 
 TRAINERS = {
     "levels": lambda built: LevelSetMarginTrainer(built, 0.1, seed=0, ema_decay=0.9),
+    "linearised": lambda built: LevelSetMarginTrainer(built, 0.1, distance="linearised", seed=0),
     "distances": lambda built: LevelSetMarginTrainer(built, 0.1, distance="rho", max_iter=3, seed=0),
     "madry": lambda built: MadryTrainer(built, 0.1, max_iter=3, seed=0, ema_decay=0.9),
     "trades": lambda built: TRADESTrainer(built, 0.1, max_iter=3, seed=0),

@@ -58,6 +58,9 @@ def trainers() -> dict[str, LoopTrainer]:
     torch.manual_seed(world().rank)  # the weights of the main process count
     return {
         "levels": LevelSetMarginTrainer(classifier(plain()), eps=0.5, seed=0, burn_in=0.0),
+        "linearised": LevelSetMarginTrainer(
+            classifier(plain()), eps=0.5, seed=0, distance="linearised", sharpness=2.0, warmup=0, burn_in=0
+        ),
         "distances": LevelSetMarginTrainer(classifier(plain()), eps=0.5, seed=0, distance="rho", warmup=0, burn_in=0),
         "L2": LevelSetMarginTrainer(classifier(plain()), eps=0.5, norm=2, seed=0, distance="lp", warmup=0, burn_in=0),
         "BatchNorm": LevelSetMarginTrainer(classifier(normalised()), eps=0.5, seed=0, warmup=0, burn_in=0),
