@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from art_levelset.adapters.autoattack import AutoAttack
+from art_levelset.attacks.guided import Guided
 from art_levelset.attacks.memo import Memo
 from art_levelset.attacks.protocol import Attack
 from art_levelset.evaluation import evaluate, pgd
@@ -185,6 +186,7 @@ def rows(data: str) -> dict[str, Fit]:
         "TRADES": _loop(lambda classifier, seed: TRADESTrainer(classifier, seed=seed, execution=EXECUTION, **attack)),
         "level sets, paper": _loop(partial(level_sets, **paper)),
         "level sets": _loop(level_sets),
+        "level sets, linearised": _loop(partial(level_sets, distance="linearised")),
         "level sets, not tracked": _loop(partial(level_sets, tracked=False)),
         "level sets, hard boundary": _loop(partial(level_sets, boundary="hard")),
         "level sets, eq. 12 with rho": _loop(partial(level_sets, distance="rho")),
@@ -218,7 +220,12 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", nargs="+", default=list(HEADLINE), metavar="NAME", help="default: the headline's")
     parser.add_argument("--nb-examples", type=int, default=1000, metavar="N", help="attacked images (default: 1000)")
     parser.add_argument("--validation", action="store_true", help="attack the last 5,000 training images, not the test")
-    parser.add_argument("--no-autoattack", action="store_true", help="PGD only")
+    parser.add_argument(
+        "--strongest",
+        choices=("pgd", "guided", "autoattack"),
+        default="autoattack",
+        help="the attack after PGD: none, the guided ensemble or standard AutoAttack (default: autoattack)",
+    )
     parser.add_argument("--work-dir", type=Path, required=True, metavar="DIR", help="networks and finished attacks")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the results, JSON")
 
@@ -267,7 +274,8 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
     :return: A table in Markdown, percent.
     """
     names = list(dict.fromkeys(row["name"] for row in found))
-    columns = ["clean", "cross_entropy", "margin", "autoattack", "ece", "logit_margin", "epochs"]
+    possible = ("clean", "cross_entropy", "margin", "guided", "autoattack", "ece", "logit_margin", "epochs")
+    columns = [column for column in possible if any(row.get(column) is not None for row in found)]
     lines = ["| training | " + " | ".join(columns) + " | seeds |", "|---" * (len(columns) + 2) + "|"]
     for name in names:
         runs = [row for row in found if row["name"] == name]
@@ -336,7 +344,9 @@ def _attacked(model: nn.Module, data: Split, arguments: argparse.Namespace) -> d
     count = arguments.nb_examples
     native = partial(pgd, eps=eps, eps_step=eps / 30, max_iter=EVALUATION_STEPS)
     attacks: dict[str, Attack] = {"cross_entropy": native, "margin": partial(native, loss="margin")}
-    if not arguments.no_autoattack:
+    if arguments.strongest == "guided":
+        attacks["guided"] = Guided(eps=eps)
+    if arguments.strongest == "autoattack":
         attacks["autoattack"] = AutoAttack(eps=eps, memo=memo)
     report = evaluate(model, data[0][:count], data[1][:count], attacks, batch_size=100, memo=memo, verbose=False)
     logits = calibration(model, *data)

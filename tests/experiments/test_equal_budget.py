@@ -40,7 +40,17 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def given(images: Path, tmp_path: Path) -> list[str]:
-    shared = ["equal-budget", "--data-file", str(images), "--arch", "convnet2a", "--seconds", "0.2", "--no-autoattack"]
+    shared = [
+        "equal-budget",
+        "--data-file",
+        str(images),
+        "--arch",
+        "convnet2a",
+        "--seconds",
+        "0.2",
+        "--strongest",
+        "pgd",
+    ]
     return [*shared, "--nb-examples", "6", "--work-dir", str(tmp_path / "work"), "-o", str(tmp_path / "results.json")]
 
 
@@ -89,6 +99,16 @@ def test_results_of_other_settings_are_not_mixed(
     assert main([*call, "--nb-examples", "5"]) == 2
     assert "has rows of other settings" in capsys.readouterr().err
     assert (tmp_path / "results.json").read_text() == before
+
+
+def test_the_guided_ensemble_is_the_strongest_where_asked_for(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*given, "--seeds", "0", "--rows", "standard", "--strongest", "guided"]) == 0
+    (row,) = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert 0 <= row["guided"] <= 1
+    assert "autoattack" not in row
+    assert "| guided |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
