@@ -36,9 +36,14 @@ def last_epoch(history: Sequence[Mapping[str, float]]) -> str:
 
 
 class EpochTable(Callback):
-    """A line for each epoch; those of an earlier, interrupted run come first. One process of several prints it."""
+    """
+    A line for each epoch; those of an earlier, interrupted run come first. One process of several prints it.
 
-    def __init__(self) -> None:
+    :param quiet: Whether nothing is printed; whether a run goes on from its checkpoints does not depend on it.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
         self.reset()
 
     def reset(self) -> None:
@@ -64,7 +69,7 @@ class EpochTable(Callback):
         self._print(metrics)
 
     def _print(self, metrics: dict[str, float]) -> None:
-        if not world().main:
+        if self.quiet or not world().main:
             return
         if not self._columns:
             self._columns = [name for name in COLUMNS if name in metrics]

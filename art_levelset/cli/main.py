@@ -21,8 +21,9 @@ from art_levelset import __version__
 from art_levelset.arguments import Parser
 from art_levelset.checks import check_seed
 from art_levelset.cli import demo, evaluate, exact, leaderboard, merge, recon, train
-from art_levelset.cli.console import PROGRAM, check_device, exit_status
+from art_levelset.cli.console import BAD_INPUT, PROGRAM, check_device, exit_status, in_one_line, print_error
 from art_levelset.cli.output import output_of
+from art_levelset.cli.settings import with_settings
 
 SHELLS = ("bash", "zsh", "tcsh")
 """Those whose completion there is a script for."""
@@ -96,7 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = sys.argv[1:] if argv is None else argv
     parser = build_parser(curve=recon.wants_curves(given))
-    arguments = parser.parse_args(given)
+    try:
+        arguments = parser.parse_args(with_settings(given) if given[:1] == ["train"] else given)
+    except ValueError as error:
+        print_error(f"{PROGRAM} train", in_one_line(error))
+        return BAD_INPUT
     arguments.given = [*given]
     own = (action for actions in parser.verbs[arguments.verb].parts().values() for action in actions)
     options = {action.dest: action.option_strings[-1] for action in own if action.option_strings}

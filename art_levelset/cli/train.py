@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from art_levelset.arguments import Verbs
+from art_levelset.checks import check_not_negative
 from art_levelset.cli import output as what_is_printed
-from art_levelset.cli.console import number
+from art_levelset.cli.console import number, seconds
 from art_levelset.cli.options import PRESETS, add_data, add_network, add_seed_and_device, in_words
 from art_levelset.cli.output import Output
 from art_levelset.cli.places import keep_all, outputs
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
 
     from art_levelset.attacks.protocol import Attack
     from art_levelset.cli.trained import Trained
-    from art_levelset.trainers import GeometricSVMPreset, LoopTrainer, Preset
+    from art_levelset.trainers import Callback, GeometricSVMPreset, LoopTrainer, Preset
 
     Settings = Preset | GeometricSVMPreset
 
 TRAINERS = ("levelset", "madry", "trades", "geometric-svm")
 AUGMENTATIONS = ("none", "crop", "crop-flip")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULERS = ("trapezoid", "cosine", "steps", "constant")
+NORMS = ("Linf", "L2")
 
 VALIDATION_STEPS = 20
 """Steps of the attack on validation images."""
@@ -59,6 +63,10 @@ EXAMPLES = (
         "a network and images of your own: make(width=8) returns a module, training_set() a Dataset",
     ),
     (
+        "art-levelset train --config robust.yaml --seed 1 -o again.pth",
+        "a run's own settings, which it wrote beside its weights, with another seed",
+    ),
+    (
         "art-levelset train --trainer geometric-svm --data digits --arch convnet2a -o wide.pth",
         "a wide margin in input space instead of a radius",
     ),
@@ -81,6 +89,12 @@ def add_parser(verbs: Verbs) -> None:
         add_help=False,
     )
     group = parser.add_argument_group("data and network")
+    group.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a YAML file of these options, such as a run writes beside its weights; options of the command line win",
+    )
     presets = list(dict.fromkeys(name for names in PRESETS.values() for name in names))
     group.add_argument(
         "--preset",
@@ -96,11 +110,19 @@ def add_parser(verbs: Verbs) -> None:
     group.add_argument(
         "--eps",
         metavar="R",
-        help="radius of the L_inf ball around an image in [0, 1] that the network shall withstand: 0.3 or 8/255 "
+        help="radius of the ball around an image in [0, 1] that the network shall withstand: 0.3 or 8/255 "
         "(default: the preset's; with another one its training distances and steps change in proportion); "
         "geometric-svm has no radius and only attacks validation images with it",
     )
+    group.add_argument(
+        "--threat-model", choices=NORMS, default="Linf", help="norm of the ball, 2 or infinity (default: %(default)s)"
+    )
     group.add_argument("--nb-epochs", type=int, metavar="N", help="passes over the data (default: 20 or the preset's)")
+    group.add_argument(
+        "--time-budget",
+        metavar="TIME",
+        help="train for this long, such as 20m or 1h30m, in place of a number of epochs, or for --nb-epochs at most",
+    )
     group.add_argument(
         "--batch-size",
         type=int,
@@ -108,10 +130,26 @@ def add_parser(verbs: Verbs) -> None:
         help="images a step, of all processes (default: 128, 32 for geometric-svm, or the preset's)",
     )
     group.add_argument(
+        "--optimizer", choices=OPTIMIZERS, help="default: adam, sgd (Nesterov, 0.9) for geometric-svm, or the preset's"
+    )
+    group.add_argument(
         "--lr",
         type=float,
         metavar="RATE",
-        help="the learning rate, at its peak (default: the preset's; or 0.005, Adam's, 0.02, SGD's, for geometric-svm)",
+        help="the learning rate, at its peak (default: the preset's; or 0.005 of adam and adamw, 0.1 of sgd, 0.02 for "
+        "geometric-svm)",
+    )
+    group.add_argument(
+        "--weight-decay",
+        type=float,
+        metavar="W",
+        help="the optimizer's (default: 0, 0.0001 for geometric-svm, or the preset's)",
+    )
+    group.add_argument(
+        "--scheduler",
+        choices=SCHEDULERS,
+        help="how the learning rate changes: trapezoid grows, is held and falls; cosine falls; steps divides by ten "
+        "after a half and three quarters (default: trapezoid, constant for geometric-svm, or the preset's)",
     )
     group.add_argument("--ema", type=float, metavar="DECAY", help="average the weights with this decay, such as 0.999")
     group.add_argument(
@@ -166,7 +204,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     :return: The exit status.
     """
     plot = arguments.plot or arguments.output.with_suffix(".png")
-    files = {"--output": arguments.output, "--plot": plot, "--csv": arguments.csv}
+    own = arguments.output.with_suffix(".yaml")
+    files = {"--output": arguments.output, "--plot": plot, "--csv": arguments.csv, "the settings beside it": own}
     folders = {"--checkpoint-dir": arguments.checkpoint_dir, "--tensorboard": arguments.tensorboard}
     try:
         with outputs(files, folders):
@@ -174,7 +213,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
             settings = _settings(arguments)
             with process_group(_device(arguments.device)) as device:
-                _train(arguments, settings, device, plot, output)
+                _train(arguments, settings, device, plot, own, output)
     except KeyboardInterrupt:
         kept = arguments.checkpoint_dir
         raise KeyboardInterrupt(
@@ -196,8 +235,13 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         "learning_rate": arguments.lr,
         "nb_epochs": arguments.nb_epochs,
         "batch_size": arguments.batch_size,
+        "optimizer_name": arguments.optimizer,
+        "weight_decay": arguments.weight_decay,
+        "scheduler": arguments.scheduler,
     }
     changes = {name: value for name, value in given.items() if value is not None}
+    if arguments.time_budget is not None and arguments.nb_epochs is None:
+        changes["nb_epochs"] = trainers.UNLIMITED
     augmentations = dict(zip(AUGMENTATIONS, (None, crop, crop_and_flip), strict=True))
     if arguments.augment is not None:
         changes["augmentation"] = augmentations[arguments.augment]
@@ -216,17 +260,33 @@ def _settings(arguments: argparse.Namespace) -> Settings:
             f"got {arguments.preset!r}"
         )
     else:
-        settings = dataclasses.replace(presets[arguments.trainer][arguments.preset], **changes)
+        preset = presets[arguments.trainer][arguments.preset]
+        if arguments.threat_model != "Linf" and eps is None and preset.eps is not None:
+            raise ValueError(
+                f"--eps must be given with --threat-model {arguments.threat_model}: the preset's is of Linf"
+            )
+        settings = dataclasses.replace(preset, **{**_usual_rate(arguments, preset.optimizer_name), **changes})
         if eps is not None:
             settings = settings.for_radius(eps)
     if not (settings.learning_rate > 0 and math.isfinite(settings.learning_rate)):
         raise ValueError(f"--lr must be positive and finite, got {settings.learning_rate}")
+    check_not_negative("--weight-decay", settings.weight_decay)
     return settings
+
+
+def _usual_rate(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
+    """The learning rate of another optimizer than the one that is meant."""
+    from art_levelset.trainers.optimizers import RATES
+
+    if arguments.optimizer in (None, name):
+        return {}
+    return {"learning_rate": RATES[arguments.optimizer]}
 
 
 def _without_preset(arguments: argparse.Namespace, eps: float | None, changes: dict[str, Any]) -> Settings:
     """The defaults, with what the options change."""
     from art_levelset.trainers import GeometricSVMPreset, Preset, crop_and_flip
+    from art_levelset.trainers.optimizers import RATES
 
     has_radius = arguments.trainer != "geometric-svm"
     for option in ("data", "arch", *(("eps",) if has_radius else ())):
@@ -234,8 +294,9 @@ def _without_preset(arguments: argparse.Namespace, eps: float | None, changes: d
             raise ValueError(f"--{option} must be given where there is no --preset")
     defaults = {"eps": eps, "augmentation": crop_and_flip if arguments.data == "cifar10" else None, "nb_epochs": 20}
     if not has_radius:
-        return GeometricSVMPreset(**{**defaults, **changes})
-    return Preset(**{**defaults, "options": {"eps": eps}, "learning_rate": 5e-3, **changes})
+        return GeometricSVMPreset(**{**defaults, **_usual_rate(arguments, "sgd"), **changes})
+    usual = {"learning_rate": RATES["adam"], **_usual_rate(arguments, "adam")}
+    return Preset(**{**defaults, "options": {"eps": eps}, **usual, **changes})
 
 
 def _device(name: str) -> torch.device:
@@ -248,10 +309,13 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _train(arguments: argparse.Namespace, settings: Settings, device: torch.device, plot: Path, output: Output) -> None:
+def _train(
+    arguments: argparse.Namespace, settings: Settings, device: torch.device, plot: Path, own: Path, output: Output
+) -> None:
     from art_levelset.cli.epochs import EpochTable, last_epoch
     from art_levelset.cli.trained import read
     from art_levelset.evaluation.figures import plot_history
+    from art_levelset.files import write_text
     from art_levelset.trainers import EarlyStopping, world
     from art_levelset.trainers.checkpoints import pack
 
@@ -275,8 +339,8 @@ def _train(arguments: argparse.Namespace, settings: Settings, device: torch.devi
         nb_epochs=settings.nb_epochs,
         scheduler=scheduler,
         augmentation=settings.augmentation,
-        validation_attack=None if settings.eps is None else _attack(settings.eps),
-        callbacks=[*callbacks, *given.callbacks, *stopping, *([] if output.quiet else [EpochTable()])],
+        validation_attack=None if settings.eps is None else _attack(settings.eps, _norm(arguments)),
+        callbacks=[*_budget(arguments), *callbacks, *given.callbacks, *stopping, EpochTable(quiet=output.quiet)],
         checkpoint_dir=arguments.checkpoint_dir,
         csv_file=arguments.csv,
         tensorboard_dir=arguments.tensorboard,
@@ -291,15 +355,18 @@ def _train(arguments: argparse.Namespace, settings: Settings, device: torch.devi
             [
                 (arguments.output, lambda path: path.write_bytes(pack(weights))),
                 (plot, lambda path: plot_history(trainer.history, path, title=title)),
+                (own, lambda path: write_text(_config(arguments, settings), path)),
             ]
         )
-        written = (arguments.output, plot, arguments.csv, arguments.tensorboard)
+        written = (arguments.output, plot, own, arguments.csv, arguments.tensorboard)
         output.wrote(*(path for path in written if path is not None))
         if output.quiet:
             output.result(last_epoch(trainer.history))
         evaluation, missing = _evaluation(arguments, settings)
         which = f", with {' and '.join(missing)}" if missing else ""
-        output.remark(f"wrote {arguments.output} and {plot}; to see what the network withstands{which}:\n{evaluation}")
+        output.remark(
+            f"wrote {arguments.output}, {plot} and {own}; to see what the network withstands{which}:\n{evaluation}"
+        )
         output.document(
             {"settings": _used(arguments, settings), "history": trainer.history, "evaluation": shlex.split(evaluation)}
         )
@@ -307,13 +374,62 @@ def _train(arguments: argparse.Namespace, settings: Settings, device: torch.devi
 
 def _used(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """The settings, of the options and of the preset."""
-    names = ("data", "architecture", "learning_rate", "nb_epochs", "batch_size")
-    given = {name: getattr(arguments, name) for name in ("trainer", "preset", "seed", "device", "ema", "bf16")}
+    names = (
+        "data",
+        "architecture",
+        "optimizer_name",
+        "learning_rate",
+        "weight_decay",
+        "scheduler",
+        "nb_epochs",
+        "batch_size",
+    )
+    options = ("trainer", "preset", "threat_model", "time_budget", "seed", "device", "ema", "bf16")
+    given = {name: getattr(arguments, name) for name in options}
     own = {
         "data_args": json_arguments("--data-args", arguments.data_args),
         "arch_args": json_arguments("--arch-args", arguments.arch_args),
     }
     return {**given, **{name: getattr(settings, name) for name in names}, **own, "eps": settings.eps}
+
+
+def _config(arguments: argparse.Namespace, settings: Settings) -> str:
+    """The run's options as a file for `--config`: those that were given, and what the preset and the defaults chose."""
+    from art_levelset import __version__
+    from art_levelset.cli.settings import as_yaml
+
+    chosen = {
+        "preset": arguments.preset,
+        "trainer": arguments.trainer,
+        "data": settings.data,
+        "data-args": json_arguments("--data-args", arguments.data_args) or None,
+        "data-root": arguments.data_root,
+        "arch": settings.architecture,
+        "arch-args": json_arguments("--arch-args", arguments.arch_args) or None,
+        "eps": _eps(arguments, settings.eps),
+        "threat-model": arguments.threat_model,
+        "nb-epochs": None if arguments.time_budget and arguments.nb_epochs is None else settings.nb_epochs,
+        "time-budget": arguments.time_budget,
+        "batch-size": settings.batch_size,
+        "optimizer": settings.optimizer_name,
+        "lr": settings.learning_rate,
+        "weight-decay": settings.weight_decay,
+        "scheduler": settings.scheduler,
+        "ema": arguments.ema,
+        "augment": arguments.augment,
+        "nb-validation": arguments.nb_validation,
+        "patience": arguments.patience,
+        "seed": arguments.seed,
+        "device": arguments.device,
+        "bf16": arguments.bf16,
+        "checkpoint-dir": arguments.checkpoint_dir,
+        "output": arguments.output,
+        "plot": arguments.plot,
+        "csv": arguments.csv,
+        "tensorboard": arguments.tensorboard,
+    }
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in chosen.items()}
+    return as_yaml(plain, f"art-levelset {__version__}: art-levelset train --config FILE")
 
 
 def _split(count: int, nb_validation: int | None, seed: int) -> tuple[Any, Any]:
@@ -358,15 +474,30 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
     )
     make = kinds[TRAINERS.index(arguments.trainer)]
     execution = Execution(bf16=arguments.bf16, channels_last=arguments.bf16)
-    return make(classifier, seed=arguments.seed, ema_decay=arguments.ema, execution=execution, **settings.options)
+    options = dict(settings.options)
+    if arguments.trainer != "geometric-svm":
+        options["norm"] = _norm(arguments)
+    return make(classifier, seed=arguments.seed, ema_decay=arguments.ema, execution=execution, **options)
 
 
-def _attack(eps: float) -> Attack:
+def _norm(arguments: argparse.Namespace) -> float:
+    """The norm of the ball."""
+    return math.inf if arguments.threat_model == "Linf" else 2.0
+
+
+def _budget(arguments: argparse.Namespace) -> list[Callback]:
+    """What ends the training by the clock, if anything."""
+    from art_levelset.trainers import TimeBudget
+
+    return [] if arguments.time_budget is None else [TimeBudget(seconds("--time-budget", arguments.time_budget))]
+
+
+def _attack(eps: float, norm: float) -> Attack:
     """That on validation images."""
     from art_levelset.attacks.pgd import decaying_steps, pgd
 
     steps = decaying_steps(eps, VALIDATION_STEPS)
-    return partial(pgd, eps=eps, eps_step=steps, max_iter=VALIDATION_STEPS, loss="margin")
+    return partial(pgd, eps=eps, norm=norm, eps_step=steps, max_iter=VALIDATION_STEPS, loss="margin")
 
 
 def _eps(arguments: argparse.Namespace, eps: float | None) -> str | None:
@@ -388,6 +519,7 @@ def _evaluation(arguments: argparse.Namespace, settings: Settings) -> tuple[str,
         **data,
         "--data-root": arguments.data_root,
         "--eps": radius or "EPS",
+        "--threat-model": None if arguments.threat_model == "Linf" else arguments.threat_model,
         "--device": arguments.device,
         "--output": arguments.output.with_suffix(".json"),
     }

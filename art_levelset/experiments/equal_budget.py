@@ -16,7 +16,6 @@ import io
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,10 +40,12 @@ from art_levelset.models import CLASSIFIERS
 from art_levelset.tensors import load_tensors
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
 from art_levelset.trainers.base import LoopTrainer
-from art_levelset.trainers.callbacks import Callback, StopTraining, TrainingView
+from art_levelset.trainers.budget import TimeBudget
+from art_levelset.trainers.callbacks import TrainingView
 from art_levelset.trainers.execution import Execution
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.presets import PRESETS
+from art_levelset.trainers.runs import UNLIMITED
 from art_levelset.trainers.schedules import Trapezoid
 from art_levelset.untrusted import opened
 
@@ -60,23 +61,18 @@ CHUNK = 20 * BATCH_SIZE
 EPS = {"mnist": 0.3, "fashion_mnist": 0.1, "cifar10": 8 / 255}
 
 
-class Deadline(Callback):
+class Deadline(TimeBudget):
     """
-    Training for a given processor time: progress is the part of it that is spent.
+    Training for a given processor time, and the learning rate that belongs to it.
 
     :param seconds: Processor time of this process, > 0.
     :param learning_rate: The schedule; None for a constant learning rate.
     """
 
     def __init__(self, seconds: float, learning_rate: Trapezoid | None) -> None:
-        self.seconds, self.learning_rate = seconds, learning_rate
-        self.started = time.process_time()
+        super().__init__(seconds, time.process_time)
+        self.learning_rate = learning_rate
         self.steps = 0
-
-    @property
-    def fraction(self) -> float:
-        """The part of the time that is spent."""
-        return min((time.process_time() - self.started) / self.seconds, 1.0)
 
     def set_rate(self, optimizer: torch.optim.Optimizer) -> None:
         """
@@ -95,9 +91,7 @@ class Deadline(Callback):
         :param trainer: The trainer.
         :raises StopTraining: If the time is up.
         """
-        if self.fraction >= 1:
-            raise StopTraining
-        trainer.progress = replace(trainer.progress, fraction=self.fraction)
+        super().on_batch_begin(trainer)
         self.set_rate(trainer.classifier.optimizer)
         self.steps += 1
 
@@ -107,7 +101,7 @@ class Deadline(Callback):
 
         :return: Seconds and steps.
         """
-        return {"spent": time.process_time() - self.started, "steps": self.steps}
+        return {**super().state_dict(), "steps": self.steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """
@@ -115,7 +109,8 @@ class Deadline(Callback):
 
         :param state: What :meth:`state_dict` returned.
         """
-        self.started, self.steps = time.process_time() - state["spent"], state["steps"]
+        super().load_state_dict(state)
+        self.steps = state["steps"]
 
 
 Fit = Callable[[PyTorchClassifier, NDArray[Any], NDArray[Any], Deadline, int], int]
@@ -124,7 +119,9 @@ Fit = Callable[[PyTorchClassifier, NDArray[Any], NDArray[Any], Deadline, int], i
 
 def _loop(make: Callable[[PyTorchClassifier, int], LoopTrainer]) -> Fit:
     def fit(classifier: PyTorchClassifier, x: NDArray[Any], y: NDArray[Any], deadline: Deadline, seed: int) -> int:
-        make(classifier, seed).fit(x, y, nb_epochs=10**6, batch_size=BATCH_SIZE, callbacks=[deadline], verbose=False)
+        make(classifier, seed).fit(
+            x, y, nb_epochs=UNLIMITED, batch_size=BATCH_SIZE, callbacks=[deadline], verbose=False
+        )
         return deadline.steps
 
     return fit

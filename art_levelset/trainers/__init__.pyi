@@ -7,6 +7,7 @@ from .augmentation import crop_and_flip as crop_and_flip
 from .base import LoopTrainer as LoopTrainer
 from .batches import Batch as Batch
 from .batches import Batches as Batches
+from .budget import TimeBudget as TimeBudget
 from .callbacks import Callback as Callback
 from .callbacks import CSVLog as CSVLog
 from .callbacks import EarlyStopping as EarlyStopping
@@ -24,8 +25,13 @@ from .margin import LevelSetMarginTrainer as LevelSetMarginTrainer
 from .presets import EQ_12 as EQ_12
 from .presets import PRESETS as PRESETS
 from .presets import Preset as Preset
+from .runs import UNLIMITED as UNLIMITED
+from .schedules import Constant as Constant
+from .schedules import Cosine as Cosine
+from .schedules import LearningRate as LearningRate
 from .schedules import Linear as Linear
 from .schedules import Schedule as Schedule
+from .schedules import Steps as Steps
 from .schedules import Trapezoid as Trapezoid
 from .svm_presets import EQ_11 as EQ_11
 from .svm_presets import GEOMETRIC_SVM_PRESETS as GEOMETRIC_SVM_PRESETS

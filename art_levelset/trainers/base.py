@@ -47,7 +47,7 @@ from art_levelset.trainers.distributed import world
 from art_levelset.trainers.door import check_in_box, check_inputs, check_network, checked_labels
 from art_levelset.trainers.hooks import TrainerHooks
 from art_levelset.trainers.metrics import Means, plain, validate
-from art_levelset.trainers.runs import Data, Options, Run
+from art_levelset.trainers.runs import UNLIMITED, Data, Options, Run
 
 logger = logging.getLogger(__name__)
 
@@ -219,7 +219,7 @@ class LoopTrainer(TrainerHooks):
         :param callbacks: Called before each step.
         :param bar: The progress bar.
         :return: The epoch's metrics, of all processes.
-        :raises StopTraining: If a callback asks for it.
+        :raises StopTraining: If a callback asks for it before the first step; before a later one the epoch ends there.
         """
         epoch, nb_batches = len(self.history), run.batches.nb_batches
         learning_rate = float(self.classifier.optimizer.param_groups[0]["lr"])
@@ -228,7 +228,10 @@ class LoopTrainer(TrainerHooks):
             self.progress = run.progress(epoch + number / nb_batches)
             self._randomness.manual_seed(_step_seed(self.seed, epoch, number))
             if self._world.any(_asked([partial(callback.on_batch_begin, self) for callback in callbacks])):
-                raise StopTraining
+                if number == 0:
+                    raise StopTraining
+                run.stopped = True
+                break
             x, y, rows = self._share(batch, run.options.augmentation)
             stepped, metrics = self.step(x, y, rows)
             without_gradient += not stepped
@@ -237,7 +240,7 @@ class LoopTrainer(TrainerHooks):
             bar.update()
         self.end_epoch()
         found = self._world.mean(means(), means.samples)
-        if without_gradient == nb_batches and found["accuracy"] < 1.0 and not self._warned:
+        if not run.stopped and without_gradient == nb_batches and found["accuracy"] < 1.0 and not self._warned:
             self._warned = True
             logger.warning(
                 "%s: no sample of a whole epoch had a gradient at an accuracy of %.1f%%: the network is constant "
@@ -314,7 +317,8 @@ class LoopTrainer(TrainerHooks):
             try:
                 while run.left:
                     number = len(self.history) - run.first + 1
-                    bar.set_description(f"{self._name} epoch {number}/{options.nb_epochs}")
+                    of_all = f"/{options.nb_epochs}" if options.nb_epochs < UNLIMITED else ""
+                    bar.set_description(f"{self._name} epoch {number}{of_all}")
                     metrics = self.epoch(run, callbacks, bar)
                     self._check_finite()
                     if options.scheduler is not None:
@@ -326,7 +330,7 @@ class LoopTrainer(TrainerHooks):
                         self.history.append(metrics)
                         self.progress = run.progress(len(self.history))
                         calls = [partial(callback.on_epoch_end, self, metrics) for callback in callbacks]
-                        run.stopped = self._world.any(_asked(calls))
+                        run.stopped |= self._world.any(_asked(calls))
                         metrics.update({name: plain(value) for name, value in metrics.items()})
                     run.save()
                     logger.info("epoch %d: %s", len(self.history), metrics)
@@ -366,7 +370,7 @@ class LoopTrainer(TrainerHooks):
     def _bar(self, run: Run) -> tqdm[Any]:
         done, nb_epochs, nb_batches = len(self.history) - run.first, run.options.nb_epochs, run.batches.nb_batches
         return progress_bar(
-            total=nb_epochs * nb_batches,
+            total=nb_epochs * nb_batches if nb_epochs < UNLIMITED else None,
             initial=min(done, nb_epochs) * nb_batches,
             unit="batch",
             verbose=run.options.verbose and self._world.main,

@@ -84,7 +84,7 @@ class Callback:
         Before each step; `trainer.progress` says where training is.
 
         :param trainer: The trainer.
-        :raises StopTraining: To end training here. The epoch's metrics are lost, its steps are not.
+        :raises StopTraining: To end training here. What has been done of the epoch is measured and kept as its last.
         """
 
     def on_epoch_end(self, trainer: TrainingView, metrics: dict[str, float]) -> None:

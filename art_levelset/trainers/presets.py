@@ -13,14 +13,15 @@ from typing import Any
 
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
 from art_levelset.checks import check_positive
 from art_levelset.trainers.augmentation import Augmentation, crop_and_flip
 from art_levelset.trainers.callbacks import Callback
 from art_levelset.trainers.margin import LevelSetMarginTrainer
-from art_levelset.trainers.schedules import Linear, Trapezoid
+from art_levelset.trainers.optimizers import optimizer_of
+from art_levelset.trainers.schedules import LEARNING_RATES, Linear
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,15 @@ class Preset:
     :param architecture: The network's name in :data:`art_levelset.models.CLASSIFIERS`.
     :param eps: Radius of the L_inf ball that the network shall withstand, > 0; training keeps larger distances.
     :param options: Of :class:`LevelSetMarginTrainer`, beside the classifier and the seed.
-    :param learning_rate: Adam's, > 0; with `milestones` empty the peak of a :class:`Trapezoid`.
+    :param learning_rate: The optimizer's, at its peak, > 0.
     :param nb_epochs: Passes over the data.
-    :param weight_decay: Adam's, >= 0.
+    :param weight_decay: The optimizer's, >= 0.
     :param milestones: Epochs after which the learning rate is divided by ten.
     :param batch_size: Samples a step.
     :param augmentation: Of the samples, or None.
+    :param optimizer_name: A key of :data:`~art_levelset.trainers.optimizers.OPTIMIZERS`.
+    :param scheduler: A key of :data:`~art_levelset.trainers.schedules.LEARNING_RATES`; None for the milestones, and
+           where there are none a trapezoid.
     """
 
     data: str
@@ -50,6 +54,8 @@ class Preset:
     milestones: tuple[int, ...] = ()
     batch_size: int = 128
     augmentation: Augmentation | None = None
+    optimizer_name: str = "adam"
+    scheduler: str | None = None
 
     def for_radius(self, eps: float) -> Preset:
         """
@@ -69,9 +75,11 @@ class Preset:
         The optimizer.
 
         :param parameters: The network's.
-        :return: Adam.
+        :return: The optimizer.
         """
-        return Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        return optimizer_of(
+            self.optimizer_name, parameters, learning_rate=self.learning_rate, weight_decay=self.weight_decay
+        )
 
     def trainer(self, classifier: PyTorchClassifier, seed: int | None = None) -> LevelSetMarginTrainer:
         """
@@ -90,9 +98,9 @@ class Preset:
         :param optimizer: The optimizer.
         :return: `scheduler` and `callbacks` of `fit`.
         """
-        if self.milestones:
+        if self.milestones and self.scheduler is None:
             return MultiStepLR(optimizer, list(self.milestones)), []
-        return None, [Trapezoid(self.learning_rate)]
+        return None, [LEARNING_RATES[self.scheduler or "trapezoid"](self.learning_rate)]
 
 
 _RADII = ("eps", "eps_incorrect", "eps_step", "eps_step_incorrect")

@@ -29,6 +29,9 @@ from art_levelset.trainers.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
 
+UNLIMITED = 10**6
+"""So many epochs that something else ends the training, such as a :class:`~art_levelset.trainers.budget.TimeBudget`."""
+
 Data: TypeAlias = "tuple[NDArray[Any], NDArray[Any]]"
 
 

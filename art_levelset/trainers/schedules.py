@@ -2,13 +2,15 @@
 Schedules: numbers that change while training goes on.
 
 A radius or a weight may be a number or a function of the epochs done, of which :class:`Linear` is the paper's. A
-learning rate that changes within epochs, as short training wants it, is a callback: :class:`Trapezoid`.
+learning rate that changes within epochs, as short training wants it, is a callback: a :class:`LearningRate`, such as
+:class:`Trapezoid`.
 """
 
 from __future__ import annotations
 
+import abc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -75,7 +77,40 @@ def check_schedule(name: str, schedule: Schedule, strict: bool = True) -> None:
 
 
 @dataclass
-class Trapezoid(Callback):
+class LearningRate(Callback, abc.ABC):
+    """
+    A learning rate that changes step by step over one `fit`, whatever ends it: epochs or a time.
+
+    :param peak: The largest learning rate, > 0.
+    :raises ValueError: If it is not positive.
+    """
+
+    peak: float
+
+    def __post_init__(self) -> None:
+        check_positive("peak", self.peak)
+
+    @abc.abstractmethod
+    def factor(self, fraction: float) -> float:
+        """
+        The learning rate as a part of its peak.
+
+        :param fraction: The part of the training that has passed, in [0, 1].
+        :return: In [0, 1].
+        """
+
+    def on_batch_begin(self, trainer: TrainingView) -> None:
+        """
+        Set the learning rate of the step.
+
+        :param trainer: The trainer.
+        """
+        for group in trainer.classifier.optimizer.param_groups:
+            group["lr"] = self.peak * self.factor(trainer.progress.fraction)
+
+
+@dataclass
+class Trapezoid(LearningRate):
     """
     A learning rate that grows linearly, is held, and falls linearly to zero, step by step over one `fit`.
 
@@ -85,12 +120,11 @@ class Trapezoid(Callback):
     :raises ValueError: If a number is out of range.
     """
 
-    peak: float
     grown: float = 0.1
     held: float = 0.5
 
     def __post_init__(self) -> None:
-        check_positive("peak", self.peak)
+        super().__post_init__()
         if not 0 <= self.grown <= self.held <= 1:
             raise ValueError(f"grown and held must be in order in [0, 1], got {self.grown} and {self.held}")
 
@@ -105,11 +139,79 @@ class Trapezoid(Callback):
             return 0.1 + 0.9 * fraction / self.grown
         return 1.0 if fraction <= self.held else (1.0 - fraction) / (1.0 - self.held)
 
-    def on_batch_begin(self, trainer: TrainingView) -> None:
-        """
-        Set the learning rate of the step.
 
-        :param trainer: The trainer.
+@dataclass
+class Cosine(LearningRate):
+    """
+    A learning rate that falls to zero along half a cosine.
+
+    | Paper link: https://arxiv.org/abs/1608.03983
+
+    :param peak: The learning rate at the start, > 0.
+    """
+
+    def factor(self, fraction: float) -> float:
         """
-        for group in trainer.classifier.optimizer.param_groups:
-            group["lr"] = self.peak * self.factor(trainer.progress.fraction)
+        The learning rate as a part of its peak.
+
+        :param fraction: The part of the training that has passed, in [0, 1].
+        :return: In [0, 1]: (1 + cos(pi fraction)) / 2.
+        """
+        return (1 + math.cos(math.pi * fraction)) / 2
+
+
+@dataclass
+class Steps(LearningRate):
+    """
+    A learning rate that is divided at given parts of the training.
+
+    :param peak: The learning rate at the start, > 0.
+    :param at: The parts of the training after which it is divided, in [0, 1].
+    :param divisor: By which number, > 0.
+    :raises ValueError: If a number is out of range.
+    """
+
+    at: tuple[float, ...] = (0.5, 0.75)
+    divisor: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("divisor", self.divisor)
+        if not all(0 <= part <= 1 for part in self.at):
+            raise ValueError(f"at must be in [0, 1], got {self.at}")
+
+    def factor(self, fraction: float) -> float:
+        """
+        The learning rate as a part of its peak.
+
+        :param fraction: The part of the training that has passed, in [0, 1].
+        :return: One over the divisor for each of the parts that have passed.
+        """
+        return float(self.divisor ** -sum(fraction >= part for part in self.at))
+
+
+@dataclass
+class Constant(LearningRate):
+    """
+    A learning rate that stays.
+
+    :param peak: The learning rate, > 0.
+    """
+
+    def factor(self, fraction: float) -> float:
+        """
+        One.
+
+        :param fraction: Not used.
+        :return: 1.
+        """
+        return 1.0
+
+
+LEARNING_RATES: Mapping[str, Callable[[float], LearningRate]] = {
+    "trapezoid": Trapezoid,
+    "cosine": Cosine,
+    "steps": Steps,
+    "constant": Constant,
+}
+"""By name."""

@@ -15,14 +15,15 @@ from typing import Any
 
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
 from art_levelset.checks import check_positive
 from art_levelset.trainers.augmentation import Augmentation
 from art_levelset.trainers.callbacks import Callback
 from art_levelset.trainers.geometric_svm import GeometricSVMTrainer
-from art_levelset.trainers.schedules import Linear
+from art_levelset.trainers.optimizers import optimizer_of
+from art_levelset.trainers.schedules import LEARNING_RATES, Linear
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,14 @@ class GeometricSVMPreset:
     :param architecture: The network's name in :data:`art_levelset.models.CLASSIFIERS`.
     :param eps: Radius of an L_inf attack on validation data, > 0, or None; the training knows none.
     :param options: Of the trainer, beside the classifier and the seed.
-    :param learning_rate: SGD's at the start, > 0.
+    :param learning_rate: The optimizer's at the start, > 0.
     :param nb_epochs: Passes over the data.
     :param milestones: Epochs after which the learning rate is halved.
     :param batch_size: Samples a step.
     :param augmentation: Of the samples, or None.
+    :param weight_decay: The optimizer's, >= 0.
+    :param optimizer_name: A key of :data:`~art_levelset.trainers.optimizers.OPTIMIZERS`.
+    :param scheduler: A key of :data:`~art_levelset.trainers.schedules.LEARNING_RATES`; None for the milestones.
     """
 
     data: str
@@ -50,6 +54,9 @@ class GeometricSVMPreset:
     milestones: tuple[int, ...] = ()
     batch_size: int = 32
     augmentation: Augmentation | None = None
+    weight_decay: float = 1e-4
+    optimizer_name: str = "sgd"
+    scheduler: str | None = None
 
     def for_radius(self, eps: float) -> GeometricSVMPreset:
         """
@@ -67,9 +74,11 @@ class GeometricSVMPreset:
         The optimizer.
 
         :param parameters: The network's.
-        :return: SGD.
+        :return: The optimizer.
         """
-        return SGD(parameters, lr=self.learning_rate, momentum=0.9, nesterov=True, weight_decay=1e-4)
+        return optimizer_of(
+            self.optimizer_name, parameters, learning_rate=self.learning_rate, weight_decay=self.weight_decay
+        )
 
     def trainer(self, classifier: PyTorchClassifier, seed: int | None = None) -> GeometricSVMTrainer:
         """
@@ -88,6 +97,8 @@ class GeometricSVMPreset:
         :param optimizer: The optimizer.
         :return: `scheduler` and `callbacks` of `fit`.
         """
+        if self.scheduler is not None:
+            return None, [LEARNING_RATES[self.scheduler](self.learning_rate)]
         return MultiStepLR(optimizer, list(self.milestones), gamma=0.5), []
 
 

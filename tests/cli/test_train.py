@@ -11,7 +11,16 @@ import torch
 
 from art_levelset.cli.main import main
 from art_levelset.evaluation.record import read_record
-from art_levelset.trainers import GEOMETRIC_SVM_PRESETS, PRESETS, LevelSetMarginTrainer, crop
+from art_levelset.trainers import (
+    GEOMETRIC_SVM_PRESETS,
+    PRESETS,
+    Cosine,
+    LearningRate,
+    LevelSetMarginTrainer,
+    Steps,
+    Trapezoid,
+    crop,
+)
 
 from ..nursing import Nursery
 
@@ -62,6 +71,8 @@ def test_training_goes_on_from_checkpoints(tmp_path: Path, capsys: pytest.Captur
     assert train("--nb-epochs", "1", *options("parts")) == 0
     again = epochs(capsys.readouterr().out)
     assert [row[0] for row in again] == ["1"], "a finished run is not made again; its table is shown"
+    assert train("--nb-epochs", "1", "--quiet", *options("parts")) == 0
+    assert [row[0] for row in epochs(capsys.readouterr().out)] == ["1"], "nor with --quiet, which shows the last epoch"
     assert train("--nb-epochs", "1", "--seed", "3", *options("parts")) == 2
     assert "other settings" in capsys.readouterr().err
 
@@ -92,6 +103,14 @@ def test_it_stops_where_nothing_is_gained(tmp_path: Path, capsys: pytest.Capture
         (["--preset", "mnist", "--trainer", "trades"], "--preset is for --trainer levelset and geometric-svm"),
         (["--output", "missing/weights.pth"], "the folder missing does not exist"),
         (["--plot", "weights.pth"], "--plot must be another file than --output"),
+        (["--output", "weights.yaml"], "the settings beside it must be another file than --output"),
+        (["--time-budget", "soon"], "--time-budget must be a time such as 90s, 20m or 1h30m, got 'soon'"),
+        (["--time-budget", "0s"], "--time-budget must be a time"),
+        (["--optimizer", "lion"], "--optimizer must be one of adam"),
+        (["--scheduler", "linear"], "--scheduler must be one of trapezoid"),
+        (["--weight-decay", "-1"], "--weight-decay must be"),
+        (["--threat-model", "L1"], "--threat-model must be one of Linf, L2"),
+        (["--config", "none.yaml"], "--config: none.yaml: No such file"),
     ],
 )
 def test_bad_input_is_one_line_and_no_file(
@@ -155,6 +174,68 @@ def test_options_win_over_the_preset(trained: list[tuple[Any, dict[str, Any]]]) 
     assert trainer.classifier.optimizer.param_groups[0]["lr"] == 0.002
     assert main(["train", "--preset", "cifar10", "--data", "digits", "--arch", "convnet2a", "--augment", "none"]) == 130
     assert trained[-1][1]["augmentation"] is None
+
+
+def test_the_optimizer_and_how_its_rate_changes(trained: list[tuple[Any, dict[str, Any]]]) -> None:
+    for given, kind, rate, decay, schedule in (
+        ([], "Adam", 5e-3, 0.0, Trapezoid),
+        (["--optimizer", "sgd", "--scheduler", "cosine"], "SGD", 0.1, 0.0, Cosine),
+        (["--optimizer", "adamw", "--weight-decay", "0.01"], "AdamW", 5e-3, 0.01, Trapezoid),
+        (["--optimizer", "sgd", "--lr", "0.2", "--scheduler", "steps"], "SGD", 0.2, 0.0, Steps),
+    ):
+        assert train(*given) == 130
+        trainer, options = trained[-1]
+        optimizer = trainer.classifier.optimizer
+        assert type(optimizer).__name__ == kind
+        assert (optimizer.param_groups[0]["lr"], optimizer.defaults["weight_decay"]) == (rate, decay)
+        assert options["scheduler"] is None
+        (found,) = [callback for callback in options["callbacks"] if isinstance(callback, LearningRate)]
+        assert (type(found), found.peak) == (schedule, rate)
+
+
+def test_a_preset_keeps_its_milestones_until_told_otherwise(trained: list[tuple[Any, dict[str, Any]]]) -> None:
+    shared = ["train", "--preset", "paper-mnist", "--data", "digits", "--arch", "convnet2a"]
+    assert main(shared) == 130
+    assert trained[-1][1]["scheduler"] is not None
+    assert main([*shared, "--scheduler", "constant", "--optimizer", "sgd"]) == 130
+    assert trained[-1][1]["scheduler"] is None
+    assert trained[-1][0].classifier.optimizer.defaults["lr"] == 0.1
+
+
+def test_the_l2_ball_is_that_of_training_validation_and_evaluation(
+    trained: list[tuple[Any, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("--threat-model", "L2", "--eps", "1.5") == 130
+    trainer, options = trained[-1]
+    assert (trainer.norm, trainer.eps) == (2.0, 1.5)
+    assert options["validation_attack"].keywords["norm"] == 2.0
+    assert main(["train", "--preset", "mnist", "--threat-model", "L2"]) == 2
+    assert "--eps must be given with --threat-model L2" in capsys.readouterr().err
+
+
+def test_a_run_writes_the_settings_that_make_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = ["--nb-epochs", "1", "--optimizer", "sgd", "--augment", "crop", "--ema", "0.9", "--threat-model", "L2"]
+    assert train(*given, "--nb-validation", "40", "-o", "first.pth") == 0
+    evaluation = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert evaluation[evaluation.index("--threat-model") + 1] == "L2"
+    first = weights(tmp_path / "first.pth")
+    (tmp_path / "first.pth").unlink()
+    assert main(["train", "--config", "first.yaml"]) == 0
+    check_same(weights(tmp_path / "first.pth"), first)
+    assert main(["train", "--config", "first.yaml", "--seed", "1", "-o", "other.pth"]) == 0
+    assert (tmp_path / "other.yaml").read_text() != (tmp_path / "first.yaml").read_text()
+    assert not torch.equal(*(next(iter(weights(tmp_path / f"{name}.pth").values())) for name in ("first", "other")))
+
+
+def test_a_time_ends_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--time-budget", "1s", "-o", str(tmp_path / "w.pth")) == 0
+    assert [row[0] for row in epochs(capsys.readouterr().out)][:1] == ["1"]
+    written = (tmp_path / "w.yaml").read_text()
+    assert "time-budget: 1s" in written
+    assert "nb-epochs" not in written
 
 
 @pytest.mark.parametrize("preset", ["mnist", "cifar10"])

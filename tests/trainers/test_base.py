@@ -116,15 +116,23 @@ class TestCallbacks:
         assert len(trained(5, callbacks=[Stop(), Later()]).history) == 1
         assert seen == ["epoch", "end"]
 
-    def test_stop_in_the_middle_of_an_epoch_keeps_its_steps(self):
+    def test_an_epoch_that_is_stopped_in_the_middle_is_the_last(self):
         class Stop(Callback):
             def on_batch_begin(self, trainer):
                 if trainer.progress.epochs > 1.5:
                     raise StopTraining
 
         stopped = trained(5, callbacks=[Stop()])
-        assert len(stopped.history) == 1
+        assert [row["epoch"] for row in stopped.history] == [1, 2]
         assert len(stopped.seen) == 5
+
+    def test_before_the_first_step_of_an_epoch_there_is_none_of_it(self):
+        class Stop(Callback):
+            def on_batch_begin(self, trainer):
+                if trainer.progress.epochs >= 1:
+                    raise StopTraining
+
+        assert len(trained(5, callbacks=[Stop()]).history) == 1
 
     def test_what_is_no_callback(self):
         with pytest.raises(TypeError, match="callbacks"):

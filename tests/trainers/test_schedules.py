@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from art_levelset import LevelSetMarginTrainer
-from art_levelset.trainers.schedules import Linear, Trapezoid, check_schedule, value_at
+from art_levelset.trainers.schedules import (
+    LEARNING_RATES,
+    Constant,
+    Cosine,
+    Linear,
+    Steps,
+    Trapezoid,
+    check_schedule,
+    value_at,
+)
 
 
 def test_linear_growth_and_then_constant() -> None:
@@ -51,6 +60,34 @@ def test_the_trapezoid_sets_every_group_at_every_step() -> None:
 def test_the_trapezoid_refuses(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="peak|grown"):
         Trapezoid(**options)
+
+
+def test_the_others_by_hand() -> None:
+    parts = (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert [Cosine(1.0).factor(part) for part in parts] == pytest.approx([1, 0.5 + 8**-0.5, 0.5, 0.5 - 8**-0.5, 0])
+    assert [Steps(1.0).factor(part) for part in parts] == pytest.approx([1, 1, 0.1, 0.01, 0.01])
+    assert [Steps(1.0, (0.25,), 2.0).factor(part) for part in parts] == pytest.approx([1, 0.5, 0.5, 0.5, 0.5])
+    assert [Constant(1.0).factor(part) for part in parts] == [1.0] * 5
+
+
+@pytest.mark.parametrize("name", LEARNING_RATES)
+@pytest.mark.parametrize("fraction", np.linspace(0, 1, 11))
+def test_a_learning_rate_is_at_most_its_peak(name: str, fraction: float) -> None:
+    assert 0 <= LEARNING_RATES[name](0.1).factor(fraction) <= 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Cosine(0.0), "peak"),
+        (lambda: Constant(math.nan), "peak"),
+        (lambda: Steps(1.0, at=(0.5, 1.5)), "at must be in"),
+        (lambda: Steps(1.0, divisor=0.0), "divisor"),
+    ],
+)
+def test_the_others_refuse(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_a_radius_follows_its_schedule_through_the_epochs(classifier, digits) -> None:

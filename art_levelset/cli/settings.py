@@ -1,0 +1,98 @@
+"""
+A run's options as a YAML file: written beside what the run makes, and read by `--config`.
+
+A file is a mapping from options, without their dashes, to values: `lr: 0.005`, `bf16: true`, `arch-args: {width: 8}`.
+Its options stand before those of the command line, which so win. They are checked as if they had been typed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+OPTION = "--config"
+
+
+def with_settings(given: Sequence[str]) -> list[str]:
+    """
+    The arguments of a command line with the options of the file that `--config` names in its place.
+
+    :param given: The arguments, a verb first.
+    :return: The verb, the file's options, and the other arguments.
+    :raises ValueError: If the file cannot be read, or is no mapping of options to values.
+    """
+    arguments = list(given)
+    for place, text in enumerate(arguments):
+        if text == OPTION and place + 1 < len(arguments):
+            path, used = arguments[place + 1], 2
+        elif text.startswith(f"{OPTION}="):
+            path, used = text.removeprefix(f"{OPTION}="), 1
+        else:
+            continue
+        rest = [*arguments[:place], *arguments[place + used :]]
+        return [*rest[:1], *options_of(read_settings(Path(path))), *rest[1:]]
+    return arguments
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """
+    Read a file of options.
+
+    :param path: The file.
+    :return: Values by option, without dashes.
+    :raises ValueError: If it cannot be read, or is no mapping of options to values.
+    """
+    import yaml
+
+    from art_levelset.untrusted import read_bytes
+
+    try:
+        content = read_bytes(path)
+    except OSError as error:
+        raise ValueError(f"{OPTION}: {path}: {error.strerror or error}") from error
+    try:
+        found = yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{OPTION}: {path} is no YAML file: {' '.join(str(error).split()):.200}") from error
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise ValueError(f"{OPTION}: {path} must be a mapping of options to values, such as `lr: 0.005`")
+    return found
+
+
+def options_of(settings: Mapping[str, Any]) -> list[str]:
+    """
+    What one would type.
+
+    :param settings: Values by option: true for one without a value, false or null to leave it out, a list for one with
+           several values, a mapping for one that takes JSON.
+    :return: The arguments.
+
+    >>> options_of({"lr": 0.005, "bf16": True, "arch-args": {"width": 8}, "csv": None})
+    ['--lr', '0.005', '--bf16', '--arch-args', '{"width": 8}']
+    """
+    typed: list[str] = []
+    for name, value in settings.items():
+        if value is None or value is False:
+            continue
+        typed.append(f"--{name}")
+        if isinstance(value, dict):
+            typed.append(json.dumps(value))
+        elif value is not True:
+            typed += map(str, value if isinstance(value, list) else [value])
+    return typed
+
+
+def as_yaml(settings: Mapping[str, Any], remark: str) -> str:
+    """
+    A file of options.
+
+    :param settings: Values by option, without dashes; what is None or false is left out.
+    :param remark: What the file's first line says.
+    :return: Its text, which :func:`read_settings` reads.
+    """
+    import yaml
+
+    kept = {name: value for name, value in settings.items() if value is not None and value is not False}
+    return f"# {remark}\n{yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)}"

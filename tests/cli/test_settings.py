@@ -1,0 +1,57 @@
+"""A run's options as a file: what is written is read as it was, and the command line wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from art_levelset.cli.settings import as_yaml, options_of, read_settings, with_settings
+
+SCALARS = st.one_of(
+    st.booleans(), st.integers(-9, 9), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=8)
+)
+
+
+@given(settings=st.dictionaries(st.from_regex(r"[a-z]{2,8}(-[a-z]{2,5})?", fullmatch=True), SCALARS, max_size=5))
+def test_what_is_written_is_what_is_read(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any]) -> None:
+    path = tmp_path_factory.mktemp("settings") / "run.yaml"
+    path.write_text(as_yaml(settings, "a run"), encoding="utf-8")
+    if any(value is not False for value in settings.values()):
+        assert options_of(read_settings(path)) == options_of(settings)
+
+
+def test_the_files_options_come_first(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("eps: 8/255\nbf16: true\nepochs: [1, 2]\ncsv:\n")
+    typed = ["--eps", "8/255", "--bf16", "--epochs", "1", "2"]
+    assert with_settings(["train", "--lr", "1", "--config", str(path), "-q"]) == ["train", *typed, "--lr", "1", "-q"]
+    assert with_settings(["train", f"--config={path}"]) == ["train", *typed]
+    assert with_settings(["train", "--lr", "1"]) == ["train", "--lr", "1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"- lr", "must be a mapping of options to values"),
+        (b"3: 4", "must be a mapping of options to values"),
+        (b"", "must be a mapping of options to values"),
+        (b"lr: [1", "is no YAML file"),
+        (b"\xff\xfe\x00", "is no YAML file"),
+        (b"lr: !!python/object/apply:os.getcwd []", "is no YAML file"),
+        (b"[" * 100_000, "is no YAML file"),
+    ],
+)
+def test_what_is_no_file_of_options(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^--config: .*{message}"):
+        read_settings(path)
+
+
+def test_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="^--config: .*none.yaml: No such file"):
+        with_settings(["train", "--config", str(tmp_path / "none.yaml")])
