@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 
     Settings = Preset | GeometricSVMPreset
 
-TRAINERS = ("levelset", "madry", "trades", "geometric-svm")
+TRAINERS = (
+    "levelset",
+    "madry",
+    "trades",
+    "geometric-svm",
+    "n-fgsm",
+)
 AUGMENTATIONS = ("none", "crop", "crop-flip")
 
 VALIDATION_STEPS = 20
@@ -338,6 +344,7 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
         GeometricSVMTrainer,
         LevelSetMarginTrainer,
         MadryTrainer,
+        NFGSMTrainer,
         TRADESTrainer,
     )
 
@@ -355,6 +362,7 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
         MadryTrainer,
         TRADESTrainer,
         GeometricSVMTrainer,
+        NFGSMTrainer,
     )
     make = kinds[TRAINERS.index(arguments.trainer)]
     execution = Execution(bf16=arguments.bf16, channels_last=arguments.bf16)

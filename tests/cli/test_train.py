@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from art_levelset.cli.main import main
+from art_levelset.cli.train import TRAINERS
 from art_levelset.evaluation.record import read_record
-from art_levelset.trainers import GEOMETRIC_SVM_PRESETS, PRESETS, LevelSetMarginTrainer, crop
+from art_levelset.trainers import GEOMETRIC_SVM_PRESETS, PRESETS, LevelSetMarginTrainer, LoopTrainer, crop
 
 from ..nursing import Nursery
 
@@ -126,6 +127,27 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]
 
     monkeypatch.setattr(LevelSetMarginTrainer, "fit", fit)
     return seen
+
+
+def test_every_trainer_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def fit(self: LoopTrainer, *data: Any, **options: Any) -> None:
+        seen.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LoopTrainer, "fit", fit)
+    for name in TRAINERS:
+        assert train("--trainer", name, "--ema", "0.9") == 130
+    assert {name: type(made).__name__ for name, made in zip(TRAINERS, seen, strict=True)} == {
+        "levelset": "LevelSetMarginTrainer",
+        "madry": "MadryTrainer",
+        "trades": "TRADESTrainer",
+        "geometric-svm": "GeometricSVMTrainer",
+        "n-fgsm": "NFGSMTrainer",
+    }
+    assert all(made.ema_decay == 0.9 for made in seen)
+    assert all(made.eps == 0.15 for made in seen if hasattr(made, "eps"))
 
 
 @pytest.mark.parametrize("name", ["mnist", "paper-mnist", "cifar10"])

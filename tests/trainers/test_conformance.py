@@ -23,6 +23,7 @@ from art_levelset import GeometricSVMTrainer, LevelSetMarginTrainer
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.curvature import CurvatureTrainer
+from art_levelset.trainers.noise_fgsm import NFGSMTrainer
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ CASES = [
         bounded=False,
     ),
     Case("trades", lambda built, scale, **options: TRADESTrainer(built, eps=0.1 * scale, max_iter=4, **options)),
+    Case("n-fgsm", lambda built, scale, **options: NFGSMTrainer(built, eps=0.1 * scale, **options)),
 ]
 
 

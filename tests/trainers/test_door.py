@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from art_levelset.trainers import Callback, GeometricSVMTrainer, LevelSetMarginTrainer, MadryTrainer, TRADESTrainer
+from art_levelset.trainers.noise_fgsm import NFGSMTrainer
 
 TRAINERS = {
     "levels": lambda built: LevelSetMarginTrainer(built, 0.1, seed=0, warmup=0.0, burn_in=0.0),
@@ -21,6 +22,7 @@ TRAINERS = {
     ),
     "madry": lambda built: MadryTrainer(built, 0.1, max_iter=3, seed=0),
     "trades": lambda built: TRADESTrainer(built, 0.1, max_iter=3, seed=0),
+    "n-fgsm": lambda built: NFGSMTrainer(built, 0.1, seed=0),
     "svm": lambda built: GeometricSVMTrainer(built, seed=0),
 }
 
