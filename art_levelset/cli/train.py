@@ -37,6 +37,7 @@ TRAINERS = (
     "trades",
     "geometric-svm",
     "n-fgsm",
+    "fgsm-pgi",
 )
 AUGMENTATIONS = ("none", "crop", "crop-flip")
 
@@ -341,6 +342,7 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
 
     from art_levelset.trainers import (
         Execution,
+        FGSMPGITrainer,
         GeometricSVMTrainer,
         LevelSetMarginTrainer,
         MadryTrainer,
@@ -363,6 +365,7 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
         TRADESTrainer,
         GeometricSVMTrainer,
         NFGSMTrainer,
+        FGSMPGITrainer,
     )
     make = kinds[TRAINERS.index(arguments.trainer)]
     execution = Execution(bf16=arguments.bf16, channels_last=arguments.bf16)

@@ -45,6 +45,7 @@ from art_levelset.trainers.execution import Execution
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.noise_fgsm import NFGSMTrainer
 from art_levelset.trainers.presets import PRESETS
+from art_levelset.trainers.prior_fgsm import FGSMPGITrainer
 from art_levelset.trainers.schedules import Trapezoid
 from art_levelset.untrusted import opened
 
@@ -199,6 +200,7 @@ def rows(data: str) -> dict[str, Fit]:
         "level sets, no warm-up": _loop(partial(level_sets, warmup=0.0)),
         "level sets, no burn-in": _loop(partial(level_sets, burn_in=0.0)),
         "N-FGSM": _loop(lambda classifier, seed: NFGSMTrainer(classifier, eps, seed=seed, execution=EXECUTION)),
+        "FGSM-PGI": _loop(lambda classifier, seed: FGSMPGITrainer(classifier, eps, seed=seed, execution=EXECUTION)),
     }
 
 

@@ -25,6 +25,7 @@ from .noise_fgsm import NFGSMTrainer as NFGSMTrainer
 from .presets import EQ_12 as EQ_12
 from .presets import PRESETS as PRESETS
 from .presets import Preset as Preset
+from .prior_fgsm import FGSMPGITrainer as FGSMPGITrainer
 from .schedules import Linear as Linear
 from .schedules import Schedule as Schedule
 from .schedules import Trapezoid as Trapezoid

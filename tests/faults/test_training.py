@@ -20,6 +20,7 @@ from art_levelset.evaluation import IncompleteEvaluation, evaluate
 from art_levelset.models import convnet_2a
 from art_levelset.trainers import (
     CurvatureTrainer,
+    FGSMPGITrainer,
     GeometricSVMTrainer,
     LevelSetMarginTrainer,
     LoopTrainer,
@@ -32,6 +33,7 @@ TRAINERS: dict[str, Callable[..., LoopTrainer]] = {
     "level sets": lambda classifier: LevelSetMarginTrainer(classifier, eps=0.1, max_iter=3, seed=0),
     "Madry": lambda classifier: MadryTrainer(classifier, eps=0.1, max_iter=3, seed=0),
     "TRADES": lambda classifier: TRADESTrainer(classifier, eps=0.1, max_iter=3, seed=0),
+    "FGSM-PGI": lambda classifier: FGSMPGITrainer(classifier, eps=0.1, seed=0),
     "N-FGSM": lambda classifier: NFGSMTrainer(classifier, eps=0.1, seed=0),
     "geometric SVM": lambda classifier: GeometricSVMTrainer(classifier, seed=0),
     "curvature": lambda classifier: CurvatureTrainer(classifier, weight=0.1, seed=0),

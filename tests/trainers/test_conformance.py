@@ -24,6 +24,7 @@ from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.curvature import CurvatureTrainer
 from art_levelset.trainers.noise_fgsm import NFGSMTrainer
+from art_levelset.trainers.prior_fgsm import FGSMPGITrainer
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ CASES = [
         bounded=False,
     ),
     Case("trades", lambda built, scale, **options: TRADESTrainer(built, eps=0.1 * scale, max_iter=4, **options)),
+    Case("fgsm-pgi", lambda built, scale, **options: FGSMPGITrainer(built, eps=0.1 * scale, **options)),
     Case("n-fgsm", lambda built, scale, **options: NFGSMTrainer(built, eps=0.1 * scale, **options)),
 ]
 

@@ -24,6 +24,7 @@ def test_trainers_and_their_base():
     names = [name for name in trainers.__all__ if name.endswith("Trainer")]
     assert set(names) == {
         "CurvatureTrainer",
+        "FGSMPGITrainer",
         "GeometricSVMTrainer",
         "LevelSetMarginTrainer",
         "LoopTrainer",
