@@ -38,6 +38,8 @@ TRAINERS = (
     "geometric-svm",
     "n-fgsm",
     "fgsm-pgi",
+    "madry-awp",
+    "trades-awp",
 )
 AUGMENTATIONS = ("none", "crop", "crop-flip")
 
@@ -345,8 +347,10 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
         FGSMPGITrainer,
         GeometricSVMTrainer,
         LevelSetMarginTrainer,
+        MadryAWPTrainer,
         MadryTrainer,
         NFGSMTrainer,
+        TRADESAWPTrainer,
         TRADESTrainer,
     )
 
@@ -366,6 +370,8 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
         GeometricSVMTrainer,
         NFGSMTrainer,
         FGSMPGITrainer,
+        MadryAWPTrainer,
+        TRADESAWPTrainer,
     )
     make = kinds[TRAINERS.index(arguments.trainer)]
     execution = Execution(bf16=arguments.bf16, channels_last=arguments.bf16)

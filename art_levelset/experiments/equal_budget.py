@@ -47,6 +47,7 @@ from art_levelset.trainers.noise_fgsm import NFGSMTrainer
 from art_levelset.trainers.presets import PRESETS
 from art_levelset.trainers.prior_fgsm import FGSMPGITrainer
 from art_levelset.trainers.schedules import Trapezoid
+from art_levelset.trainers.weight_perturbation import MadryAWPTrainer, TRADESAWPTrainer
 from art_levelset.untrusted import opened
 
 BATCH_SIZE = 128
@@ -201,6 +202,14 @@ def rows(data: str) -> dict[str, Fit]:
         "level sets, no burn-in": _loop(partial(level_sets, burn_in=0.0)),
         "N-FGSM": _loop(lambda classifier, seed: NFGSMTrainer(classifier, eps, seed=seed, execution=EXECUTION)),
         "FGSM-PGI": _loop(lambda classifier, seed: FGSMPGITrainer(classifier, eps, seed=seed, execution=EXECUTION)),
+        "Madry + AWP": _loop(
+            lambda classifier, seed: MadryAWPTrainer(classifier, seed=seed, execution=EXECUTION, **attack)
+        ),
+        "TRADES + AWP + EMA": _loop(
+            lambda classifier, seed: TRADESAWPTrainer(
+                classifier, seed=seed, ema_decay=0.998, execution=EXECUTION, **attack
+            )
+        ),
     }
 
 

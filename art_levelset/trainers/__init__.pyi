@@ -32,3 +32,6 @@ from .schedules import Trapezoid as Trapezoid
 from .svm_presets import EQ_11 as EQ_11
 from .svm_presets import GEOMETRIC_SVM_PRESETS as GEOMETRIC_SVM_PRESETS
 from .svm_presets import GeometricSVMPreset as GeometricSVMPreset
+from .weight_perturbation import MadryAWPTrainer as MadryAWPTrainer
+from .weight_perturbation import TRADESAWPTrainer as TRADESAWPTrainer
+from .weight_perturbation import WeightPerturbationTrainer as WeightPerturbationTrainer

@@ -146,6 +146,8 @@ def test_every_trainer_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
         "geometric-svm": "GeometricSVMTrainer",
         "n-fgsm": "NFGSMTrainer",
         "fgsm-pgi": "FGSMPGITrainer",
+        "madry-awp": "MadryAWPTrainer",
+        "trades-awp": "TRADESAWPTrainer",
     }
     assert all(made.ema_decay == 0.9 for made in seen)
     assert all(made.eps == 0.15 for made in seen if hasattr(made, "eps"))

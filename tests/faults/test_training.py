@@ -26,6 +26,7 @@ from art_levelset.trainers import (
     LoopTrainer,
     MadryTrainer,
     NFGSMTrainer,
+    TRADESAWPTrainer,
     TRADESTrainer,
 )
 
@@ -34,6 +35,7 @@ TRAINERS: dict[str, Callable[..., LoopTrainer]] = {
     "Madry": lambda classifier: MadryTrainer(classifier, eps=0.1, max_iter=3, seed=0),
     "TRADES": lambda classifier: TRADESTrainer(classifier, eps=0.1, max_iter=3, seed=0),
     "FGSM-PGI": lambda classifier: FGSMPGITrainer(classifier, eps=0.1, seed=0),
+    "TRADES-AWP": lambda classifier: TRADESAWPTrainer(classifier, eps=0.1, max_iter=3, seed=0),
     "N-FGSM": lambda classifier: NFGSMTrainer(classifier, eps=0.1, seed=0),
     "geometric SVM": lambda classifier: GeometricSVMTrainer(classifier, seed=0),
     "curvature": lambda classifier: CurvatureTrainer(classifier, weight=0.1, seed=0),

@@ -28,10 +28,13 @@ def test_trainers_and_their_base():
         "GeometricSVMTrainer",
         "LevelSetMarginTrainer",
         "LoopTrainer",
+        "MadryAWPTrainer",
         "MadryTrainer",
         "NFGSMTrainer",
         "PGDTrainer",
+        "TRADESAWPTrainer",
         "TRADESTrainer",
+        "WeightPerturbationTrainer",
     }
     for name in names:
         assert issubclass(getattr(trainers, name), trainers.LoopTrainer)
