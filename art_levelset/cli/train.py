@@ -40,6 +40,7 @@ TRAINERS = (
     "fgsm-pgi",
     "madry-awp",
     "trades-awp",
+    "mma",
 )
 AUGMENTATIONS = ("none", "crop", "crop-flip")
 
@@ -349,6 +350,7 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
         LevelSetMarginTrainer,
         MadryAWPTrainer,
         MadryTrainer,
+        MMATrainer,
         NFGSMTrainer,
         TRADESAWPTrainer,
         TRADESTrainer,
@@ -372,6 +374,7 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
         FGSMPGITrainer,
         MadryAWPTrainer,
         TRADESAWPTrainer,
+        MMATrainer,
     )
     make = kinds[TRAINERS.index(arguments.trainer)]
     execution = Execution(bf16=arguments.bf16, channels_last=arguments.bf16)

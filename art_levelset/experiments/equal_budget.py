@@ -43,6 +43,7 @@ from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.callbacks import Callback, StopTraining, TrainingView
 from art_levelset.trainers.execution import Execution
 from art_levelset.trainers.margin import LevelSetMarginTrainer
+from art_levelset.trainers.max_margin import MMATrainer
 from art_levelset.trainers.noise_fgsm import NFGSMTrainer
 from art_levelset.trainers.presets import PRESETS
 from art_levelset.trainers.prior_fgsm import FGSMPGITrainer
@@ -202,6 +203,11 @@ def rows(data: str) -> dict[str, Fit]:
         "level sets, no burn-in": _loop(partial(level_sets, burn_in=0.0)),
         "N-FGSM": _loop(lambda classifier, seed: NFGSMTrainer(classifier, eps, seed=seed, execution=EXECUTION)),
         "FGSM-PGI": _loop(lambda classifier, seed: FGSMPGITrainer(classifier, eps, seed=seed, execution=EXECUTION)),
+        "MMA": _loop(  # the paper's margin for L_inf is half as much again as the radius
+            lambda classifier, seed: MMATrainer(
+                classifier, 1.5 * eps, max_iter=ATTACK_STEPS, seed=seed, execution=EXECUTION
+            )
+        ),
         "Madry + AWP": _loop(
             lambda classifier, seed: MadryAWPTrainer(classifier, seed=seed, execution=EXECUTION, **attack)
         ),

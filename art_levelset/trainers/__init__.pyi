@@ -21,6 +21,7 @@ from .distributed import world as world
 from .execution import Execution as Execution
 from .geometric_svm import GeometricSVMTrainer as GeometricSVMTrainer
 from .margin import LevelSetMarginTrainer as LevelSetMarginTrainer
+from .max_margin import MMATrainer as MMATrainer
 from .noise_fgsm import NFGSMTrainer as NFGSMTrainer
 from .presets import EQ_12 as EQ_12
 from .presets import PRESETS as PRESETS

@@ -28,6 +28,7 @@ def test_trainers_and_their_base():
         "GeometricSVMTrainer",
         "LevelSetMarginTrainer",
         "LoopTrainer",
+        "MMATrainer",
         "MadryAWPTrainer",
         "MadryTrainer",
         "NFGSMTrainer",
