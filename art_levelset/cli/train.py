@@ -41,6 +41,7 @@ TRAINERS = (
     "madry-awp",
     "trades-awp",
     "mma",
+    "nuat",
 )
 AUGMENTATIONS = ("none", "crop", "crop-flip")
 
@@ -352,6 +353,7 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
         MadryTrainer,
         MMATrainer,
         NFGSMTrainer,
+        NuATTrainer,
         TRADESAWPTrainer,
         TRADESTrainer,
     )
@@ -375,6 +377,7 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
         MadryAWPTrainer,
         TRADESAWPTrainer,
         MMATrainer,
+        NuATTrainer,
     )
     make = kinds[TRAINERS.index(arguments.trainer)]
     execution = Execution(bf16=arguments.bf16, channels_last=arguments.bf16)

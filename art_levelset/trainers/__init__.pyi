@@ -23,6 +23,7 @@ from .geometric_svm import GeometricSVMTrainer as GeometricSVMTrainer
 from .margin import LevelSetMarginTrainer as LevelSetMarginTrainer
 from .max_margin import MMATrainer as MMATrainer
 from .noise_fgsm import NFGSMTrainer as NFGSMTrainer
+from .nuclear_norm import NuATTrainer as NuATTrainer
 from .presets import EQ_12 as EQ_12
 from .presets import PRESETS as PRESETS
 from .presets import Preset as Preset

@@ -149,6 +149,7 @@ def test_every_trainer_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
         "madry-awp": "MadryAWPTrainer",
         "trades-awp": "TRADESAWPTrainer",
         "mma": "MMATrainer",
+        "nuat": "NuATTrainer",
     }
     assert all(made.ema_decay == 0.9 for made in seen)
     assert all(made.eps == 0.15 for made in seen if hasattr(made, "eps"))

@@ -27,6 +27,7 @@ from art_levelset.trainers import (
     MadryTrainer,
     MMATrainer,
     NFGSMTrainer,
+    NuATTrainer,
     TRADESAWPTrainer,
     TRADESTrainer,
 )
@@ -38,6 +39,7 @@ TRAINERS: dict[str, Callable[..., LoopTrainer]] = {
     "FGSM-PGI": lambda classifier: FGSMPGITrainer(classifier, eps=0.1, seed=0),
     "TRADES-AWP": lambda classifier: TRADESAWPTrainer(classifier, eps=0.1, max_iter=3, seed=0),
     "MMA": lambda classifier: MMATrainer(classifier, eps=0.15, max_iter=3, seed=0),
+    "NuAT": lambda classifier: NuATTrainer(classifier, eps=0.1, seed=0),
     "N-FGSM": lambda classifier: NFGSMTrainer(classifier, eps=0.1, seed=0),
     "geometric SVM": lambda classifier: GeometricSVMTrainer(classifier, seed=0),
     "curvature": lambda classifier: CurvatureTrainer(classifier, weight=0.1, seed=0),

@@ -32,6 +32,7 @@ def test_trainers_and_their_base():
         "MadryAWPTrainer",
         "MadryTrainer",
         "NFGSMTrainer",
+        "NuATTrainer",
         "PGDTrainer",
         "TRADESAWPTrainer",
         "TRADESTrainer",
