@@ -32,7 +32,21 @@ if TYPE_CHECKING:
 
     Settings = Preset | GeometricSVMPreset
 
-TRAINERS = ("levelset", "madry", "trades", "geometric-svm")
+TRAINERS = (
+    "levelset",
+    "madry",
+    "trades",
+    "geometric-svm",
+    "n-fgsm",
+    "fgsm-pgi",
+    "madry-awp",
+    "trades-awp",
+    "mma",
+    "nuat",
+)
+ONLY_LINF = ("n-fgsm", "fgsm-pgi", "nuat")
+"""Trainers whose step is one of signs."""
+
 AUGMENTATIONS = ("none", "crop", "crop-flip")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULERS = ("trapezoid", "cosine", "steps", "constant")
@@ -106,7 +120,13 @@ def add_parser(verbs: Verbs) -> None:
     add_data(group, "x_train and y_train", required=False)
     add_network(group, required=False)
     group = parser.add_argument_group("training")
-    group.add_argument("--trainer", choices=TRAINERS, default=TRAINERS[0], help="how to train (default: %(default)s)")
+    group.add_argument(
+        "--trainer",
+        choices=TRAINERS,
+        default=TRAINERS[0],
+        metavar="NAME",
+        help=f"how to train: {', '.join(TRAINERS[:-1])} or {TRAINERS[-1]} (default: %(default)s)",
+    )
     group.add_argument(
         "--eps",
         metavar="R",
@@ -240,6 +260,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         "scheduler": arguments.scheduler,
     }
     changes = {name: value for name, value in given.items() if value is not None}
+    if arguments.threat_model != "Linf" and arguments.trainer in ONLY_LINF:
+        raise ValueError(f"--threat-model must be Linf for --trainer {arguments.trainer}, got {arguments.threat_model}")
     if arguments.time_budget is not None and arguments.nb_epochs is None:
         changes["nb_epochs"] = trainers.UNLIMITED
     augmentations = dict(zip(AUGMENTATIONS, (None, crop, crop_and_flip), strict=True))
@@ -451,9 +473,15 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
 
     from art_levelset.trainers import (
         Execution,
+        FGSMPGITrainer,
         GeometricSVMTrainer,
         LevelSetMarginTrainer,
+        MadryAWPTrainer,
         MadryTrainer,
+        MMATrainer,
+        NFGSMTrainer,
+        NuATTrainer,
+        TRADESAWPTrainer,
         TRADESTrainer,
     )
 
@@ -471,11 +499,17 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
         MadryTrainer,
         TRADESTrainer,
         GeometricSVMTrainer,
+        NFGSMTrainer,
+        FGSMPGITrainer,
+        MadryAWPTrainer,
+        TRADESAWPTrainer,
+        MMATrainer,
+        NuATTrainer,
     )
     make = kinds[TRAINERS.index(arguments.trainer)]
     execution = Execution(bf16=arguments.bf16, channels_last=arguments.bf16)
     options = dict(settings.options)
-    if arguments.trainer != "geometric-svm":
+    if arguments.threat_model != "Linf" and arguments.trainer != "geometric-svm":
         options["norm"] = _norm(arguments)
     return make(classifier, seed=arguments.seed, ema_decay=arguments.ema, execution=execution, **options)
 

@@ -44,9 +44,14 @@ from art_levelset.trainers.budget import TimeBudget
 from art_levelset.trainers.callbacks import TrainingView
 from art_levelset.trainers.execution import Execution
 from art_levelset.trainers.margin import LevelSetMarginTrainer
+from art_levelset.trainers.max_margin import MMATrainer
+from art_levelset.trainers.noise_fgsm import NFGSMTrainer
+from art_levelset.trainers.nuclear_norm import NuATTrainer
 from art_levelset.trainers.presets import PRESETS
+from art_levelset.trainers.prior_fgsm import FGSMPGITrainer
 from art_levelset.trainers.runs import UNLIMITED
 from art_levelset.trainers.schedules import Trapezoid
+from art_levelset.trainers.weight_perturbation import MadryAWPTrainer, TRADESAWPTrainer
 from art_levelset.untrusted import opened
 
 BATCH_SIZE = 128
@@ -196,6 +201,22 @@ def rows(data: str) -> dict[str, Fit]:
         "level sets, averaged": _loop(partial(level_sets, ema_decay=0.998)),
         "level sets, no warm-up": _loop(partial(level_sets, warmup=0.0)),
         "level sets, no burn-in": _loop(partial(level_sets, burn_in=0.0)),
+        "N-FGSM": _loop(lambda classifier, seed: NFGSMTrainer(classifier, eps, seed=seed, execution=EXECUTION)),
+        "FGSM-PGI": _loop(lambda classifier, seed: FGSMPGITrainer(classifier, eps, seed=seed, execution=EXECUTION)),
+        "NuAT": _loop(lambda classifier, seed: NuATTrainer(classifier, eps, seed=seed, execution=EXECUTION)),
+        "MMA": _loop(  # the paper's margin for L_inf is half as much again as the radius
+            lambda classifier, seed: MMATrainer(
+                classifier, 1.5 * eps, max_iter=ATTACK_STEPS, seed=seed, execution=EXECUTION
+            )
+        ),
+        "Madry + AWP": _loop(
+            lambda classifier, seed: MadryAWPTrainer(classifier, seed=seed, execution=EXECUTION, **attack)
+        ),
+        "TRADES + AWP + EMA": _loop(
+            lambda classifier, seed: TRADESAWPTrainer(
+                classifier, seed=seed, ema_decay=0.998, execution=EXECUTION, **attack
+            )
+        ),
     }
 
 

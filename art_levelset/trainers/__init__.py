@@ -1,9 +1,10 @@
 """
-Trainers: the level-set losses, and two baselines, inside an ordinary workflow of the Adversarial Robustness Toolbox.
+Trainers: the level-set losses, and baselines, inside an ordinary workflow of the Adversarial Robustness Toolbox.
 
 Each trains an ART classifier's own model with its own optimizer: :class:`LevelSetMarginTrainer` (eq. 12),
-:class:`GeometricSVMTrainer` (eq. 11), :class:`MadryTrainer` and :class:`TRADESTrainer`. They share one loop,
-:class:`LoopTrainer`, with callbacks, schedules, checkpoints and several processes; a trainer of one's own adds a loss.
+:class:`GeometricSVMTrainer` (eq. 11), :class:`MadryTrainer`, :class:`TRADESTrainer`, and those that docs/training.md
+lists as baselines. They share one loop, :class:`LoopTrainer`, with callbacks, schedules, checkpoints and several
+processes; a trainer of one's own adds a loss.
 
 >>> import numpy as np, torch
 >>> from art.estimators.classification import PyTorchClassifier

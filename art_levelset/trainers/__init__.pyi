@@ -22,9 +22,13 @@ from .distributed import world as world
 from .execution import Execution as Execution
 from .geometric_svm import GeometricSVMTrainer as GeometricSVMTrainer
 from .margin import LevelSetMarginTrainer as LevelSetMarginTrainer
+from .max_margin import MMATrainer as MMATrainer
+from .noise_fgsm import NFGSMTrainer as NFGSMTrainer
+from .nuclear_norm import NuATTrainer as NuATTrainer
 from .presets import EQ_12 as EQ_12
 from .presets import PRESETS as PRESETS
 from .presets import Preset as Preset
+from .prior_fgsm import FGSMPGITrainer as FGSMPGITrainer
 from .runs import UNLIMITED as UNLIMITED
 from .schedules import Constant as Constant
 from .schedules import Cosine as Cosine
@@ -36,3 +40,6 @@ from .schedules import Trapezoid as Trapezoid
 from .svm_presets import EQ_11 as EQ_11
 from .svm_presets import GEOMETRIC_SVM_PRESETS as GEOMETRIC_SVM_PRESETS
 from .svm_presets import GeometricSVMPreset as GeometricSVMPreset
+from .weight_perturbation import MadryAWPTrainer as MadryAWPTrainer
+from .weight_perturbation import TRADESAWPTrainer as TRADESAWPTrainer
+from .weight_perturbation import WeightPerturbationTrainer as WeightPerturbationTrainer

@@ -14,6 +14,9 @@ TRADES' at the samples and at the points one after the other, and BatchNorm's ru
 after the clean batch. So does TRADES' published code, but for the clean batch, and so do ART's trainers. Madry's code
 searches in training mode; here the search faces the network that an attacker will face. With several processes each
 one's batch statistics are those of its own share, as with DistributedDataParallel.
+
+What differs between adversarial trainers is where the points are, :meth:`PGDTrainer.find`, and the loss there,
+:meth:`PGDTrainer.loss_at`.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from art.estimators.classification import PyTorchClassifier
@@ -39,9 +42,12 @@ from art_levelset.trainers.execution import Execution
 Losses = Callable[[Tensor], Tensor]
 """Of logits, (batch, classes): one loss a sample, (batch,)."""
 
+Found: TypeAlias = "tuple[Tensor, ...]"
+"""What a search has found for a batch: tensors with one row a sample."""
+
 
 class PGDTrainer(LoopTrainer, abc.ABC):
-    """Base of the adversarial trainers: the search for points of high loss."""
+    """Base of the adversarial trainers: the search for points of high loss, and a loss at what it has found."""
 
     def __init__(
         self,
@@ -95,6 +101,44 @@ class PGDTrainer(LoopTrainer, abc.ABC):
         :return: An empty mapping.
         """
         return {}
+
+    @abc.abstractmethod
+    def find(self, x: Tensor, y: Tensor, rows: Tensor | None) -> Found:
+        """
+        Search the balls around the samples.
+
+        :param x: Raw inputs, (batch, ...).
+        :param y: Integer labels, (batch,).
+        :param rows: The samples' numbers in the data set, (batch,); None for generators.
+        :return: The points, (batch, ...), and whatever else the loss needs, without gradients.
+        """
+
+    @abc.abstractmethod
+    def loss_at(
+        self, network: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, found: Found
+    ) -> tuple[Tensor, dict[str, float]]:
+        """
+        The loss at what has been found.
+
+        :param network: The network, in training mode.
+        :param x: Raw inputs, (batch, ...).
+        :param y: Integer labels, (batch,).
+        :param found: What :meth:`find` returned for them.
+        :return: The loss and its metrics.
+        """
+
+    def batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+        """
+        Search, and the loss at what is found.
+
+        :param x: Raw inputs, (batch, ...).
+        :param y: Integer labels, (batch,).
+        :param rows: The samples' numbers in the data set, (batch,); None for generators.
+        :return: The loss and its metrics.
+        """
+        found = self.find(x, y, rows)
+        with training(self.network, self._frozen):
+            return self.loss_at(self.trained_network, x, y, found)
 
     def _search(self, x: Tensor, losses: Losses) -> Tensor:
         """Where projected gradient ascent on the losses ends, in the balls around x, (batch, ...)."""
@@ -152,19 +196,32 @@ class MadryTrainer(PGDTrainer):
     True
     """
 
-    def batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+    def find(self, x: Tensor, y: Tensor, rows: Tensor | None) -> Found:
         """
-        The cross-entropy at the points.
+        The points of highest cross-entropy.
 
         :param x: Raw inputs, (batch, ...).
         :param y: Integer labels, (batch,).
         :param rows: Not used.
+        :return: The points, (batch, ...).
+        """
+        return (self._search(x, lambda logits: functional.cross_entropy(logits, y, reduction="none")),)
+
+    def loss_at(
+        self, network: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, found: Found
+    ) -> tuple[Tensor, dict[str, float]]:
+        """
+        The cross-entropy at the points.
+
+        :param network: The network.
+        :param x: Not used.
+        :param y: Integer labels, (batch,).
+        :param found: The points.
         :return: The loss, and the metric `robust_accuracy`.
         """
-        points = self._search(x, lambda logits: functional.cross_entropy(logits, y, reduction="none"))
-        with training(self.network, self._frozen):
-            logits = self.trained_network(points)
-        return functional.cross_entropy(logits, y), {"robust_accuracy": _accuracy(logits, y)}
+        (points,) = found
+        logits = network(points)
+        return functional.cross_entropy(logits, y), {"robust_accuracy": accuracy(logits, y)}
 
 
 class TRADESTrainer(PGDTrainer):
@@ -210,23 +267,36 @@ class TRADESTrainer(PGDTrainer):
             )
         self.beta = beta
 
-    def batch_loss(self, x: Tensor, y: Tensor, rows: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+    def find(self, x: Tensor, y: Tensor, rows: Tensor | None) -> Found:
         """
-        The cross-entropy at the samples and the divergences.
+        The points of highest divergence.
 
         :param x: Raw inputs, (batch, ...).
-        :param y: Integer labels, (batch,).
+        :param y: Not used.
         :param rows: Not used.
-        :return: The loss, and the metrics `accuracy` and `robust_accuracy`.
+        :return: The points, (batch, ...).
         """
         with torch.no_grad(), evaluating(self.network):
             target = self.network(x).log_softmax(dim=1)
-        points = self._search(x, lambda logits: divergences(target, logits.log_softmax(dim=1)))
-        with training(self.network, self._frozen):
-            logits, near = self.trained_network(x), self.trained_network(points)
+        return (self._search(x, lambda logits: divergences(target, logits.log_softmax(dim=1))),)
+
+    def loss_at(
+        self, network: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, found: Found
+    ) -> tuple[Tensor, dict[str, float]]:
+        """
+        The cross-entropy at the samples and the divergences.
+
+        :param network: The network.
+        :param x: Raw inputs, (batch, ...).
+        :param y: Integer labels, (batch,).
+        :param found: The points.
+        :return: The loss, and the metrics `accuracy` and `robust_accuracy`.
+        """
+        (points,) = found
+        logits, near = network(x), network(points)
         divergence = divergences(logits.log_softmax(dim=1), near.log_softmax(dim=1)).mean()
         loss = functional.cross_entropy(logits, y) + self.beta * divergence
-        return loss, {"accuracy": _accuracy(logits, y), "robust_accuracy": _accuracy(near, y)}
+        return loss, {"accuracy": accuracy(logits, y), "robust_accuracy": accuracy(near, y)}
 
 
 def divergences(target: Tensor, other: Tensor) -> Tensor:
@@ -240,5 +310,12 @@ def divergences(target: Tensor, other: Tensor) -> Tensor:
     return (target.exp() * (target - other)).sum(dim=1)
 
 
-def _accuracy(logits: Tensor, y: Tensor) -> float:
+def accuracy(logits: Tensor, y: Tensor) -> float:
+    """
+    The part of the samples that are classified right.
+
+    :param logits: (batch, classes).
+    :param y: Integer labels, (batch,).
+    :return: In [0, 1].
+    """
     return (logits.argmax(dim=1) == y).float().mean().item()

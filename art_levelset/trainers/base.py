@@ -262,6 +262,7 @@ class LoopTrainer(TrainerHooks):
         """
         statistics = self.statistics(x)
         with normalising(statistics), _enough_samples(len(x)):
+            self.begin_step(x, y, rows)
             loss, metrics = self.batch_loss(x, y, rows) if len(x) else (None, {})
         if not self._world.any(loss is not None):
             return False, metrics

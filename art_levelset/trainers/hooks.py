@@ -127,6 +127,15 @@ class TrainerHooks(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         :param samples: Samples of the data set; None where batches come without their numbers.
         """
 
+    def begin_step(self, x: Tensor, y: Tensor, rows: Tensor | None) -> None:
+        """
+        Before :meth:`batch_loss`, in all processes: also in those without a share, where that one is not called.
+
+        :param x: Raw inputs, (batch, ...), of this process's share, which may be empty.
+        :param y: Integer labels, (batch,).
+        :param rows: The samples' numbers in the data set, (batch,); None for generators.
+        """
+
     def end_epoch(self) -> None:
         """After the batches of an epoch, in all processes."""
 

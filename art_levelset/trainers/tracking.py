@@ -102,3 +102,66 @@ class Offsets:
         :param state: What :meth:`state_dict` returned.
         """
         self._offsets, self._known = state["offsets"], state["known"]
+
+
+class Margins:
+    """
+    The margins that the last visits to the samples of a data set have found, in main memory.
+
+    :param count: Number of samples.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._margins = torch.zeros(count)
+        self._fresh = torch.zeros(count, dtype=torch.bool)
+
+    def __len__(self) -> int:
+        return len(self._margins)
+
+    def of(self, rows: Tensor) -> Tensor:
+        """
+        The margins of some samples.
+
+        :param rows: Their numbers, (batch,).
+        :return: (batch,); 0 for those that were not visited, or were wrongly classified.
+        """
+        return self._margins[rows.cpu()].to(rows.device)
+
+    def store(self, rows: Tensor, margins: Tensor) -> None:
+        """
+        Keep margins.
+
+        :param rows: The samples' numbers, (batch,).
+        :param margins: (batch,).
+        """
+        rows = rows.cpu()
+        self._margins[rows] = margins.to("cpu", torch.float32)
+        self._fresh[rows] = True
+
+    def merge(self, world: World) -> None:
+        """
+        Tell all processes what each has stored since the last time.
+
+        :param world: The processes, all of which must call this. No two may have stored the same sample.
+        """
+        if world.size > 1:
+            fresh = world.sum(self._fresh.float()) > 0
+            stored = world.sum(torch.where(self._fresh, self._margins, 0.0))
+            self._margins = torch.where(fresh, stored, self._margins)
+        self._fresh.zero_()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """
+        What a checkpoint keeps.
+
+        :return: A tensor.
+        """
+        return {"margins": self._margins}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """
+        Go on from a checkpoint.
+
+        :param state: What :meth:`state_dict` returned.
+        """
+        self._margins = state["margins"]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from art_levelset.cli.main import main
+from art_levelset.cli.train import TRAINERS
 from art_levelset.evaluation.record import read_record
 from art_levelset.trainers import (
     GEOMETRIC_SVM_PRESETS,
@@ -17,6 +18,7 @@ from art_levelset.trainers import (
     Cosine,
     LearningRate,
     LevelSetMarginTrainer,
+    LoopTrainer,
     Steps,
     Trapezoid,
     crop,
@@ -110,6 +112,7 @@ def test_it_stops_where_nothing_is_gained(tmp_path: Path, capsys: pytest.Capture
         (["--scheduler", "linear"], "--scheduler must be one of trapezoid"),
         (["--weight-decay", "-1"], "--weight-decay must be"),
         (["--threat-model", "L1"], "--threat-model must be one of Linf, L2"),
+        (["--threat-model", "L2", "--trainer", "nuat"], "--threat-model must be Linf for --trainer nuat, got L2"),
         (["--config", "none.yaml"], "--config: none.yaml: No such file"),
     ],
 )
@@ -145,6 +148,32 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]
 
     monkeypatch.setattr(LevelSetMarginTrainer, "fit", fit)
     return seen
+
+
+def test_every_trainer_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def fit(self: LoopTrainer, *data: Any, **options: Any) -> None:
+        seen.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LoopTrainer, "fit", fit)
+    for name in TRAINERS:
+        assert train("--trainer", name, "--ema", "0.9") == 130
+    assert {name: type(made).__name__ for name, made in zip(TRAINERS, seen, strict=True)} == {
+        "levelset": "LevelSetMarginTrainer",
+        "madry": "MadryTrainer",
+        "trades": "TRADESTrainer",
+        "geometric-svm": "GeometricSVMTrainer",
+        "n-fgsm": "NFGSMTrainer",
+        "fgsm-pgi": "FGSMPGITrainer",
+        "madry-awp": "MadryAWPTrainer",
+        "trades-awp": "TRADESAWPTrainer",
+        "mma": "MMATrainer",
+        "nuat": "NuATTrainer",
+    }
+    assert all(made.ema_decay == 0.9 for made in seen)
+    assert all(made.eps == 0.15 for made in seen if hasattr(made, "eps"))
 
 
 @pytest.mark.parametrize("name", ["mnist", "paper-mnist", "cifar10"])

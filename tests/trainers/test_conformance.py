@@ -23,6 +23,11 @@ from art_levelset import GeometricSVMTrainer, LevelSetMarginTrainer
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.curvature import CurvatureTrainer
+from art_levelset.trainers.max_margin import MMATrainer
+from art_levelset.trainers.noise_fgsm import NFGSMTrainer
+from art_levelset.trainers.nuclear_norm import NuATTrainer
+from art_levelset.trainers.prior_fgsm import FGSMPGITrainer
+from art_levelset.trainers.weight_perturbation import MadryAWPTrainer, TRADESAWPTrainer
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,12 @@ CASES = [
         bounded=False,
     ),
     Case("trades", lambda built, scale, **options: TRADESTrainer(built, eps=0.1 * scale, max_iter=4, **options)),
+    Case("fgsm-pgi", lambda built, scale, **options: FGSMPGITrainer(built, eps=0.1 * scale, **options)),
+    Case("madry-awp", lambda built, scale, **options: MadryAWPTrainer(built, eps=0.1 * scale, max_iter=4, **options)),
+    Case("trades-awp", lambda built, scale, **options: TRADESAWPTrainer(built, eps=0.1 * scale, max_iter=4, **options)),
+    Case("mma", lambda built, scale, **options: MMATrainer(built, eps=0.15 * scale, max_iter=4, **options)),
+    Case("nuat", lambda built, scale, **options: NuATTrainer(built, eps=0.1 * scale, **options)),
+    Case("n-fgsm", lambda built, scale, **options: NFGSMTrainer(built, eps=0.1 * scale, **options)),
 ]
 
 

@@ -13,6 +13,11 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from art_levelset.trainers import Callback, GeometricSVMTrainer, LevelSetMarginTrainer, MadryTrainer, TRADESTrainer
+from art_levelset.trainers.max_margin import MMATrainer
+from art_levelset.trainers.noise_fgsm import NFGSMTrainer
+from art_levelset.trainers.nuclear_norm import NuATTrainer
+from art_levelset.trainers.prior_fgsm import FGSMPGITrainer
+from art_levelset.trainers.weight_perturbation import TRADESAWPTrainer
 
 TRAINERS = {
     "levels": lambda built: LevelSetMarginTrainer(built, 0.1, seed=0, warmup=0.0, burn_in=0.0),
@@ -21,6 +26,11 @@ TRAINERS = {
     ),
     "madry": lambda built: MadryTrainer(built, 0.1, max_iter=3, seed=0),
     "trades": lambda built: TRADESTrainer(built, 0.1, max_iter=3, seed=0),
+    "fgsm-pgi": lambda built: FGSMPGITrainer(built, 0.1, seed=0),
+    "trades-awp": lambda built: TRADESAWPTrainer(built, 0.1, max_iter=3, seed=0, ema_decay=0.9),
+    "mma": lambda built: MMATrainer(built, 0.15, max_iter=3, seed=0),
+    "nuat": lambda built: NuATTrainer(built, 0.1, seed=0),
+    "n-fgsm": lambda built: NFGSMTrainer(built, 0.1, seed=0),
     "svm": lambda built: GeometricSVMTrainer(built, seed=0),
 }
 

@@ -21,7 +21,24 @@ def test_every_name_is_there_and_documented(name):
 
 
 def test_trainers_and_their_base():
-    for name in ("CurvatureTrainer", "GeometricSVMTrainer", "LevelSetMarginTrainer", "MadryTrainer", "TRADESTrainer"):
+    names = [name for name in trainers.__all__ if name.endswith("Trainer")]
+    assert set(names) == {
+        "CurvatureTrainer",
+        "FGSMPGITrainer",
+        "GeometricSVMTrainer",
+        "LevelSetMarginTrainer",
+        "LoopTrainer",
+        "MMATrainer",
+        "MadryAWPTrainer",
+        "MadryTrainer",
+        "NFGSMTrainer",
+        "NuATTrainer",
+        "PGDTrainer",
+        "TRADESAWPTrainer",
+        "TRADESTrainer",
+        "WeightPerturbationTrainer",
+    }
+    for name in names:
         assert issubclass(getattr(trainers, name), trainers.LoopTrainer)
     assert trainers.LoopTrainer is LoopTrainer
 

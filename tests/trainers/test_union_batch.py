@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from art_levelset import GeometricSVMTrainer, LevelSetMarginTrainer
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.distributed import world
+from art_levelset.trainers.max_margin import MMATrainer
+from art_levelset.trainers.prior_fgsm import FGSMPGITrainer
+from art_levelset.trainers.weight_perturbation import TRADESAWPTrainer
 
 from .processes import run
 
@@ -65,6 +68,9 @@ def trainers() -> dict[str, LoopTrainer]:
         "L2": LevelSetMarginTrainer(classifier(plain()), eps=0.5, norm=2, seed=0, distance="lp", warmup=0, burn_in=0),
         "BatchNorm": LevelSetMarginTrainer(classifier(normalised()), eps=0.5, seed=0, warmup=0, burn_in=0),
         "SVM": GeometricSVMTrainer(classifier(plain(2), 2), seed=0),
+        "FGSM-PGI": FGSMPGITrainer(classifier(plain()), eps=0.5, seed=0),
+        "MMA": MMATrainer(classifier(plain()), eps=0.7, max_iter=4, seed=0),
+        "TRADES-AWP": TRADESAWPTrainer(classifier(plain()), eps=0.5, max_iter=2, gamma=0.1, seed=0),
     }
 
 
