@@ -38,7 +38,7 @@ from art_levelset.attacks.batches import COUNTED, check_batch
 from art_levelset.attacks.protocol import Attack
 from art_levelset.core.statistics import frozen_layers, normalising
 from art_levelset.progress import progress_bar
-from art_levelset.trainers.augmentation import Augmentation, augmented
+from art_levelset.trainers.augmentation import Augmentation, augmented, followed, only_moves
 from art_levelset.trainers.averaging import ExponentialAverage
 from art_levelset.trainers.batches import ArrayBatches, Batch, Batches, GeneratedBatches
 from art_levelset.trainers.callbacks import Callback, StopTraining
@@ -303,7 +303,9 @@ class LoopTrainer(TrainerHooks):
         callbacks = [*options.callbacks, *(options.logs() if self._world.main else ())]
         for callback in callbacks:
             callback.reset()
-        self.begin_fit(None if options.augmentation else batches.settings.get("samples"))
+        self._follows = self._can_follow(options.augmentation)
+        known = options.augmentation is None or self._follows
+        self.begin_fit(batches.settings.get("samples") if known else None)
         checkpoints = None if options.checkpoint_dir is None else Checkpoints(options.checkpoint_dir, self._world)
         with nullcontext() if checkpoints is None else checkpoints.claimed():
             self._to_end(Run(self, batches, options, checkpoints), callbacks, validation, attack)
@@ -356,13 +358,25 @@ class LoopTrainer(TrainerHooks):
         device = self.classifier.device
         self._union = len(batch.x)
         share = self._world.share(self._union)
+        self._moves = None
         if augmentation is None:
             x = torch.tensor(batch.x[share], dtype=torch.float32, device=device)
         else:
             inputs = torch.tensor(batch.x, dtype=torch.float32, device=device)
-            x = augmented(inputs, augmentation, self._randomness)[share]
+            if self._follows and batch.rows is not None:
+                x, moves = followed(inputs, augmentation, self._randomness)
+                self._moves = moves.select(share)
+            else:
+                x = augmented(inputs, augmentation, self._randomness)
+            x = x[share]
         y = torch.tensor(batch.y[share], device=device)
         return x, y, None if batch.rows is None else torch.tensor(batch.rows[share], device=device)
+
+    def _can_follow(self, augmentation: Augmentation | None) -> bool:
+        """Whether what is remembered of samples goes with them through an augmentation."""
+        if augmentation is None or not self.remembers:
+            return False
+        return only_moves(augmentation, tuple(self.classifier.input_shape), self.classifier.device)
 
     def _deployed(self) -> AbstractContextManager[None]:
         """The classifier with the weights that `fit` would leave behind."""

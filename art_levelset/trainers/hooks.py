@@ -21,6 +21,7 @@ from art_levelset.checks import check_seed
 from art_levelset.core.balls import Box
 from art_levelset.core.statistics import Statistics, batch_statistics
 from art_levelset.tensors import check_form, load_optimizer
+from art_levelset.trainers.augmentation import Moves
 from art_levelset.trainers.averaging import ExponentialAverage, check_decay
 from art_levelset.trainers.callbacks import Progress
 from art_levelset.trainers.distributed import World
@@ -82,6 +83,8 @@ class TrainerHooks(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         self._randomness = torch.Generator(classifier.device).manual_seed(self.seed)
         self._average: ExponentialAverage | None = None
         self._frozen: frozenset[nn.Module] = frozenset()
+        self._follows = False
+        self._moves: Moves | None = None
         self._world = World()
         self._union = 0
         self._warned = False
@@ -120,11 +123,17 @@ class TrainerHooks(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
         """
         class_logits(outputs, count, self.classifier.nb_classes)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether points near the samples are kept from one visit to the next: these follow what augmentations move."""
+        return False
+
     def begin_fit(self, samples: int | None) -> None:
         """
         Before training, also before a checkpoint is read.
 
-        :param samples: Samples of the data set; None where batches come without their numbers.
+        :param samples: Samples of the data set; None where batches come without their numbers, or augmentations do more
+               than move the entries of samples, or there is one and nothing that follows it.
         """
 
     def begin_step(self, x: Tensor, y: Tensor, rows: Tensor | None) -> None:

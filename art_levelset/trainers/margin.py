@@ -128,8 +128,8 @@ class LevelSetMarginTrainer(LoopTrainer):
         :param max_iter: The largest number of search steps a sample, >= 1; None for 3 with tracked searches and
                10 otherwise. With distances, a sample stops when it has crossed.
         :param tracked: Whether a search begins where the sample's last one ended rather than at random; None for yes
-               with "logit" and "linearised". It needs samples that stay the same: without an order (generators) or with
-               augmentation, searches begin at random.
+               with "logit" and "linearised". It needs samples that are known again: without an order (generators), or
+               with augmentation that does more than move pixels, searches begin at random.
         :param warmup: The part of the first `fit`, in [0, 1], in which the radii grow linearly from zero.
         :param burn_in: The part of the first `fit`, in [0, 1), that is ordinary training with the cross-entropy, before
                the radii begin to grow.
@@ -212,6 +212,11 @@ class LevelSetMarginTrainer(LoopTrainer):
             norm=self.norm,
             clip_values=self.box,
         )
+
+    @property
+    def remembers(self) -> bool:
+        """Whether searches are tracked."""
+        return self.tracked
 
     def begin_fit(self, samples: int | None) -> None:
         """
@@ -329,12 +334,14 @@ class LevelSetMarginTrainer(LoopTrainer):
     def _start(self, x: Tensor, rows: Tensor | None, eps: Tensor) -> Tensor:
         offsets = self.draw(lambda count: self._random_offsets(x, count))
         start = x + column(eps, x) * offsets
-        return start if self._offsets is None or rows is None else self._offsets.start(x, rows, eps, start)
+        if self._offsets is None or rows is None:
+            return start
+        return self._offsets.start(x, rows, eps, start, self._moves)
 
     def _random_offsets(self, x: Tensor, count: int) -> Tensor:
         centres = x.new_zeros(count, *x.shape[1:])
         return random_in_ball(centres, x.new_ones(count), self.norm, self.randomness)
 
     def _remembering(self, x: Tensor, rows: Tensor, eps: Tensor) -> Callable[[Tensor], None] | None:
-        offsets = self._offsets
-        return None if offsets is None else lambda ends: offsets.store(x, rows, ends, eps)
+        offsets, moves = self._offsets, self._moves
+        return None if offsets is None else lambda ends: offsets.store(x, rows, ends, eps, moves)

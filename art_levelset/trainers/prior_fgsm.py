@@ -15,8 +15,9 @@ keeps the network from what makes single-step training collapse: outputs that di
 
 This is the paper's FGSM-EP, whose prior is that of the last epoch. The average over the classes is the published
 code's; the paper writes the squared norm. Its label smoothing and its restart of the perturbations after many epochs
-are left out. Perturbations are kept as :class:`art_levelset.trainers.tracking.Offsets`. They need samples that stay the
-same: without an order (generators) or with augmentation each step begins at random.
+are left out. Perturbations are kept as :class:`art_levelset.trainers.tracking.Offsets`. They need samples that are
+known again: without an order (generators), or with augmentation that does more than move pixels, each step begins at
+random.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class FGSMPGITrainer(PGDTrainer):
         :param eps: Radius of the L_inf ball, > 0, in units of the raw inputs.
         :param eps_step: alpha, the length of the step, > 0; None for `eps`.
         :param lam: lambda >= 0, the weight of the change of the outputs.
-        :param options: `seed`, `ema_decay`, `max_grad_norm` and `execution`, as for :class:`LoopTrainer`.
+        :param options: `seed`, `ema_decay`, `max_grad_norm` and `execution`, as for :class:`PGDTrainer`.
         :raises TypeError: If the classifier is no PyTorchClassifier.
         :raises ValueError: If a number is out of range, or the classifier cannot be trained; the message names it.
         """
@@ -100,7 +101,7 @@ class FGSMPGITrainer(PGDTrainer):
         radius = x.new_full((len(x),), self.eps)
         start = x + self.draw(lambda count: self._offsets(x, count))
         if self._perturbations is not None and rows is not None:
-            start = self._perturbations.start(x, rows, radius, start)
+            start = self._perturbations.start(x, rows, radius, start, self._moves)
         start = torch.clamp(start, *walls(self.box, x))
         with evaluating(self.network):
             points = ascend(
@@ -113,7 +114,7 @@ class FGSMPGITrainer(PGDTrainer):
                 start=start,
             )
         if self._perturbations is not None and rows is not None:
-            self._perturbations.store(x, rows, points, radius)
+            self._perturbations.store(x, rows, points, radius, self._moves)
         return start, points
 
     def loss_at(
@@ -133,6 +134,11 @@ class FGSMPGITrainer(PGDTrainer):
         change = functional.mse_loss(logits, before)
         loss = functional.cross_entropy(logits, y) + self.lam * change
         return loss, {"robust_accuracy": accuracy(logits, y), "change": change.item()}
+
+    @property
+    def remembers(self) -> bool:
+        """Where the steps end."""
+        return True
 
     def begin_fit(self, samples: int | None) -> None:
         """

@@ -3,7 +3,8 @@ Tracked searches: where each sample's search ended, kept from one epoch to the n
 
 The level sets move little between two visits to a sample, so the next search goes on where the last one ended, and one
 or two steps an epoch do what ten from a random start do (adversarial training with transferable examples). Offsets are
-kept in units of the sample's radius, one byte a coordinate, so they follow a radius that grows.
+kept in units of the sample's radius, one byte a coordinate, so they follow a radius that grows; and they follow the
+entries of a sample where an augmentation moves them.
 
 | Paper link: https://arxiv.org/abs/1912.11969
 """
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from art_levelset.core.balls import column
+from art_levelset.trainers.augmentation import Moves
 from art_levelset.trainers.distributed import World
 
 _SCALE = 127
@@ -45,7 +47,7 @@ class Offsets:
         """
         return self._offsets.shape == (count, *shape)
 
-    def start(self, x: Tensor, rows: Tensor, eps: Tensor, otherwise: Tensor) -> Tensor:
+    def start(self, x: Tensor, rows: Tensor, eps: Tensor, otherwise: Tensor, moves: Moves | None = None) -> Tensor:
         """
         Where the searches of a batch begin.
 
@@ -53,13 +55,17 @@ class Offsets:
         :param rows: Their numbers in the data set, (batch,).
         :param eps: Their radii, (batch,).
         :param otherwise: Where those begin that have no offset yet, (batch, ...).
+        :param moves: Where the samples' entries come from, if they were augmented: offsets go with them, and those of
+               samples to which something else was done begin as if they had none.
         :return: Points, (batch, ...).
         """
         rows = rows.cpu()
-        offsets = self._offsets[rows].to(x.device, x.dtype)
-        return torch.where(column(self._known[rows].to(x.device), x), x + column(eps / _SCALE, x) * offsets, otherwise)
+        offsets, known = self._offsets[rows].to(x.device, x.dtype), self._known[rows].to(x.device)
+        if moves is not None:
+            offsets, known = moves.there(offsets), known & moves.known
+        return torch.where(column(known, x), x + column(eps / _SCALE, x) * offsets, otherwise)
 
-    def store(self, x: Tensor, rows: Tensor, ends: Tensor, eps: Tensor) -> None:
+    def store(self, x: Tensor, rows: Tensor, ends: Tensor, eps: Tensor, moves: Moves | None = None) -> None:
         """
         Keep where the searches of a batch ended.
 
@@ -67,9 +73,13 @@ class Offsets:
         :param rows: Their numbers in the data set, (batch,).
         :param ends: Where their searches ended, (batch, ...).
         :param eps: Their radii, (batch,), > 0.
+        :param moves: As for :meth:`start`.
         """
-        rows = rows.cpu()
         offsets = ((ends - x) * column(_SCALE / eps, x)).round().clamp(-_SCALE, _SCALE)
+        if moves is not None:
+            kept = self._offsets[rows.cpu()].to(offsets.device, offsets.dtype)
+            offsets, rows = moves.back(offsets, kept)[moves.known], rows[moves.known]
+        rows = rows.cpu()
         self._offsets[rows] = offsets.to("cpu", torch.int8)
         self._known[rows] = self._fresh[rows] = True
 

@@ -1,11 +1,14 @@
+"""Augmentations, and what they move."""
+
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from art_levelset.trainers.augmentation import PADDING, crop, crop_and_flip
+from art_levelset.trainers.augmentation import PADDING, crop, crop_and_flip, followed, only_moves
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
@@ -39,3 +42,46 @@ def test_the_generator_decides() -> None:
     first, again, other = (crop_and_flip(x, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.sampled_from([crop, crop_and_flip]), st.integers(1, 3), st.integers(2, 9), st.integers(0, 1000))
+def test_what_is_followed_moves_as_the_images_do(augmentation, channels: int, size: int, seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    x, values = torch.rand(2, 5, channels, size, size, generator=random)
+    changed, moves = followed(x, augmentation, torch.Generator().manual_seed(seed))
+    assert torch.equal(changed, augmentation(x, torch.Generator().manual_seed(seed)))
+    assert moves.known.all()
+    there = moves.there(values)
+    assert torch.equal(there, augmentation(values, torch.Generator().manual_seed(seed))), "augmentations are linear"
+    assert torch.equal(moves.back(there, values), values)
+    returned = moves.back(there, torch.zeros_like(values))
+    assert bool(((returned == values) | (returned == 0)).all())
+
+
+def test_the_generator_goes_on_as_without_following() -> None:
+    x, first, second = torch.rand(4, 1, 5, 5), *(torch.Generator().manual_seed(1) for _ in range(2))
+    followed(x, crop, first)
+    crop(x, second)
+    assert torch.equal(torch.rand(3, generator=first), torch.rand(3, generator=second))
+
+
+def test_what_does_more_is_not_followed() -> None:
+    def dim_some(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return torch.where(torch.arange(len(x))[:, None, None, None] % 2 == 0, x, x / 2)
+
+    def noise(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return x + 0.1 * torch.rand(x.shape, generator=generator)
+
+    x = torch.rand(4, 1, 5, 5) + 0.1
+    generator = torch.Generator().manual_seed(0)
+    assert followed(x, dim_some, generator)[1].known.tolist() == [True, False, True, False]
+    assert not followed(x, noise, generator)[1].known.any()
+    assert not followed(x, lambda batch, _: torch.ones_like(batch), generator)[1].known.any(), "whole numbers, too"
+    here = torch.device("cpu")
+    assert only_moves(crop_and_flip, (1, 8, 8), here)
+    assert only_moves(lambda batch, _: batch.roll(1, 2), (3, 8, 8), here)
+    assert not only_moves(dim_some, (1, 8, 8), here)
+    assert not only_moves(noise, (1, 8, 8), here)
+    with pytest.raises(ValueError, match="augmentation must return a tensor of shape"):
+        only_moves(lambda batch, _: batch[:, :, 1:], (1, 8, 8), here)

@@ -170,12 +170,38 @@ class TestLevels:
             robust[tracked] = trainer.history[-1]["robust_accuracy"]
         assert robust[True] < robust[False] - 0.05, "what tracked searches find is harder"
 
-    def test_without_order_or_with_augmentation_searches_start_at_random(self, classifier, digits):
+    def test_offsets_go_with_the_pixels_that_an_augmentation_moves(self, classifier, digits):
+        """A visit with another flip begins at the flipped end of the last search."""
+        x, y = digits[0][:32], digits[1][:32]
+        starts, visits = [], []
+
+        def flip_every_other_epoch(batch, generator):
+            visits.append(batch)
+            return batch.flip(3) if flips[0] else batch
+
+        flips = [False]
+        trainer = LevelSetMarginTrainer(classifier(convnet()), 0.1, seed=0, burn_in=0.0, warmup=0.0)
+        start = trainer._start
+        trainer._start = lambda *given: starts.append(start(*given)) or starts[-1]
+        options = {"batch_size": 32, "nb_epochs": 1, "verbose": False, "augmentation": flip_every_other_epoch}
+        trainer.fit(x, y, **options)
+        kept = trainer._offsets._offsets.clone()
+        assert kept.any()
+        flips[0] = True
+        trainer.fit(x, y, **options)
+        order = [int((torch.as_tensor(x) == one).flatten(1).all(dim=1).nonzero()[0]) for one in visits[-2]]
+        expected = torch.as_tensor(x)[order].flip(3) + 0.1 / 127 * kept[order].flip(3)
+        torch.testing.assert_close(starts[-1], expected)
+        assert not torch.equal(trainer._offsets._offsets, kept)
+
+    def test_without_order_or_with_other_augmentation_searches_start_at_random(self, classifier, digits):
         x, y = digits[0][:64], digits[1][:64]
         trainer = LevelSetMarginTrainer(classifier(convnet()), 0.1, seed=0)
         trainer.fit(x, y, nb_epochs=1, verbose=False)
         assert trainer._offsets is not None
         trainer.fit(x, y, nb_epochs=1, verbose=False, augmentation=crop)
+        assert trainer._offsets is not None
+        trainer.fit(x, y, nb_epochs=1, verbose=False, augmentation=lambda batch, generator: batch / 2)
         assert trainer._offsets is None
         trainer.fit_generator(NumpyDataGenerator(x, y, batch_size=32), nb_epochs=1, verbose=False)
         assert trainer._offsets is None

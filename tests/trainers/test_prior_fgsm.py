@@ -93,11 +93,13 @@ class TestVisits:
         trainer.begin_fit(63)
         assert not bool(trainer._perturbations._known.any())
 
-    def test_with_augmentation_there_are_none(self, classifier, digits):
+    def test_they_follow_what_moves_and_there_are_none_with_other_augmentation(self, classifier, digits):
         trainer = FGSMPGITrainer(classifier(), EPS, seed=0)
         trainer.fit(
             digits[0][:64], digits[1][:64], nb_epochs=1, augmentation=lambda x, generator: x.flip(3), verbose=False
         )
+        assert trainer._perturbations is not None
+        trainer.fit(digits[0][:64], digits[1][:64], nb_epochs=1, augmentation=lambda x, generator: x / 2, verbose=False)
         assert trainer._perturbations is None
         assert trainer.state_dict()["trainer"] == {"offsets": None}
 

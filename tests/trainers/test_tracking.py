@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from art_levelset.trainers.augmentation import Moves, crop_and_flip, followed
 from art_levelset.trainers.distributed import World
 from art_levelset.trainers.tracking import Offsets
 
@@ -26,6 +27,24 @@ def test_what_is_stored_comes_back_and_grows_with_the_radius(seed: int, radius: 
     assert error.max() <= 1 / 254 + 1e-4
     grown = offsets.start(x, rows, 2 * eps, otherwise) - x
     torch.testing.assert_close(grown, 2 * (offsets.start(x, rows, eps, otherwise) - x), rtol=1e-3, atol=1e-3 * radius)
+
+
+def test_offsets_follow_an_augmentation_and_come_back() -> None:
+    x, rows, eps = torch.rand(3, 1, 6, 6), torch.tensor([4, 0, 2]), torch.ones(3)
+    offsets = Offsets(5, (1, 6, 6))
+    ends = x + torch.linspace(-1, 1, 36).reshape(1, 1, 6, 6)
+    offsets.store(x, rows, ends, eps)
+    before = offsets._offsets.clone()
+    moved, moves = followed(x, crop_and_flip, torch.Generator().manual_seed(3))
+    start = offsets.start(moved, rows, eps, moved, moves)
+    torch.testing.assert_close(start - moved, moves.there(before[rows].float()) / 127, atol=1e-6, rtol=0)
+    offsets.store(moved, rows, start, eps, moves)
+    assert torch.equal(offsets._offsets, before), "entries that came nowhere stay, the others come back"
+    changed = Moves(moves.sources, torch.tensor([True, False, True]))
+    assert torch.equal(offsets.start(moved, rows, eps, moved + 9, changed)[1], moved[1] + 9)
+    offsets.store(moved, rows, moved, eps, changed)
+    assert torch.equal(offsets._offsets[0], before[0]), "nothing is kept of what cannot be followed"
+    assert not torch.equal(offsets._offsets[2], before[2])
 
 
 def test_processes_tell_each_other_what_they_stored(monkeypatch: pytest.MonkeyPatch) -> None:
