@@ -103,7 +103,14 @@ def add_parser(verbs: Verbs) -> None:
     add_data(group, "x_train and y_train", required=False)
     add_network(group, required=False)
     group = parser.add_argument_group("training")
-    group.add_argument("--trainer", choices=TRAINERS, default=TRAINERS[0], help="how to train (default: %(default)s)")
+    group.add_argument(
+        "--trainer",
+        choices=TRAINERS,
+        default=TRAINERS[0],
+        metavar="NAME",
+        help=f"how to train: {in_words(TRAINERS)} (default: %(default)s); those after geometric-svm are baselines with "
+        "the defaults of their papers, and --eps of mma is the margin that is enough",
+    )
     group.add_argument(
         "--eps",
         metavar="R",

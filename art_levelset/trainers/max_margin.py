@@ -129,7 +129,7 @@ class MMATrainer(PGDTrainer):
         :param bisections: How often the bracket of the margin is halved, >= 1.
         :param clean: w, the weight of the loss at the samples, in [0, 1].
         :param norm: `math.inf` or 2.
-        :param options: `seed`, `ema_decay`, `max_grad_norm` and `execution`, as for :class:`LoopTrainer`.
+        :param options: `seed`, `ema_decay`, `max_grad_norm` and `execution`, as for :class:`PGDTrainer`.
         :raises TypeError: If the classifier is no PyTorchClassifier.
         :raises ValueError: If a number is out of range, or the classifier cannot be trained; the message names it.
         """

@@ -65,7 +65,7 @@ class NuATTrainer(PGDTrainer):
         :param eps: Radius of the L_inf ball, and length of the step, > 0, in units of the raw inputs.
         :param lam: lambda >= 0, the weight of the nuclear norm at the end.
         :param warmup: The part of a `fit`, in [0, 1], in which it grows linearly from 0.
-        :param options: `seed`, `ema_decay`, `max_grad_norm` and `execution`, as for :class:`LoopTrainer`.
+        :param options: `seed`, `ema_decay`, `max_grad_norm` and `execution`, as for :class:`PGDTrainer`.
         :raises TypeError: If the classifier is no PyTorchClassifier.
         :raises ValueError: If a number is out of range, or the classifier cannot be trained; the message names it.
         """

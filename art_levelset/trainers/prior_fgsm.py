@@ -78,7 +78,7 @@ class FGSMPGITrainer(PGDTrainer):
         :param eps: Radius of the L_inf ball, > 0, in units of the raw inputs.
         :param eps_step: alpha, the length of the step, > 0; None for `eps`.
         :param lam: lambda >= 0, the weight of the change of the outputs.
-        :param options: `seed`, `ema_decay`, `max_grad_norm` and `execution`, as for :class:`LoopTrainer`.
+        :param options: `seed`, `ema_decay`, `max_grad_norm` and `execution`, as for :class:`PGDTrainer`.
         :raises TypeError: If the classifier is no PyTorchClassifier.
         :raises ValueError: If a number is out of range, or the classifier cannot be trained; the message names it.
         """
