@@ -125,7 +125,8 @@ def add_parser(verbs: Verbs) -> None:
         choices=TRAINERS,
         default=TRAINERS[0],
         metavar="NAME",
-        help=f"how to train: {', '.join(TRAINERS[:-1])} or {TRAINERS[-1]} (default: %(default)s)",
+        help=f"how to train: {in_words(TRAINERS)} (default: %(default)s); those after geometric-svm are baselines with "
+        "the defaults of their papers, and --eps of mma is the margin that is enough",
     )
     group.add_argument(
         "--eps",
