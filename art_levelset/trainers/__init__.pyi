@@ -7,6 +7,7 @@ from .augmentation import crop_and_flip as crop_and_flip
 from .base import LoopTrainer as LoopTrainer
 from .batches import Batch as Batch
 from .batches import Batches as Batches
+from .batches import Numbered as Numbered
 from .budget import TimeBudget as TimeBudget
 from .callbacks import Callback as Callback
 from .callbacks import CSVLog as CSVLog

@@ -163,8 +163,8 @@ class LoopTrainer(TrainerHooks):
         """
         Train the classifier on batches from a generator. With several processes, the main one's batches are shared.
 
-        :param generator: An ART data generator whose `size` is known, a PyTorch DataLoader of pairs (x, y), or
-               :class:`Batches`, which are not checked.
+        :param generator: An ART data generator whose `size` is known, a PyTorch DataLoader of pairs (x, y), or of a
+               :class:`~art_levelset.trainers.batches.Numbered` data set, or :class:`Batches`, which are not checked.
         :param nb_epochs: Passes over the generator, >= 1.
         :param scheduler: As for :meth:`fit`, and so are the other arguments.
         :param validation_data: (x, y).

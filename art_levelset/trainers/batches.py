@@ -12,7 +12,7 @@ import torch
 from art.data_generators import DataGenerator
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from art_levelset.checks import check_count
 from art_levelset.trainers.distributed import World
@@ -113,9 +113,39 @@ class ArrayBatches:
         """
 
 
+class Numbered(Dataset[Any]):
+    """
+    A data set whose samples come with their numbers, so that a trainer knows them again in the batches of a DataLoader.
+
+    Its samples are to stay the same: random changes belong in `augmentation` of `fit`, not in the data set.
+
+    :param dataset: A data set of pairs (x, y), with a length.
+    :raises TypeError: If it has none.
+
+    >>> import torch
+    >>> from torch.utils.data import DataLoader, TensorDataset
+    >>> loader = DataLoader(Numbered(TensorDataset(torch.rand(4, 2), torch.zeros(4))), batch_size=2)
+    >>> [rows.tolist() for _, _, rows in loader]
+    [[0, 1], [2, 3]]
+    """
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        if not hasattr(dataset, "__len__"):
+            raise TypeError(f"dataset must have a length, got {type(dataset).__name__}")
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, row: int) -> tuple[Any, Any, int]:
+        x, y = self.dataset[row]
+        return x, y, row
+
+
 class GeneratedBatches:
     """
-    Batches from an ART data generator or a DataLoader; with several processes, the main one's.
+    Batches from an ART data generator or a DataLoader, whose data set may be :class:`Numbered`; with several processes,
+    the main one's.
 
     :param generator: The generator; the length of an epoch must be known.
     :param check: Called with each batch's x and y; returns raw inputs, (batch, *input_shape), and integer labels.
@@ -144,6 +174,11 @@ class GeneratedBatches:
         if not self.nb_batches:
             raise ValueError("generator has no batches")
         self.settings = {"batches": self.nb_batches}
+        dataset = generator.dataset if isinstance(generator, DataLoader) else None
+        self._parts = "pairs (x, y)"
+        if isinstance(dataset, Numbered):
+            self._parts = "triples (x, y, rows)"
+            self.settings["samples"] = len(dataset)
         self._generator, self._check, self._world = generator, check, world
 
     def epoch(self, seed: int, number: int) -> Iterator[Batch]:
@@ -160,10 +195,10 @@ class GeneratedBatches:
             batch = self._world.broadcast(next(given, None))
             if batch is None:
                 raise ValueError(f"generator has ended before its {self.nb_batches} batches")
-            if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
-                raise ValueError(f"generator must give pairs (x, y), got {type(batch).__name__}")
-            x, y = (part.cpu().numpy() if isinstance(part, Tensor) else part for part in batch)
-            yield Batch(*self._check(x, y))
+            if not (isinstance(batch, (tuple, list)) and len(batch) == (3 if "samples" in self.settings else 2)):
+                raise ValueError(f"generator must give {self._parts}, got {type(batch).__name__}")
+            x, y, *rows = (part.cpu().numpy() if isinstance(part, Tensor) else part for part in batch)
+            yield Batch(*self._check(x, y), *rows)
 
     def state_dict(self) -> dict[str, Any]:
         """

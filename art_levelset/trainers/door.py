@@ -139,6 +139,7 @@ def check_inputs(x: Any, input_shape: tuple[int, ...], name: str = "x") -> NDArr
         raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
     if array.ndim == 0 or array.shape[1:] != tuple(input_shape) or len(array) == 0:
         raise ValueError(f"{name} must have the shape (n >= 1, {', '.join(map(str, input_shape))}), got {array.shape}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    parts = (array[first : first + _CHUNK] for first in range(0, len(array), _CHUNK))
+    if array.dtype.kind == "f" and not all(np.isfinite(part).all() for part in parts):
         raise ValueError(f"{name} has values that are not finite")
     return array

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -96,6 +97,7 @@ class LevelSetMarginTrainer(LoopTrainer):
         eps_step_incorrect: Schedule | None = None,
         max_iter: int | None = None,
         tracked: bool | None = None,
+        offsets_dir: str | Path | None = None,
         warmup: float = 0.3,
         burn_in: float = 0.03,
         seed: int | None = None,
@@ -130,6 +132,8 @@ class LevelSetMarginTrainer(LoopTrainer):
         :param tracked: Whether a search begins where the sample's last one ended rather than at random; None for yes
                with "logit" and "linearised". It needs samples that are known again: without an order (generators), or
                with augmentation that does more than move pixels, searches begin at random.
+        :param offsets_dir: A folder for the ends of tracked searches, one byte an entry of a sample, in a file that is
+               gone with the process; None to keep them in main memory.
         :param warmup: The part of the first `fit`, in [0, 1], in which the radii grow linearly from zero.
         :param burn_in: The part of the first `fit`, in [0, 1), that is ordinary training with the cross-entropy, before
                the radii begin to grow.
@@ -159,6 +163,9 @@ class LevelSetMarginTrainer(LoopTrainer):
         self._check_params()
         self._field = _BOUNDARIES[self.boundary]
         self._objective = self._objective_of(distance)
+        self._offsets_dir = None if offsets_dir is None else Path(offsets_dir)
+        if self._offsets_dir is not None and not self._offsets_dir.is_dir():
+            raise ValueError(f"offsets_dir must be a folder, got {self._offsets_dir}")
         self._grown = 0.0
         self._offsets: Offsets | None = None
 
@@ -228,7 +235,7 @@ class LevelSetMarginTrainer(LoopTrainer):
         if not self.tracked or samples is None:
             self._offsets = None
         elif self._offsets is None or not self._offsets.fits(samples, shape):
-            self._offsets = Offsets(samples, shape)
+            self._offsets = Offsets(samples, shape, self._offsets_dir)
 
     def end_epoch(self) -> None:
         """Tell all processes where searches have ended."""

@@ -11,9 +11,13 @@ entries of a sample where an augmentation moves them.
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,17 +27,28 @@ from art_levelset.trainers.distributed import World
 
 _SCALE = 127
 
+_ROWS = 4096
+"""Samples whose offsets are sent to other processes at a time."""
+
 
 class Offsets:
     """
-    The last offsets of the samples of a data set, in main memory: as many bytes as its inputs have entries.
+    The last offsets of the samples of a data set: as many bytes as its inputs have entries, in main memory or, where
+    that is short, in a file that is mapped into it.
 
     :param count: Number of samples.
     :param shape: The shape of one.
+    :param folder: Where the file is made, without a name, so that it is gone with the process; None for main memory.
+    :raises OSError: If the file cannot be made.
     """
 
-    def __init__(self, count: int, shape: tuple[int, ...]) -> None:
-        self._offsets = torch.zeros(count, *shape, dtype=torch.int8)
+    def __init__(self, count: int, shape: tuple[int, ...], folder: Path | None = None) -> None:
+        if folder is None:
+            self._offsets = torch.zeros(count, *shape, dtype=torch.int8)
+        else:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.truncate(max(count * math.prod(shape), 1))
+                self._offsets = torch.from_numpy(np.memmap(file, np.int8, "r+", shape=(count, *shape)))
         self._known = torch.zeros(count, dtype=torch.bool)
         self._fresh = torch.zeros(count, dtype=torch.bool)
 
@@ -91,9 +106,9 @@ class Offsets:
         """
         if world.size > 1:
             fresh = world.sum(self._fresh.to(torch.int8)).bool()
-            self._offsets[fresh & ~self._fresh] = 0
-            stored = world.sum(torch.where(column(fresh, self._offsets), self._offsets, 0).to(torch.int8))
-            self._offsets = torch.where(column(fresh, stored), stored, self._offsets)
+            for rows in torch.split(fresh.nonzero().flatten(), _ROWS):
+                own = column(self._fresh[rows], self._offsets[rows])
+                self._offsets[rows] = world.sum(torch.where(own, self._offsets[rows], 0).to(torch.int8))
             self._known |= fresh
         self._fresh.zero_()
 
@@ -111,7 +126,8 @@ class Offsets:
 
         :param state: What :meth:`state_dict` returned.
         """
-        self._offsets, self._known = state["offsets"], state["known"]
+        self._offsets.copy_(state["offsets"])
+        self._known.copy_(state["known"])
 
 
 class Margins:

@@ -14,7 +14,7 @@ from art.data_generators import NumpyDataGenerator, PyTorchDataGenerator
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from art_levelset import memory, progress
-from art_levelset.trainers import Batch, Callback, StopTraining
+from art_levelset.trainers import Batch, Callback, Numbered, StopTraining
 
 from .noisy import NoisyTrainer, random_data, small_classifier, weights
 
@@ -187,6 +187,16 @@ class TestGradientNorm:
             NoisyTrainer(small_classifier(), max_grad_norm=value)
 
 
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from zip(*map(torch.as_tensor, random_data()), strict=True)
+
+
+class Short(Stream):
+    def __len__(self):
+        return 500
+
+
 class TestGenerators:
     @pytest.mark.parametrize("integers", [True, False])
     def test_a_data_loader_trains_as_its_batches_do(self, integers):
@@ -200,6 +210,20 @@ class TestGenerators:
         np.testing.assert_array_equal(torch.cat([part[1] for part in trainer.seen[:3]]), y)
         assert all(part[2] is None for part in trainer.seen)
         assert "validation_accuracy" in trainer.history[1]
+
+    def test_numbered_samples_are_known_again(self):
+        x, y = random_data()
+        data = Numbered(TensorDataset(torch.as_tensor(x), torch.as_tensor(y)))
+        trainer = NoisyTrainer(small_classifier(), seed=0)
+        begun = []
+        trainer.begin_fit = begun.append
+        trainer.fit_generator(DataLoader(data, batch_size=40, shuffle=True), nb_epochs=1, verbose=False)
+        assert begun == [96]
+        rows = torch.cat([part[2] for part in trainer.seen])
+        assert sorted(rows.tolist()) == list(range(96))
+        np.testing.assert_array_equal(torch.cat([part[0] for part in trainer.seen]), x[rows])
+        with pytest.raises(TypeError, match="dataset must have a length, got Stream"):
+            Numbered(Stream())
 
     def test_generators_of_the_toolbox(self):
         x, y = random_data()
@@ -227,14 +251,6 @@ class TestGenerators:
         assert sampler.epochs == (0, 1, 2)
 
     def test_what_does_not_fit(self):
-        class Stream(IterableDataset):
-            def __iter__(self):
-                yield from zip(*map(torch.as_tensor, random_data()), strict=True)
-
-        class Short(Stream):
-            def __len__(self):
-                return 500
-
         trainer = NoisyTrainer(small_classifier(), seed=0)
         x, y = map(torch.as_tensor, random_data())
         for generator, error, message in (
@@ -242,6 +258,7 @@ class TestGenerators:
             (DataLoader(Stream(), batch_size=8), ValueError, "length of an epoch"),
             (DataLoader(Short(), batch_size=8), ValueError, "ended before"),
             (DataLoader(TensorDataset(x), batch_size=8), ValueError, "pairs"),
+            (DataLoader(Numbered(TensorDataset(x, y)), 8, collate_fn=lambda items: (x, y)), ValueError, "triples"),
             (DataLoader(TensorDataset(x[:, 0], y), batch_size=8), ValueError, "generator: x must have the shape"),
             (DataLoader(TensorDataset(x, y + 10), batch_size=8), ValueError, "generator: y"),
         ):

@@ -12,10 +12,11 @@ from art.attacks.evasion import ProjectedGradientDescentPyTorch
 from art.data_generators import NumpyDataGenerator
 from art.defences.trainer import Trainer
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from art_levelset import LevelSetMarginTrainer
 from art_levelset.core.fields import soft_margin_field
-from art_levelset.trainers import distances
+from art_levelset.trainers import Numbered, distances
 from art_levelset.trainers.augmentation import crop
 from art_levelset.trainers.schedules import Linear
 
@@ -193,6 +194,19 @@ class TestLevels:
         expected = torch.as_tensor(x)[order].flip(3) + 0.1 / 127 * kept[order].flip(3)
         torch.testing.assert_close(starts[-1], expected)
         assert not torch.equal(trainer._offsets._offsets, kept)
+
+    def test_offsets_in_a_file_and_a_numbered_loader_train_the_same_network(self, classifier, digits, tmp_path):
+        x, y = torch.as_tensor(digits[0][:96]), torch.as_tensor(digits[1][:96])
+        found = []
+        for options in ({}, {"offsets_dir": tmp_path}):
+            torch.manual_seed(0)
+            trainer = LevelSetMarginTrainer(classifier(convnet()), 0.1, seed=0, **options)
+            loader = DataLoader(Numbered(TensorDataset(x, y)), batch_size=32)
+            trainer.fit_generator(loader, nb_epochs=3, verbose=False)
+            assert trainer._offsets._known.all()
+            found.append(trainer.predict(digits[0][:96]))
+        np.testing.assert_array_equal(*found)
+        assert list(tmp_path.iterdir()) == []
 
     def test_without_order_or_with_other_augmentation_searches_start_at_random(self, classifier, digits):
         x, y = digits[0][:64], digits[1][:64]
@@ -513,6 +527,7 @@ class TestBadInput:
             ({"eps": Linear(0.0, -1.0, 5)}, "eps"),
             ({"eps": 0.1, "distance": "l2"}, "distance"),
             ({"eps": 0.1, "sharpness": 0.0}, "sharpness"),
+            ({"eps": 0.1, "offsets_dir": "no/such/folder"}, "offsets_dir must be a folder"),
             ({"eps": 0.1, "sharpness": math.nan}, "sharpness"),
         ],
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -62,7 +64,8 @@ def test_processes_tell_each_other_what_they_stored(monkeypatch: pytest.MonkeyPa
         trial.__dict__.update({name: tensor.clone() for name, tensor in offsets.__dict__.items()})
         trial._offsets[~trial._fresh] = 0
         given[number] = [trial._fresh.to(torch.int8), trial._offsets]
-    answers = iter([given[0][0] + given[1][0], given[0][1] + given[1][1]] * 2)
+    fresh = given[0][0] + given[1][0]
+    answers = iter([fresh, (given[0][1] + given[1][1])[fresh.bool()]] * 2)
     monkeypatch.setattr(World, "sum", lambda self, values: next(answers))
     for number, offsets in enumerate(both):
         offsets.merge(World(number, 2))
@@ -71,8 +74,11 @@ def test_processes_tell_each_other_what_they_stored(monkeypatch: pytest.MonkeyPa
     assert both[0]._known.tolist() == both[1]._known.tolist() == [True] * 5 + [False]
 
 
-def test_a_state_goes_on() -> None:
-    first, second = Offsets(3, (2,)), Offsets(3, (2,))
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_state_goes_on(tmp_path: Path, mapped: bool) -> None:
+    folder = tmp_path if mapped else None
+    first, second = Offsets(3, (2,), folder), Offsets(3, (2,), folder)
+    assert list(tmp_path.iterdir()) == [], "the file has no name"
     x, rows, eps = torch.rand(2, 2), torch.tensor([2, 0]), torch.ones(2)
     first.store(x, rows, x + 0.3, eps)
     second.load_state_dict(first.state_dict())
