@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from art_levelset.evaluation.datasets import digits
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -44,3 +46,17 @@ def test_what_is_measured_of_an_affine_network(module):
 def test_the_table_has_means_in_percent(module):
     runs = {"a": [{"clean": 0.5, "PGD": 0.1}, {"clean": 0.7, "PGD": 0.2}]}
     assert module.table(runs).splitlines() == ["| training | clean | PGD |", "|---|---|---|", "| a | 60.0 | 15.0 |"]
+
+
+@pytest.mark.slow
+def test_plain_fgsm_overfits_to_its_step_at_a_large_radius_and_fgsm_pgi_does_not(module):
+    """As its paper has it: after 60 epochs PGD breaks what still withstands the step."""
+    train, test = ((torch.from_numpy(x), torch.from_numpy(y)) for x, y in digits())
+    made = module.rows(0.3, 1)
+    found = {
+        name: module.measured(module.trained(made[name], *train, 60, 0), test, test, 0.3)
+        for name in ("FGSM", "FGSM-PGI")
+    }
+    assert found["FGSM"]["one step"] > 0.5
+    assert found["FGSM"]["PGD"] < 0.06
+    assert found["FGSM-PGI"]["PGD"] > 0.12
