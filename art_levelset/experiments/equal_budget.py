@@ -176,6 +176,9 @@ def rows(data: str) -> dict[str, Fit]:
     def level_sets(classifier: PyTorchClassifier, seed: int, **options: Any) -> LevelSetMarginTrainer:
         return LevelSetMarginTrainer(classifier, seed=seed, execution=EXECUTION, **{**PRESETS[data].options, **options})
 
+    def baseline(kind: Callable[..., LoopTrainer], **options: Any) -> Fit:
+        return _loop(lambda classifier, seed: kind(classifier, seed=seed, execution=EXECUTION, **options))
+
     return {
         "standard": _chunks(lambda classifier: classifier),
         "Madry (ART)": _chunks(
@@ -201,27 +204,19 @@ def rows(data: str) -> dict[str, Fit]:
         "level sets, averaged": _loop(partial(level_sets, ema_decay=0.998)),
         "level sets, no warm-up": _loop(partial(level_sets, warmup=0.0)),
         "level sets, no burn-in": _loop(partial(level_sets, burn_in=0.0)),
-        "N-FGSM": _loop(lambda classifier, seed: NFGSMTrainer(classifier, eps, seed=seed, execution=EXECUTION)),
-        "FGSM-PGI": _loop(lambda classifier, seed: FGSMPGITrainer(classifier, eps, seed=seed, execution=EXECUTION)),
-        "NuAT": _loop(lambda classifier, seed: NuATTrainer(classifier, eps, seed=seed, execution=EXECUTION)),
-        "MMA": _loop(  # the paper's margin for L_inf is half as much again as the radius
-            lambda classifier, seed: MMATrainer(
-                classifier, 1.5 * eps, max_iter=ATTACK_STEPS, seed=seed, execution=EXECUTION
-            )
-        ),
-        "Madry + AWP": _loop(
-            lambda classifier, seed: MadryAWPTrainer(classifier, seed=seed, execution=EXECUTION, **attack)
-        ),
-        "TRADES + AWP + EMA": _loop(
-            lambda classifier, seed: TRADESAWPTrainer(
-                classifier, seed=seed, ema_decay=0.998, execution=EXECUTION, **attack
-            )
-        ),
+        "N-FGSM": baseline(NFGSMTrainer, eps=eps),
+        "FGSM-PGI": baseline(FGSMPGITrainer, eps=eps),
+        "NuAT": baseline(NuATTrainer, eps=eps),
+        # The paper's margin for L_inf is half as much again as the radius.
+        "MMA": baseline(MMATrainer, eps=1.5 * eps, max_iter=ATTACK_STEPS),
+        "Madry + AWP": baseline(MadryAWPTrainer, **attack),
+        "TRADES + AWP": baseline(TRADESAWPTrainer, **attack),
+        "TRADES + AWP + EMA": baseline(TRADESAWPTrainer, ema_decay=0.998, **attack),
     }
 
 
 HEADLINE = ("standard", "Madry (ART)", "TRADES (ART)", "Madry", "TRADES", "level sets, paper", "level sets")
-"""The rows of the table; the others are its ablations."""
+"""The rows of the table; the others are its ablations and further baselines."""
 
 
 def add_parser(parser: argparse.ArgumentParser) -> None:

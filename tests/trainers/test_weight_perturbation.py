@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from art_levelset.trainers import MadryAWPTrainer, MadryTrainer, TRADESAWPTrainer, TRADESTrainer
+from art_levelset.trainers import Execution, MadryAWPTrainer, MadryTrainer, TRADESAWPTrainer, TRADESTrainer
 from art_levelset.trainers.weight_perturbation import perturbation
 
 PAIRS = [(MadryAWPTrainer, MadryTrainer), (TRADESAWPTrainer, TRADESTrainer)]
@@ -119,6 +119,20 @@ def test_the_average_is_that_of_weights_that_have_not_moved(classifier, digits):
         found.append(nn.utils.parameters_to_vector(built.model.parameters()).detach())
     assert (found[0] - start).norm() > 0.01
     torch.testing.assert_close(found[1], (2 * start + 9 * found[0]) / 11)
+
+
+@pytest.mark.parametrize("execution", [Execution(bf16=True), Execution(channels_last=True)], ids=["bf16", "channels"])
+def test_other_executions_move_the_same_weights(classifier, digits, execution):
+    moved = []
+    for one in (Execution(), execution):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.Tanh(), nn.Flatten(), nn.Linear(64, 10))
+        trainer = MadryAWPTrainer(classifier(module), 0.1, max_iter=2, gamma=0.1, execution=one)
+        with one.laid_out(module):
+            step(trainer, digits)
+            moved.append(list(trainer._moved.values()))
+    for weight, other in zip(*moved, strict=True):
+        assert (weight - other).norm() < 0.02 * weight.norm()
 
 
 def test_layers_without_gradient_stay_out_of_it(classifier, digits):
