@@ -8,7 +8,6 @@ package and keeps its traceback, a TypeError too: what a user can get wrong is a
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -22,8 +21,6 @@ BAD_INPUT = 2
 
 LONGEST = 1000
 """More characters of a message are not shown: files may hold names of any length."""
-
-_SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 EXPECTED = (ValueError, OSError, ImportError, MemoryError, FloatingPointError)
 """Bad input, a full disk, a missing library, a small machine, a training that diverges."""
@@ -99,26 +96,6 @@ def number(option: str, text: str) -> float:
         return float(Fraction(text))
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"{option} must be a number such as 0.3 or 8/255, got {text!r}") from None
-
-
-def seconds(option: str, text: str) -> float:
-    """
-    A time of the command line.
-
-    :param option: The option that has it.
-    :param text: Numbers with units, h, m or s: "20m", "1h30m", "90s".
-    :return: Seconds, > 0.
-    :raises ValueError: If it is none.
-
-    >>> seconds("--time-budget", "1h30m")
-    5400.0
-    """
-    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", text)
-    units = [unit for _, unit in parts]
-    found = sum(float(count) * _SECONDS[unit] for count, unit in parts)
-    if "".join(map("".join, parts)) != text or units != sorted(set(units), key="hms".index) or not found > 0:
-        raise ValueError(f"{option} must be a time such as 90s, 20m or 1h30m, got {text!r}")
-    return found
 
 
 def check_device(name: str) -> None:

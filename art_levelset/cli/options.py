@@ -7,6 +7,9 @@ them against those of the package.
 
 from __future__ import annotations
 
+import argparse
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -127,3 +130,23 @@ def in_words(names: Sequence[str]) -> str:
     'a, b or c'
     """
     return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def seconds(text: str) -> float:
+    """
+    A time, as the type of an option.
+
+    :param text: Numbers with the units h, m and s, or of seconds: "90", "20m", "1.5m", "1h30m".
+    :return: Seconds, > 0.
+    :raises ArgumentTypeError: If it is none.
+
+    >>> seconds("1h30m")
+    5400.0
+    """
+    number = r"(\d+(?:\.\d*)?|\.\d+)"
+    found = re.fullmatch(f"(?:{number}h)?(?:{number}m)?(?:{number}s?)?", text)
+    parts = found.groups(default="0") if found else ()
+    total = sum(float(part) * unit for part, unit in zip(parts, (3600.0, 60.0, 1.0), strict=False))
+    if not 0 < total < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a time such as 60s, 2m or 1h, got {text!r}")
+    return total

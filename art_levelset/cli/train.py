@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from art_levelset.arguments import Verbs
 from art_levelset.checks import check_not_negative
 from art_levelset.cli import output as what_is_printed
-from art_levelset.cli.console import number, seconds
-from art_levelset.cli.options import PRESETS, add_data, add_network, add_seed_and_device, in_words
+from art_levelset.cli.console import number
+from art_levelset.cli.options import PRESETS, add_data, add_network, add_seed_and_device, in_words, seconds
 from art_levelset.cli.output import Output
 from art_levelset.cli.places import keep_all, outputs
 from art_levelset.cli.python_path import json_arguments
@@ -141,6 +141,7 @@ def add_parser(verbs: Verbs) -> None:
     group.add_argument("--nb-epochs", type=int, metavar="N", help="passes over the data (default: 20 or the preset's)")
     group.add_argument(
         "--time-budget",
+        type=seconds,
         metavar="TIME",
         help="train for this long, such as 20m or 1h30m, in place of a number of epochs, or for --nb-epochs at most",
     )
@@ -432,7 +433,7 @@ def _config(arguments: argparse.Namespace, settings: Settings) -> str:
         "eps": _eps(arguments, settings.eps),
         "threat-model": arguments.threat_model,
         "nb-epochs": None if arguments.time_budget and arguments.nb_epochs is None else settings.nb_epochs,
-        "time-budget": arguments.time_budget,
+        "time-budget": None if arguments.time_budget is None else f"{arguments.time_budget:g}s",
         "batch-size": settings.batch_size,
         "optimizer": settings.optimizer_name,
         "lr": settings.learning_rate,
@@ -524,7 +525,7 @@ def _budget(arguments: argparse.Namespace) -> list[Callback]:
     """What ends the training by the clock, if anything."""
     from art_levelset.trainers import TimeBudget
 
-    return [] if arguments.time_budget is None else [TimeBudget(seconds("--time-budget", arguments.time_budget))]
+    return [] if arguments.time_budget is None else [TimeBudget(arguments.time_budget)]
 
 
 def _attack(eps: float, norm: float) -> Attack:

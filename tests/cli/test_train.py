@@ -106,7 +106,7 @@ def test_it_stops_where_nothing_is_gained(tmp_path: Path, capsys: pytest.Capture
         (["--output", "missing/weights.pth"], "the folder missing does not exist"),
         (["--plot", "weights.pth"], "--plot must be another file than --output"),
         (["--output", "weights.yaml"], "the settings beside it must be another file than --output"),
-        (["--time-budget", "soon"], "--time-budget must be a time such as 90s, 20m or 1h30m, got 'soon'"),
+        (["--time-budget", "soon"], "--time-budget must be a time such as 60s, 2m or 1h, got 'soon'"),
         (["--time-budget", "0s"], "--time-budget must be a time"),
         (["--optimizer", "lion"], "--optimizer must be one of adam"),
         (["--scheduler", "linear"], "--scheduler must be one of trapezoid"),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from art_levelset.arguments import Group, Parser, Verbs
 from art_levelset.cli import output as what_is_printed
 from art_levelset.cli.console import PROGRAM
-from art_levelset.cli.options import add_seed_and_device
+from art_levelset.cli.options import add_seed_and_device, seconds
 from art_levelset.cli.output import STDOUT, Output
 
 STEPS = 800
@@ -159,7 +158,7 @@ def _add_surface_options(parser: Parser, scans: Group) -> None:
     )
     group.add_argument(
         "--time-budget",
-        type=_seconds,
+        type=seconds,
         metavar="TIME",
         help="the most time for the fit, such as 60s or 2m, instead of steps; reading the scan, the last corrections "
         "and the mesh add some seconds",
@@ -234,16 +233,3 @@ def _add_execution(parser: Parser) -> None:
         metavar="N",
         help="so many scans at once, each with its share of the threads (default: 1)",
     )
-
-
-def _seconds(text: str) -> float:
-    """A time such as 90, 90s, 1.5m or 1h."""
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a time such as 60s, 2m or 1h, got {text!r}")
-    return seconds
