@@ -18,6 +18,7 @@ from art_levelset.cli.recon import files
 from art_levelset.cli.recon.batch import Result, Seconds, document
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.fitting.judgement import Judgement
+from art_levelset.recon.inspect.accounting import Account, account_for
 from art_levelset.recon.inspect.colours import heat_map, transfer_colours
 from art_levelset.recon.inspect.metrics import CloudDistances, SurfaceDistances, compare, compare_with_cloud
 from art_levelset.recon.inspect.preview import draw
@@ -97,7 +98,9 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
         if cloud.colours is not None:
             mesh = transfer_colours(mesh, cloud.points, cloud.colours)
     with seconds.of("compare"):
-        report = SurfaceReport.of(mesh, cloud.points, reference)
+        report = SurfaceReport.of(mesh, cloud.points, reconstruction, reference)
+    if report.account.worth_a_warning:
+        logger.warning("%s: %s", arguments.scan, "; ".join(map(str.strip, report.account.lines())))
     name = printable(arguments.scan.name)
     shown, title = mesh, f"{name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
     largest = None
@@ -169,6 +172,7 @@ class SurfaceReport:
     :param faces: Number of triangles.
     :param topology: Of the mesh.
     :param cloud: The distances to the cloud.
+    :param account: What has become of its points.
     :param reference: The topology of the reference, if there is one.
     :param distances: The distances to the reference.
     """
@@ -177,20 +181,27 @@ class SurfaceReport:
     faces: int
     topology: Topology
     cloud: CloudDistances
+    account: Account
     reference: Topology | None = None
     distances: SurfaceDistances | None = None
 
     @classmethod
-    def of(cls, mesh: Trimesh, points: Points, reference: Trimesh | None) -> SurfaceReport:
+    def of(
+        cls, mesh: Trimesh, points: Points, reconstruction: Reconstruction, reference: Trimesh | None
+    ) -> SurfaceReport:
         """
         Measure a mesh.
 
         :param mesh: The mesh.
         :param points: The cloud that it was made of, (n, 3).
+        :param reconstruction: What has made it.
         :param reference: What to compare it with, if anything.
         :return: The report.
         """
-        own = len(mesh.vertices), len(mesh.faces), topology(mesh), compare_with_cloud(mesh, points)
+        frame, planes = reconstruction.frame, reconstruction.planes
+        centres, reach = frame.from_unit(planes.centres), frame.scale * planes.reach
+        account = account_for(points, mesh, centres, reach, reconstruction.sdf)
+        own = len(mesh.vertices), len(mesh.faces), topology(mesh), compare_with_cloud(mesh, points), account
         return cls(*own) if reference is None else cls(*own, topology(reference), compare(mesh, reference))
 
     @property
@@ -209,8 +220,9 @@ class SurfaceReport:
         if self.distances is None:
             strays = f" ({self.cloud.outliers:,} outliers do not count)" if self.cloud.outliers else ""
             distance = f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}{strays}"
-            return [distance, f"mesh: {self.topology}"]
-        return [*self.distances.report().splitlines(), f"mesh: {self.topology}", f"reference: {self.reference}"]
+            return [distance, f"mesh: {self.topology}", *self.account.lines()]
+        topologies = [f"mesh: {self.topology}", f"reference: {self.reference}"]
+        return [*self.distances.report().splitlines(), *topologies, *self.account.lines()]
 
     def row(self) -> dict[str, str]:
         """
@@ -238,6 +250,7 @@ class SurfaceReport:
             "attempts": [{**asdict(attempt), "failed": attempt.failed} for attempt in attempts],
             "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
             "cloud": {**asdict(self.cloud), "relative": self.cloud.relative()},
+            "account": {**asdict(self.account), "threshold": self.account.threshold, "share": self.account.share},
         }
         if self.distances is not None and self.reference is not None:
             metrics["reference"] = asdict(self.reference)

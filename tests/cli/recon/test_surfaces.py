@@ -18,9 +18,11 @@ from art_levelset.cli.recon import FORMATS, PAPER_STEPS, STEPS
 from art_levelset.cli.recon.surfaces import PRESETS
 from art_levelset.models import fc_2
 from art_levelset.recon import Reconstruction, paper, pipeline, reconstruct
-from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.cloud.clouds import Frame, Points
+from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.fitting import checkpoint
 from art_levelset.recon.fitting.judgement import Judgement
+from art_levelset.recon.inspect.accounting import CUT
 
 from ...nursing import Nursery
 
@@ -52,8 +54,9 @@ def test_a_scan_becomes_a_mesh(scan: Path, capsys: pytest.CaptureFixture[str]) -
     assert lines[2].startswith("to the surface / reference's diagonal x 10^3: Chamfer L1 ")
     assert lines[3].startswith("normal consistency 0.9")
     assert lines[4:6] == ["mesh: 1 part, genus 0, watertight", "reference: 1 part, genus 0, watertight"]
-    assert lines[6].startswith("Wrote in ")
-    assert lines[7:] == [f"  {output}", f"  {preview}"]
+    assert lines[6].startswith("points: all 3,000 within 0.")
+    assert lines[7].startswith("Wrote in ")
+    assert lines[8:] == [f"  {output}", f"  {preview}"]
     mesh = trimesh.load(output, force="mesh")
     assert mesh.is_watertight
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).mean() < 0.05
@@ -81,6 +84,56 @@ def test_a_survey_with_strays(
     assert cloud["outliers"] == 12
     assert cloud["relative"] < 30
     assert np.abs(np.linalg.norm(trimesh.load(tmp_path / "survey.mesh.ply").vertices, axis=1) - 1).mean() < 0.05
+
+
+class Balls(torch.nn.Module):
+    """The signed distance to two balls, in the unit frame of :func:`two_balls`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.centres = torch.nn.Parameter(torch.tensor([[-0.5, 0.0, 0.0], [0.7, 0.0, 0.0]]))
+        self.radii = torch.nn.Parameter(torch.tensor([0.5, 0.3]))
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        distances: torch.Tensor = torch.cdist(points, self.centres) - self.radii
+        return distances.min(dim=1, keepdim=True).values
+
+
+def two_balls(sphere_points: Points) -> Points:
+    return np.concatenate([0.5 * sphere_points - [0.5, 0, 0], 0.3 * sphere_points[:1500] + [0.7, 0, 0]])
+
+
+def fitted_to_two_balls(points: Points, *judgements: Judgement) -> Reconstruction:
+    frame = Frame(np.zeros(3), 1.0)
+    return Reconstruction(Balls(), frame, Planes(points, np.zeros_like(points), 0.05), attempts=judgements)
+
+
+def test_points_are_not_dropped_in_silence(
+    tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(PRESETS, "default", lambda points, **_: fitted_to_two_balls(points))
+    scan, report = tmp_path / "two.npy", tmp_path / "a.json"
+    np.save(scan, two_balls(sphere_points))
+    assert main([str(scan), *QUICK, "--json", str(report)]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(report.read_text(encoding="utf-8"))["account"]["far"] == 0
+    assert captured.out.splitlines()[2].startswith("points: all 4,500 within 0.")
+    assert "warning" not in captured.err
+    assert main([str(scan), *QUICK, "--parts", "1", "--json", str(report)]) == 0
+    captured = capsys.readouterr()
+    told = json.loads(report.read_text(encoding="utf-8"))["account"]
+    (cluster,) = told["clusters"]
+    assert (told["points"], told["far"], told["scattered"], cluster["points"]) == (4500, 1500, 0, 1500)
+    assert told["reasons"] == {CUT: 1500}
+    assert told["share"] == pytest.approx(1 / 3)
+    np.testing.assert_allclose([cluster["low"], cluster["high"]], [[0.4, -0.3, -0.3], [1.0, 0.3, 0.3]], atol=0.01)
+    lines = captured.out.splitlines()
+    assert lines[2].startswith("points: 1,500 of 4,500 (33.33%) farther than 0.")
+    assert lines[2].endswith(" from the surface, 1 cluster")
+    assert lines[3].startswith("  1,500 in x 0.4")
+    (warning,) = (line for line in captured.err.splitlines() if "warning" in line)
+    assert warning.startswith(f"art-levelset recon: warning: {scan}: points: 1,500 of 4,500 (33.33%) farther")
+    assert warning.endswith(CUT)
 
 
 def test_everything_that_can_be_written(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
