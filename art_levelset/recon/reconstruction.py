@@ -86,6 +86,12 @@ class Reconstruction:
     handle_removal: HandleRemoval = field(default_factory=HandleRemoval)
     attempts: tuple[Judgement, ...] = ()
 
+    @property
+    def rejected(self) -> Judgement | None:
+        """The judgement of the best attempt, if it has failed as all the others have; else None."""
+        failed = self.attempts and all(attempt.failed for attempt in self.attempts)
+        return min(self.attempts, key=lambda attempt: attempt.rank) if failed else None
+
     @cached_property
     def surface(self) -> nn.Module:
         """The function whose zero level set is the surface: F, with its corrections."""

@@ -27,6 +27,11 @@ SEVERAL = (
     "Under torchrun every rank has its share of the scans."
 )
 
+REJECTED = (
+    "Exit status 3 says that a fit was rejected, which misses its points or has the wrong sides: its files are written "
+    "all the same."
+)
+
 SURFACE_EXAMPLES = (
     ("art-levelset recon scan.ply", "writes scan.mesh.ply"),
     (
@@ -83,7 +88,7 @@ def add_parser(verbs: Verbs, *, curve: bool = False) -> None:
         help="reconstruct surfaces or, with --curve, curves from raw point clouds",
         description=f"Reconstruct {what}, one scan or several (eq. 13).",
         examples=CURVE_EXAMPLES if curve else SURFACE_EXAMPLES,
-        remarks=SEVERAL,
+        remarks=SEVERAL if curve else f"{SEVERAL} {REJECTED}",
         intermixed=True,
         add_help=False,
     )
@@ -125,7 +130,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     :param arguments: As :func:`add_parser` declares them.
     :param output: What lets the results out.
-    :return: The exit status: 0, or 1 if one of several scans failed.
+    :return: The exit status: 0, 1 if one of several scans failed, or else 3 if a fit was rejected.
     :raises ValueError: If an argument or the contents of a single file are bad.
     :raises OSError: If a single file cannot be read or written.
     :raises ImportError: If a library is missing.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -110,7 +110,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
         title += f"; dark red: {largest:.3g} or more from the reference"
 
     def in_full() -> dict[str, Any]:
-        metrics = report.as_dict(reconstruction.attempts)
+        metrics = report.as_dict()
         return document(arguments, files.named(arguments, writers), len(cloud.points), seconds, metrics)
 
     writers: dict[str, Callable[[Path], object]] = {
@@ -124,7 +124,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     written = files.write_files(arguments, writers)
     if arguments.checkpoint is not None:
         arguments.checkpoint.unlink(missing_ok=True)
-    return Result(report, seconds, written, in_full())
+    return Result(report, seconds, written, in_full(), report.rejection())
 
 
 def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]:
@@ -173,6 +173,8 @@ class SurfaceReport:
     :param topology: Of the mesh.
     :param cloud: The distances to the cloud.
     :param account: What has become of its points.
+    :param attempts: How the attempts at the fit were judged.
+    :param rejected: The judgement of the best one, if all have failed.
     :param reference: The topology of the reference, if there is one.
     :param distances: The distances to the reference.
     """
@@ -182,6 +184,8 @@ class SurfaceReport:
     topology: Topology
     cloud: CloudDistances
     account: Account
+    attempts: tuple[Judgement, ...] = ()
+    rejected: Judgement | None = None
     reference: Topology | None = None
     distances: SurfaceDistances | None = None
 
@@ -201,7 +205,8 @@ class SurfaceReport:
         frame, planes = reconstruction.frame, reconstruction.planes
         centres, reach = frame.from_unit(planes.centres), frame.scale * planes.reach
         account = account_for(points, mesh, centres, reach, reconstruction.sdf)
-        own = len(mesh.vertices), len(mesh.faces), topology(mesh), compare_with_cloud(mesh, points), account
+        measured = len(mesh.vertices), len(mesh.faces), topology(mesh), compare_with_cloud(mesh, points), account
+        own = *measured, reconstruction.attempts, reconstruction.rejected
         return cls(*own) if reference is None else cls(*own, topology(reference), compare(mesh, reference))
 
     @property
@@ -213,16 +218,25 @@ class SurfaceReport:
 
     def lines(self) -> list[str]:
         """
-        Distances and topology, for a terminal.
+        Distances, topology, what has become of the points, and whether the fit was rejected, for a terminal.
 
         :return: Lines of text.
         """
+        end = [*self.account.lines(), *([f"fit: {self.rejection()}"] if self.rejected else [])]
         if self.distances is None:
             strays = f" ({self.cloud.outliers:,} outliers do not count)" if self.cloud.outliers else ""
             distance = f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}{strays}"
-            return [distance, f"mesh: {self.topology}", *self.account.lines()]
+            return [distance, f"mesh: {self.topology}", *end]
         topologies = [f"mesh: {self.topology}", f"reference: {self.reference}"]
-        return [*self.distances.report().splitlines(), *topologies, *self.account.lines()]
+        return [*self.distances.report().splitlines(), *topologies, *end]
+
+    def rejection(self) -> str:
+        """
+        Why the fit is not to be trusted.
+
+        :return: That it was rejected, and what for; empty if it was not.
+        """
+        return "" if self.rejected is None else f"rejected, for {self.rejected}"
 
     def row(self) -> dict[str, str]:
         """
@@ -236,18 +250,19 @@ class SurfaceReport:
             "genus": "-" if self.topology.genus is None else str(self.topology.genus),
             "watertight": "yes" if self.topology.watertight else "no",
             "Chamfer x 10^3": f"{self.chamfer:.4g}",
+            "fit": "rejected" if self.rejected else "accepted" if self.attempts else "-",
         }
 
-    def as_dict(self, attempts: Sequence[Judgement] = ()) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """
         Everything, for a program.
 
-        :param attempts: How the attempts at the fit were judged.
         :return: What a JSON document can hold; distances are in the scan's units, `relative` ones are multiples of the
                  diagonal of the reference's bounding box, times 10^3.
         """
         metrics: dict[str, Any] = {
-            "attempts": [{**asdict(attempt), "failed": attempt.failed} for attempt in attempts],
+            "attempts": [{**asdict(attempt), "failed": attempt.failed} for attempt in self.attempts],
+            "rejected": self.rejected is not None,
             "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
             "cloud": {**asdict(self.cloud), "relative": self.cloud.relative()},
             "account": {**asdict(self.account), "threshold": self.account.threshold, "share": self.account.share},

@@ -183,6 +183,52 @@ def test_the_attempts_are_told(scan: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ]
 
 
+def test_a_rejected_fit_is_told_at_the_end(
+    tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attempts = Judgement(0.3, 0.0), Judgement(0.12, 0.002)
+    monkeypatch.setitem(PRESETS, "default", lambda points, **_: fitted_to_two_balls(points, *attempts))
+    scan, report = tmp_path / "two.npy", tmp_path / "a.json"
+    np.save(scan, two_balls(sphere_points))
+    assert main([str(scan), *QUICK, "--json", str(report)]) == 3
+    assert (tmp_path / "two.mesh.ply").exists()
+    told = json.loads(report.read_text(encoding="utf-8"))
+    assert told["rejected"] is True
+    assert [attempt["missed"] for attempt in told["attempts"]] == [0.3, 0.12]
+    captured = capsys.readouterr()
+    why = "rejected, for it misses 12.0% of the planes (at most 5% may be)"
+    assert captured.out.splitlines()[3].startswith(f"fit: {why}")
+    assert captured.err.splitlines()[-1].startswith(f"art-levelset recon: error: {scan}: the fit is {why}")
+    assert captured.err.splitlines()[-1].endswith("; the files are written all the same")
+    assert main([str(scan), *QUICK, "--quiet"]) == 3
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"fit: {why}")
+    second_is_good = Judgement(0.3, 0.0), Judgement(0.01, 0.002)
+    monkeypatch.setitem(PRESETS, "default", lambda points, **_: fitted_to_two_balls(points, *second_is_good))
+    assert main([str(scan), *QUICK, "--json", str(report)]) == 0
+    assert json.loads(report.read_text(encoding="utf-8"))["rejected"] is False
+    assert "error" not in capsys.readouterr().err
+
+
+def test_rejected_fits_of_several_scans(
+    tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = iter([Judgement(0.3, 0.0), Judgement(0.01, 0.0)] * 2)
+    monkeypatch.setitem(PRESETS, "default", lambda points, **_: fitted_to_two_balls(points, next(left)))
+    scans = [tmp_path / name for name in ("a.npy", "b.npy")]
+    for scan in scans:
+        np.save(scan, two_balls(sphere_points))
+    assert main([*map(str, scans), *QUICK]) == 3
+    captured = capsys.readouterr()
+    first, second, _, *rows = captured.out.splitlines()
+    assert first.startswith(f"[1 of 2] {scans[0]}: ")
+    assert first.endswith(" s, rejected")
+    assert not second.endswith("rejected")
+    assert [row.split()[-1] for row in rows] == ["rejected", "accepted"]
+    (error,) = (line for line in captured.err.splitlines() if "error" in line)
+    assert error.startswith(f"art-levelset recon: error: {scans[0]}: the fit is rejected, for it misses 30.0% ")
+    assert main([*map(str, scans), str(tmp_path / "none.npy"), *QUICK]) == 1  # a failure is worse
+
+
 def test_fewer_triangles_need_a_library(scan: Path, monkeypatch: pytest.MonkeyPatch, one_error: OneError) -> None:
     monkeypatch.setattr("art_levelset.cli.recon.surfaces.find_spec", lambda name: None)
     line = one_error(main, [str(scan), "--faces", "100"])
