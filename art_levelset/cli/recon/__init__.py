@@ -18,7 +18,7 @@ PAPER_STEPS = 5000
 CURVE_STEPS = 1000
 RESOLUTION = 256
 
-FORMATS = ".asc .csv .las .laz .npy .npz .obj .off .pcd .ply .pts .stl .txt .xyz .xyzn .xyzrgb"
+FORMATS = ".asc .conf .csv .e57 .las .laz .npy .npz .obj .off .pcd .ply .pts .stl .txt .xyz .xyzn .xyzrgb"
 """What :func:`art_levelset.recon.io.reading.read_cloud` reads."""
 
 SEVERAL = (
@@ -93,7 +93,14 @@ def add_parser(verbs: Verbs, *, curve: bool = False) -> None:
         add_help=False,
     )
     scans = parser.add_argument_group("scans")
-    scans.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help=f"point clouds: {FORMATS}")
+    scans.add_argument(
+        "scans",
+        type=Path,
+        nargs="+",
+        metavar="SCAN",
+        help=f"point clouds: {FORMATS}, each but .conf also packed as .gz; a folder of scans with a .conf file, "
+        "which says where they belong",
+    )
     scans.add_argument(
         "--columns",
         metavar="X,Y,Z",

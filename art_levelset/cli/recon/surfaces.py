@@ -16,7 +16,6 @@ from art_levelset.checks import check_count, check_positive
 from art_levelset.cli.output import as_json
 from art_levelset.cli.recon import files
 from art_levelset.cli.recon.batch import Result, Seconds, document
-from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.fitting.judgement import Judgement
 from art_levelset.recon.inspect.accounting import Account, account_for
 from art_levelset.recon.inspect.colours import heat_map, transfer_colours
@@ -25,7 +24,7 @@ from art_levelset.recon.inspect.preview import draw
 from art_levelset.recon.inspect.viewer import write_page
 from art_levelset.recon.io.columns import check_columns
 from art_levelset.recon.io.meshes import read_mesh, write_mesh
-from art_levelset.recon.io.reading import read_cloud
+from art_levelset.recon.io.reading import Cloud, LeftOut, read_cloud
 from art_levelset.recon.meshing.topology import Topology, topology
 from art_levelset.recon.paper import reconstruct_as_paper
 from art_levelset.recon.pipeline import reconstruct
@@ -98,7 +97,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
         if cloud.colours is not None:
             mesh = transfer_colours(mesh, cloud.points, cloud.colours)
     with seconds.of("compare"):
-        report = SurfaceReport.of(mesh, cloud.points, reconstruction, reference)
+        report = SurfaceReport.of(mesh, cloud, reconstruction, reference)
     if report.account.worth_a_warning:
         logger.warning("%s: %s", arguments.scan, "; ".join(map(str.strip, report.account.lines())))
     name = printable(arguments.scan.name)
@@ -173,6 +172,7 @@ class SurfaceReport:
     :param topology: Of the mesh.
     :param cloud: The distances to the cloud.
     :param account: What has become of its points.
+    :param left_out: What of the file was left out in reading.
     :param attempts: How the attempts at the fit were judged.
     :param rejected: The judgement of the best one, if all have failed.
     :param reference: The topology of the reference, if there is one.
@@ -184,6 +184,7 @@ class SurfaceReport:
     topology: Topology
     cloud: CloudDistances
     account: Account
+    left_out: LeftOut
     attempts: tuple[Judgement, ...] = ()
     rejected: Judgement | None = None
     reference: Topology | None = None
@@ -191,22 +192,22 @@ class SurfaceReport:
 
     @classmethod
     def of(
-        cls, mesh: Trimesh, points: Points, reconstruction: Reconstruction, reference: Trimesh | None
+        cls, mesh: Trimesh, cloud: Cloud, reconstruction: Reconstruction, reference: Trimesh | None
     ) -> SurfaceReport:
         """
         Measure a mesh.
 
         :param mesh: The mesh.
-        :param points: The cloud that it was made of, (n, 3).
+        :param cloud: The cloud that it was made of.
         :param reconstruction: What has made it.
         :param reference: What to compare it with, if anything.
         :return: The report.
         """
         frame, planes = reconstruction.frame, reconstruction.planes
         centres, reach = frame.from_unit(planes.centres), frame.scale * planes.reach
-        account = account_for(points, mesh, centres, reach, reconstruction.sdf)
-        measured = len(mesh.vertices), len(mesh.faces), topology(mesh), compare_with_cloud(mesh, points), account
-        own = *measured, reconstruction.attempts, reconstruction.rejected
+        account = account_for(cloud.points, mesh, centres, reach, reconstruction.sdf)
+        measured = len(mesh.vertices), len(mesh.faces), topology(mesh), compare_with_cloud(mesh, cloud.points), account
+        own = *measured, cloud.left_out, reconstruction.attempts, reconstruction.rejected
         return cls(*own) if reference is None else cls(*own, topology(reference), compare(mesh, reference))
 
     @property
@@ -222,7 +223,8 @@ class SurfaceReport:
 
         :return: Lines of text.
         """
-        end = [*self.account.lines(), *([f"fit: {self.rejection()}"] if self.rejected else [])]
+        left_out = [f"no points: {self.left_out}"] if str(self.left_out) else []
+        end = [*self.account.lines(), *left_out, *([f"fit: {self.rejection()}"] if self.rejected else [])]
         if self.distances is None:
             strays = f" ({self.cloud.outliers:,} outliers do not count)" if self.cloud.outliers else ""
             distance = f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}{strays}"
@@ -265,6 +267,7 @@ class SurfaceReport:
             "rejected": self.rejected is not None,
             "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
             "cloud": {**asdict(self.cloud), "relative": self.cloud.relative()},
+            "left_out": asdict(self.left_out),
             "account": {**asdict(self.account), "threshold": self.account.threshold, "share": self.account.share},
         }
         if self.distances is not None and self.reference is not None:

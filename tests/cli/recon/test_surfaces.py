@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -181,6 +182,24 @@ def test_the_attempts_are_told(scan: Path, monkeypatch: pytest.MonkeyPatch) -> N
         {"missed": 0.3, "astray": 0.0, "failed": True},
         {"missed": 0.01, "astray": 0.0, "failed": False},
     ]
+
+
+def test_what_is_no_point_is_told(
+    tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(PRESETS, "default", lambda points, **_: fitted_to_two_balls(points))
+    points = np.vstack([two_balls(sphere_points), np.zeros((30, 3)), np.full((12, 3), np.nan)])
+    folder, report = tmp_path / "camera", tmp_path / "a.json"
+    folder.mkdir()
+    with gzip.open(folder / "a.npy.gz", "wb") as file:
+        np.save(file, points)
+    (folder / "all.conf").write_text("bmesh a.npy.gz 0 0 0 0 0 0 1\n")
+    for scan, name in ((folder / "a.npy.gz", folder / "a.mesh.ply"), (folder, tmp_path / "camera.mesh.ply")):
+        assert main([str(scan), *QUICK, "--json", str(report)]) == 0
+        assert json.loads(report.read_text(encoding="utf-8"))["left_out"] == {"invalid": 12, "zeros": 30, "unused": 0}
+        line = capsys.readouterr().out.splitlines()[3]
+        assert line.startswith("no points: 12 with NaN or infinite coordinates and 30 at exactly (0, 0, 0), as cameras")
+        assert name.exists()
 
 
 def test_a_rejected_fit_is_told_at_the_end(
