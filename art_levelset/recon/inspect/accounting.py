@@ -16,6 +16,7 @@ outliers are: a part of the object, or another object, that the mesh does not ha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -90,7 +91,10 @@ class Cluster:
 
     def __str__(self) -> str:
         """For a terminal."""
-        sides = (f"{axis} {a:.6g} to {b:.6g}" for axis, a, b in zip("xyz", self.low, self.high, strict=True))
+        longest = max(b - a for a, b in zip(self.low, self.high, strict=True))
+        digits = 2 - math.floor(math.log10(longest)) if longest > 0 else 6  # georeferenced coordinates need theirs
+        ends = ([f"{end:.{max(digits, 0)}f}" for end in pair] for pair in zip(self.low, self.high, strict=True))
+        sides = (f"{axis} {a} to {b}" for axis, (a, b) in zip("xyz", ends, strict=True))
         return f"{self.points:,} in {', '.join(sides)}: {self.why}"
 
 

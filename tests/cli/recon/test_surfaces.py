@@ -19,7 +19,7 @@ from art_levelset.cli.recon import FORMATS, PAPER_STEPS, STEPS
 from art_levelset.cli.recon.surfaces import PRESETS
 from art_levelset.models import fc_2
 from art_levelset.recon import Reconstruction, paper, pipeline, reconstruct
-from art_levelset.recon.cloud.clouds import Frame, Points
+from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, unit_frame
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.fitting import checkpoint
 from art_levelset.recon.fitting.judgement import Judgement
@@ -200,6 +200,35 @@ def test_what_is_no_point_is_told(
         line = capsys.readouterr().out.splitlines()[3]
         assert line.startswith("no points: 12 with NaN or infinite coordinates and 30 at exactly (0, 0, 0), as cameras")
         assert name.exists()
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".off"])
+def test_georeferenced_scans_keep_their_millimetres(
+    tmp_path: Path,
+    sphere_points: Points,
+    suffix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An object of 30 cm, of which coordinates have seven digits before the point: all from the file to the file."""
+    size, origin = 0.15, np.array([500_000.125, 5_000_000.25, 100.5])
+
+    def fitted(points: Points, **_: object) -> Reconstruction:
+        frame = unit_frame(check_cloud(points))
+        unit = frame.to_unit(points)
+        return Reconstruction(Balls(), frame, Planes(unit, np.zeros_like(unit), 0.05))
+
+    monkeypatch.setitem(PRESETS, "default", fitted)
+    scan = tmp_path / "scan.csv"
+    poles = np.array([[-1.0, 0, 0], [1, 0, 0], [-0.5, 0.5, 0], [-0.5, -0.5, 0], [-0.5, 0, 0.5], [-0.5, 0, -0.5]])
+    points = np.vstack([two_balls(sphere_points), poles])  # which make a box of known centre
+    np.savetxt(scan, size * points + origin, fmt="%.6f", delimiter=",", header="E,N,H", comments="")
+    assert main([str(scan), *QUICK, "-o", str(tmp_path / f"a{suffix}"), "--parts", "1"]) == 0
+    mesh = trimesh.load(tmp_path / f"a{suffix}", force="mesh", process=False)
+    radii = np.linalg.norm(mesh.vertices - (origin - [0.5 * size, 0, 0]), axis=1)
+    np.testing.assert_allclose(radii, 0.5 * size, rtol=0, atol=1e-4)
+    assert len(np.unique(mesh.vertices[:, 1])) > len(mesh.vertices) / 4
+    assert "  1,501 in x 500000.1850 to 500000.2750, y 5000000.2" in capsys.readouterr().out
 
 
 def test_a_rejected_fit_is_told_at_the_end(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.inspect.accounting import CUT, MISSED, OUTLIERS, THIN, Account, account_for
+from art_levelset.recon.inspect.accounting import CUT, MISSED, OUTLIERS, THIN, Account, Cluster, account_for
 
 STEP = 0.05
 """Of the grids of points: the usual eighth neighbour is at sqrt(2) steps."""
@@ -57,8 +57,26 @@ def test_a_part_that_the_mesh_lacks() -> None:
     assert found.worth_a_warning
     assert found.lines() == [
         "points: 81 of 522 (15.52%) farther than 0.0707 from the surface, 1 cluster",
-        f"  81 in x 3 to 3.4, y 0 to 0.4, z 0 to 0: {CUT}",
+        f"  81 in x 3.000 to 3.400, y 0.000 to 0.400, z 0.000 to 0.000: {CUT}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (
+            (500_000.25, 5e6, 1.0),
+            (500_000.75, 5e6 + 0.25, 1.0),
+            "x 500000.250 to 500000.750, y 5000000.000 to 5000000.250",
+        ),
+        ((0.0, 0.0, 0.0), (2e4, 1e3, 0.0), "x 0 to 20000, y 0 to 1000, z 0 to 0"),
+        ((1.5, 2.5, 0.0), (1.5, 2.5, 0.0), "x 1.500000 to 1.500000"),
+    ],
+)
+def test_boxes_have_the_digits_that_they_need(
+    low: tuple[float, float, float], high: tuple[float, float, float], text: str
+) -> None:
+    assert str(Cluster(12, low, high, CUT)).startswith(f"12 in {text}")
 
 
 def test_the_reasons() -> None:
