@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from art_levelset.recon import Reconstruction
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
+from art_levelset.recon.fitting.judgement import Judgement
 from art_levelset.recon.meshing.refine import polish_vertices, simplify_mesh
 from art_levelset.recon.meshing.topology import label_components, largest_components, without_short_edges
 
@@ -52,6 +53,13 @@ BALL = of_balls(((0.0, 0.0, 0.0), 0.83))
 
 def errors(vertices: Points, radius: float = 0.83) -> Points:
     return np.abs(np.linalg.norm(vertices - OFFSET, axis=1) / SCALE - radius)
+
+
+def test_a_fit_is_rejected_if_all_attempts_have_failed() -> None:
+    good, bad, worse = Judgement(0.01, 0.0), Judgement(0.1, 0.0), Judgement(0.1, 0.03)
+    assert BALL.rejected is None  # it was not judged
+    assert replace(BALL, attempts=(bad, good)).rejected is None
+    assert replace(BALL, attempts=(worse, bad)).rejected == bad
 
 
 def test_polished_vertices_are_on_the_surface() -> None:

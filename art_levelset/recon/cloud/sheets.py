@@ -49,7 +49,7 @@ def upward(planes: Planes) -> Points | None:
     up = np.asarray(np.linalg.eigh(moments)[1][:, -1])
     up *= 1 if up[np.flatnonzero(np.abs(up) > 0.1)[-1]] > 0 else -1
     slopes = np.abs(planes.normals @ up)
-    if (slopes >= STEEPEST).mean() < NEARLY_ALL:
+    if len(planes) < 2 or (slopes >= STEEPEST).mean() < NEARLY_ALL:
         return None
     level, heights = _seen_from(up, planes.centres)
     distances, found = neighbours(cKDTree(level), level, min(NEIGHBOURS + 1, len(planes)))

@@ -81,6 +81,11 @@ def test_solids_and_domes_are_no_sheets() -> None:
         assert upward(fit_planes(cloud)) is None
 
 
+def test_a_single_plane_is_no_sheet() -> None:
+    assert upward(sheet(np.array([0.0, 0, 1]), planes=1)) is None
+    assert upward(sheet(np.array([0.0, 0, 1]), planes=2)) is not None
+
+
 def test_below_a_plane_is_inside() -> None:
     up = np.array([2.0, -1.0, 2.0]) / 3
     planes = turned_up(sheet(up), up)
