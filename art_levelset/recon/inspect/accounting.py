@@ -152,19 +152,16 @@ class Account:
         """
         The account for a terminal.
 
-        :return: A line, and one for each of the largest clusters.
+        :return: A line, and one for each of the largest clusters if they are worth a warning.
         """
         if not self.far:
             return [f"points: all {self.points:,} within {self.threshold:.3g} of the surface"]
+        shown = [f"  {cluster}" for cluster in self.clusters[:SHOWN]] if self.worth_a_warning else []
         places = [] if not self.clusters else [f"{len(self.clusters):,} cluster{'s'[: len(self.clusters) != 1]}"]
-        if self.scattered:
-            whys = "" if self.clusters else f" ({', '.join(f'{count:,} {why}' for why, count in self.reasons.items())})"
-            places.append(f"{self.scattered:,} scattered{whys}")
+        places += [f"{self.scattered:,} scattered"] if self.scattered else []
+        reasons = "" if shown else f" ({', '.join(f'{why}: {count:,}' for why, count in self.reasons.items())})"
         head = f"points: {self.far:,} of {self.points:,} ({self.share:.2%}) farther than {self.threshold:.3g}"
-        return [
-            f"{head} from the surface, {' and '.join(places)}",
-            *(f"  {cluster}" for cluster in self.clusters[:SHOWN]),
-        ]
+        return [f"{head} from the surface, {' and '.join(places)}{reasons}", *shown]
 
 
 def account_for(

@@ -96,7 +96,7 @@ def test_strays_alone_are_no_warning() -> None:
     found = account(points, square())
     assert not found.worth_a_warning
     (line,) = found.lines()
-    assert line == (f"points: 2 of 443 (0.45%) farther than 0.0707 from the surface, 2 scattered (2 {OUTLIERS})")
+    assert line == (f"points: 2 of 443 (0.45%) farther than 0.0707 from the surface, 2 scattered ({OUTLIERS}: 2)")
 
 
 def test_few_points_beside_each_other_are_a_warning_in_a_large_scan() -> None:
@@ -107,7 +107,9 @@ def test_few_points_beside_each_other_are_a_warning_in_a_large_scan() -> None:
     assert found.worth_a_warning
     fewer = account_for(np.vstack([large, other[:49]]), square(), large, 0.1, plane)
     assert not fewer.worth_a_warning
-    assert fewer.far == 49
+    (line,) = fewer.lines()
+    assert line.startswith("points: 49 of 6,449 (0.76%) farther than 0.0")
+    assert line.endswith(f" from the surface, 1 cluster ({THIN}: 49)")
 
 
 def test_noise_explains_distances() -> None:
