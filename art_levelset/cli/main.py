@@ -2,7 +2,8 @@
 `art-levelset VERB ...`: finds the verb and runs it; :mod:`art_levelset.cli.console` says what becomes of errors.
 
 A verb is a module with `add_parser(verbs)`, which declares its arguments, and `run(arguments, output)`, which does the
-work and returns the exit status. Status 0 is success, 1 that a part of the work failed, 2 bad input, 130 an interrupt.
+work and returns the exit status. Status 0 is success, 1 that a part of the work failed, 2 bad input, 3 that a fit was
+rejected, 130 an interrupt.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def build_parser(*, curve: bool = False) -> Parser:
         PROGRAM,
         description=DESCRIPTION,
         examples=EXAMPLES,
-        remarks="Exit status: 0 success, 1 a part of the work failed, 2 bad input, 130 an interrupt, 143 SIGTERM.",
+        remarks="Exit status: 0 success, 1 a part of the work failed, 2 bad input, 3 a fit of recon was rejected, "
+        "130 an interrupt, 143 SIGTERM.",
         add_help=False,
     )
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True, prog=PROGRAM)

@@ -34,6 +34,7 @@ from art_levelset.recon.cloud.clouds import (
 from art_levelset.recon.cloud.consistency import refit_planes, turn_outvoted
 from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient, votes_of_normals
 from art_levelset.recon.cloud.planes import Planes, fit_planes
+from art_levelset.recon.cloud.sheets import indicator_below, turned_up, upward
 from art_levelset.recon.fitting.checkpoint import Checkpoint, describe_input
 from art_levelset.recon.fitting.fit import Fit
 from art_levelset.recon.fitting.judgement import Attempts, copy_weights, judge
@@ -208,12 +209,20 @@ def _prepare(cloud: Points, points: object, directions: Points | None, device: t
     frame = unit_frame(cloud)
     cloud = frame.to_unit(cloud)
     planes = fit_planes(cloud)
-    votes = None
+    up = upward(planes)
     if directions is not None:
         votes = votes_of_normals(planes, frame.to_unit(np.asarray(points, dtype=np.float64)), directions)
-    planes = orient(planes, device, votes)
-    planes = refit_planes(cloud, turn_outvoted(planes) if votes is None else planes)
-    indicator = indicator_of(planes, device)
+        planes = refit_planes(cloud, orient(planes, device, votes))
+    elif up is not None:
+        planes = refit_planes(cloud, turned_up(planes, up))
+    else:
+        planes = refit_planes(cloud, turn_outvoted(orient(planes, device)))
+    if up is None:
+        indicator = indicator_of(planes, device)
+    else:
+        up = up * np.copysign(1.0, (planes.normals @ up).sum())  # given normals may point down
+        indicator = indicator_below(planes, up, device)
+        logger.info("the points are of an open sheet, seen from (%.2f, %.2f, %.2f)", *up)
     logger.info("%d points, %d local planes of reach %.4f", len(cloud), len(planes), planes.reach)
     return _Scan(frame, cloud, planes, indicator, device)
 

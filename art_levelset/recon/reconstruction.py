@@ -42,6 +42,10 @@ SMALLEST = 2.0
 """A connected component of which all sides are shorter than so many reaches of the planes is smaller than the
 neighbourhoods that they were fitted to: a crumb."""
 
+MANY = 100
+"""But no crumb is what so many planes stand for: about twice as many as a sphere of that size has where they are as far
+from each other as usual, so here they are nearer, and so small a thing has been seen well."""
+
 CHUNK = 1 << 16
 
 
@@ -81,6 +85,12 @@ class Reconstruction:
     correction: float = 0.0
     handle_removal: HandleRemoval = field(default_factory=HandleRemoval)
     attempts: tuple[Judgement, ...] = ()
+
+    @property
+    def rejected(self) -> Judgement | None:
+        """The judgement of the best attempt, if it has failed as all the others have; else None."""
+        failed = self.attempts and all(attempt.failed for attempt in self.attempts)
+        return min(self.attempts, key=lambda attempt: attempt.rank) if failed else None
 
     @cached_property
     def surface(self) -> nn.Module:
@@ -123,9 +133,9 @@ class Reconstruction:
         The surface as triangles, with the normals outwards, in the scan's coordinates.
 
         Connected components that are the nearest one to less than 0.2% of the data are left out: pockets and crumbs;
-        and, beside the largest one, those smaller than the neighbourhoods that the local planes are fitted to. The mesh
-        is watertight unless the surface leaves the box of the cloud (8% larger than that on each side), `trim` opens
-        it or `faces` is given.
+        and, beside the largest one, those smaller than the usual neighbourhoods that the local planes are fitted to,
+        unless as many planes stand for them as for a larger thing. The mesh is watertight unless the surface leaves the
+        box of the cloud (8% larger than that on each side), `trim` opens it or `faces` is given.
 
         :param resolution: Number of grid cells along the longest side of the cloud's bounding box, >= 8.
         :param faces: Simplify to about so many triangles, >= 4. Needs the extra `mesh`.
@@ -209,7 +219,8 @@ class Reconstruction:
         low, high = self._box()
         vertices, triangles = zero_set(self._values, low, high, resolution, verbose=verbose)
         smallest = SMALLEST * self.planes.reach
-        triangles = triangles[supported_components(vertices, triangles, self.planes.centres, SUPPORT, smallest)]
+        centres = self.planes.centres
+        triangles = triangles[supported_components(vertices, triangles, centres, SUPPORT, smallest, MANY)]
         return vertices, triangles, float((high - low).max()) / resolution
 
     def _values(self, queries: Points) -> NDArray[np.float32]:

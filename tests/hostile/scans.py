@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache, partial
@@ -55,6 +56,13 @@ def _las(path: Path) -> None:
     scan.write(path)
 
 
+def _e57(path: Path) -> None:
+    pye57 = pytest.importorskip("pye57")
+    file = pye57.E57(str(path), mode="w")
+    file.write_scan_raw({f"cartesian{axis}": _ball().vertices[:, i].copy() for i, axis in enumerate("XYZ")})
+    file.close()
+
+
 def _exported(path: Path, **options: Any) -> None:
     _ball().export(path, **options)
 
@@ -86,6 +94,8 @@ def scans() -> dict[str, tuple[str, Any]]:
         "PTS": (".pts", _written(_rows(" ", "42\n"))),
         "TXT": (".txt", _written(_rows("\t"))),
         "OBJ": (".obj", _exported),
+        "XYZ, packed": (".xyz.gz", _written(gzip.compress(_rows(" "), mtime=0))),
+        "E57": (".e57", _e57),
         "LAS": (".las", _las),
         "LAZ": (".laz", _las),
         "NPY": (".npy", partial(_numpy, archive=False)),

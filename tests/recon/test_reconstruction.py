@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from art_levelset.recon import Reconstruction
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
+from art_levelset.recon.fitting.judgement import Judgement
 from art_levelset.recon.meshing.refine import polish_vertices, simplify_mesh
 from art_levelset.recon.meshing.topology import label_components, largest_components, without_short_edges
 
@@ -54,6 +55,13 @@ def errors(vertices: Points, radius: float = 0.83) -> Points:
     return np.abs(np.linalg.norm(vertices - OFFSET, axis=1) / SCALE - radius)
 
 
+def test_a_fit_is_rejected_if_all_attempts_have_failed() -> None:
+    good, bad, worse = Judgement(0.01, 0.0), Judgement(0.1, 0.0), Judgement(0.1, 0.03)
+    assert BALL.rejected is None  # it was not judged
+    assert replace(BALL, attempts=(bad, good)).rejected is None
+    assert replace(BALL, attempts=(worse, bad)).rejected == bad
+
+
 def test_polished_vertices_are_on_the_surface() -> None:
     rough, fine = BALL.mesh(24, polish=False), BALL.mesh(24)
     cell = 2 * (0.83 + 0.08) / 24
@@ -66,11 +74,12 @@ def test_polished_vertices_are_on_the_surface() -> None:
     assert fine.volume > 0
 
 
-@pytest.mark.parametrize(("radius", "parts"), [(0.04, 1), (0.06, 2)])
-def test_a_part_smaller_than_a_neighbourhood_is_left_out(radius: float, parts: int) -> None:
+@pytest.mark.parametrize(("radius", "planes", "parts"), [(0.04, 60, 1), (0.04, 120, 2), (0.06, 60, 2)])
+def test_a_part_smaller_than_a_neighbourhood_needs_many_planes(radius: float, planes: int, parts: int) -> None:
     """Neighbourhoods have a diameter of 0.1."""
     pair = of_balls(((-0.3, 0.0, 0.0), 0.5), ((0.5, 0.0, 0.0), radius))
-    assert pair.mesh(64).body_count == parts
+    some = replace(pair, planes=pair.planes.chosen(np.arange(8000) < 4000 + planes))
+    assert some.mesh(64).body_count == parts
 
 
 def test_no_vertex_moves_further_than_half_a_cell() -> None:

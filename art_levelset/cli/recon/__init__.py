@@ -17,13 +17,18 @@ PAPER_STEPS = 5000
 CURVE_STEPS = 1000
 RESOLUTION = 256
 
-FORMATS = ".asc .csv .las .laz .npy .npz .obj .off .pcd .ply .pts .stl .txt .xyz .xyzn .xyzrgb"
+FORMATS = ".asc .conf .csv .e57 .las .laz .npy .npz .obj .off .pcd .ply .pts .stl .txt .xyz .xyzn .xyzrgb"
 """What :func:`art_levelset.recon.io.reading.read_cloud` reads."""
 
 SEVERAL = (
     "Of several scans a failed one does not stop the others; a table comes at the end, and exit status 1 if one "
     "failed. In paths, {stem} stands for the name of the scan without its suffix: files of several scans need it. "
     "Under torchrun every rank has its share of the scans."
+)
+
+REJECTED = (
+    "Exit status 3 says that a fit was rejected, which misses its points or has the wrong sides: its files are written "
+    "all the same."
 )
 
 SURFACE_EXAMPLES = (
@@ -82,12 +87,19 @@ def add_parser(verbs: Verbs, *, curve: bool = False) -> None:
         help="reconstruct surfaces or, with --curve, curves from raw point clouds",
         description=f"Reconstruct {what}, one scan or several (eq. 13).",
         examples=CURVE_EXAMPLES if curve else SURFACE_EXAMPLES,
-        remarks=SEVERAL,
+        remarks=SEVERAL if curve else f"{SEVERAL} {REJECTED}",
         intermixed=True,
         add_help=False,
     )
     scans = parser.add_argument_group("scans")
-    scans.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help=f"point clouds: {FORMATS}")
+    scans.add_argument(
+        "scans",
+        type=Path,
+        nargs="+",
+        metavar="SCAN",
+        help=f"point clouds: {FORMATS}, each but .conf also packed as .gz; a folder of scans with a .conf file, "
+        "which says where they belong",
+    )
     scans.add_argument(
         "--columns",
         metavar="X,Y,Z",
@@ -124,7 +136,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     :param arguments: As :func:`add_parser` declares them.
     :param output: What lets the results out.
-    :return: The exit status: 0, or 1 if one of several scans failed.
+    :return: The exit status: 0, 1 if one of several scans failed, or else 3 if a fit was rejected.
     :raises ValueError: If an argument or the contents of a single file are bad.
     :raises OSError: If a single file cannot be read or written.
     :raises ImportError: If a library is missing.

@@ -35,6 +35,9 @@ from art_levelset.untrusted import printable
 
 logger = logging.getLogger(__name__)
 
+REJECTED = 3
+"""The exit status where a fit was rejected; its files are written."""
+
 SLOWEST = timedelta(days=30)
 """How long a rank waits for the others."""
 
@@ -97,12 +100,14 @@ class Result:
     :param seconds: What the parts of the work took.
     :param files: What was written.
     :param document: The same for a program.
+    :param rejected: Why it is not to be trusted, in one line, if so.
     """
 
     report: Report
     seconds: Seconds
     files: list[Path]
     document: dict[str, Any] = field(default_factory=dict)
+    rejected: str = ""
 
     def lines(self) -> list[str]:
         """
@@ -171,7 +176,8 @@ class ScanEnd:
         """For a terminal."""
         if self.result is None:
             return f"{self.scan}: failed"
-        return f"{self.scan}: {', '.join(map(str, self.result.files))} in {self.result.seconds.total():.0f} s"
+        rejected = ", rejected" if self.result.rejected else ""
+        return f"{self.scan}: {', '.join(map(str, self.result.files))} in {self.result.seconds.total():.0f} s{rejected}"
 
 
 def work_on_all(
@@ -189,7 +195,7 @@ def work_on_all(
     :param work: What to do with one scan; a function of a module.
     :param files: The names of the paths that it writes.
     :param output: What lets the results out.
-    :return: The exit status: 0, or 1 if one of several scans failed.
+    :return: The exit status: 0, 1 if one of several scans failed, or else :data:`REJECTED` if a fit was rejected.
     :raises ValueError: If an argument or the contents of a single file are bad.
     :raises OSError: If a single file cannot be read or written.
     :raises ImportError: If a library is missing.
@@ -205,8 +211,7 @@ def work_on_all(
     try:
         with claim(*(getattr(job, name) for job in share for name in files)):
             if len(jobs) == 1 and size == 1:
-                _work_on_one(jobs[0], work, output)
-                return 0
+                return _work_on_one(jobs[0], work, output)
             ends = _work_on_share(share, work, arguments.jobs, output)
     except KeyboardInterrupt:
         kept = getattr(arguments, "checkpoint", None)
@@ -220,18 +225,28 @@ def work_on_all(
     failed = [end for end in ends if end.result is None]
     for end in failed:
         print_error(f"{PROGRAM} recon", end.error if str(end.scan) in end.error else f"{end.scan}: {end.error}")
+    rejected = [_say_rejected(end.scan, end.result) for end in ends if end.result is not None]
     wait_for_ranks()
-    return 1 if failed else 0
+    return 1 if failed else max(rejected, default=0)
 
 
-def _work_on_one(job: Namespace, work: Callable[[Namespace], Result], output: Output) -> None:
-    """Work on a single scan, and print its report."""
+def _say_rejected(scan: Path, result: Result) -> int:
+    """The exit status of a scan, with a line on stderr if its fit was rejected."""
+    if not result.rejected:
+        return 0
+    print_error(f"{PROGRAM} recon", f"{scan}: the fit is {result.rejected}; the files are written all the same")
+    return REJECTED
+
+
+def _work_on_one(job: Namespace, work: Callable[[Namespace], Result], output: Output) -> int:
+    """Work on a single scan, print its report, and return the exit status."""
     result = work(job)
     output.wrote(*result.files)
     output.result("\n".join(result.report.lines()))
     output.remark("\n".join(map(printable, result.lines())))
     if output.json == STDOUT:
         output.document(result.document)
+    return _say_rejected(job.scan, result)
 
 
 def _work_on_share(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from art_levelset.cli.places import keep_all
 from art_levelset.files import check_folder, check_place
+from art_levelset.recon.io.packed import stem_of
 
 STEM = "{stem}"
 """Stands in paths for the name of the scan without its suffix."""
@@ -46,8 +47,8 @@ def arguments_of_each(
                     f"--{name.replace('_', '-')}: {path} is one file for {len(scans)} scans: write {STEM} in it, "
                     f"as in {path.with_name(f'{STEM}{path.suffix}')}"
                 )
-            setattr(own, name, Path(str(path).replace(STEM, scan.stem)))
-        own.output = own.output or (arguments.output_dir or scan.parent) / f"{scan.stem}{suffix}"
+            setattr(own, name, Path(str(path).replace(STEM, stem_of(scan))))
+        own.output = own.output or (arguments.output_dir or scan.parent) / f"{stem_of(scan)}{suffix}"
         check_files(own, files, taken)
         several.append(own)
     return several

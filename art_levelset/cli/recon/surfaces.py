@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,15 +16,15 @@ from art_levelset.checks import check_count, check_positive
 from art_levelset.cli.output import as_json
 from art_levelset.cli.recon import files
 from art_levelset.cli.recon.batch import Result, Seconds, document
-from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.fitting.judgement import Judgement
+from art_levelset.recon.inspect.accounting import Account, account_for
 from art_levelset.recon.inspect.colours import heat_map, transfer_colours
 from art_levelset.recon.inspect.metrics import CloudDistances, SurfaceDistances, compare, compare_with_cloud
 from art_levelset.recon.inspect.preview import draw
 from art_levelset.recon.inspect.viewer import write_page
 from art_levelset.recon.io.columns import check_columns
 from art_levelset.recon.io.meshes import read_mesh, write_mesh
-from art_levelset.recon.io.reading import read_cloud
+from art_levelset.recon.io.reading import Cloud, LeftOut, read_cloud
 from art_levelset.recon.meshing.topology import Topology, topology
 from art_levelset.recon.paper import reconstruct_as_paper
 from art_levelset.recon.pipeline import reconstruct
@@ -97,7 +97,9 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
         if cloud.colours is not None:
             mesh = transfer_colours(mesh, cloud.points, cloud.colours)
     with seconds.of("compare"):
-        report = SurfaceReport.of(mesh, cloud.points, reference)
+        report = SurfaceReport.of(mesh, cloud, reconstruction, reference)
+    if report.account.worth_a_warning:
+        logger.warning("%s: %s", arguments.scan, "; ".join(map(str.strip, report.account.lines())))
     name = printable(arguments.scan.name)
     shown, title = mesh, f"{name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
     largest = None
@@ -107,7 +109,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
         title += f"; dark red: {largest:.3g} or more from the reference"
 
     def in_full() -> dict[str, Any]:
-        metrics = report.as_dict(reconstruction.attempts)
+        metrics = report.as_dict()
         return document(arguments, files.named(arguments, writers), len(cloud.points), seconds, metrics)
 
     writers: dict[str, Callable[[Path], object]] = {
@@ -121,7 +123,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     written = files.write_files(arguments, writers)
     if arguments.checkpoint is not None:
         arguments.checkpoint.unlink(missing_ok=True)
-    return Result(report, seconds, written, in_full())
+    return Result(report, seconds, written, in_full(), report.rejection())
 
 
 def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]:
@@ -169,6 +171,10 @@ class SurfaceReport:
     :param faces: Number of triangles.
     :param topology: Of the mesh.
     :param cloud: The distances to the cloud.
+    :param account: What has become of its points.
+    :param left_out: What of the file was left out in reading.
+    :param attempts: How the attempts at the fit were judged.
+    :param rejected: The judgement of the best one, if all have failed.
     :param reference: The topology of the reference, if there is one.
     :param distances: The distances to the reference.
     """
@@ -177,20 +183,31 @@ class SurfaceReport:
     faces: int
     topology: Topology
     cloud: CloudDistances
+    account: Account
+    left_out: LeftOut
+    attempts: tuple[Judgement, ...] = ()
+    rejected: Judgement | None = None
     reference: Topology | None = None
     distances: SurfaceDistances | None = None
 
     @classmethod
-    def of(cls, mesh: Trimesh, points: Points, reference: Trimesh | None) -> SurfaceReport:
+    def of(
+        cls, mesh: Trimesh, cloud: Cloud, reconstruction: Reconstruction, reference: Trimesh | None
+    ) -> SurfaceReport:
         """
         Measure a mesh.
 
         :param mesh: The mesh.
-        :param points: The cloud that it was made of, (n, 3).
+        :param cloud: The cloud that it was made of.
+        :param reconstruction: What has made it.
         :param reference: What to compare it with, if anything.
         :return: The report.
         """
-        own = len(mesh.vertices), len(mesh.faces), topology(mesh), compare_with_cloud(mesh, points)
+        frame, planes = reconstruction.frame, reconstruction.planes
+        centres, reach = frame.from_unit(planes.centres), frame.scale * planes.reach
+        account = account_for(cloud.points, mesh, centres, reach, reconstruction.sdf)
+        measured = len(mesh.vertices), len(mesh.faces), topology(mesh), compare_with_cloud(mesh, cloud.points), account
+        own = *measured, cloud.left_out, reconstruction.attempts, reconstruction.rejected
         return cls(*own) if reference is None else cls(*own, topology(reference), compare(mesh, reference))
 
     @property
@@ -202,15 +219,26 @@ class SurfaceReport:
 
     def lines(self) -> list[str]:
         """
-        Distances and topology, for a terminal.
+        Distances, topology, what has become of the points, and whether the fit was rejected, for a terminal.
 
         :return: Lines of text.
         """
+        left_out = [f"no points: {self.left_out}"] if str(self.left_out) else []
+        end = [*self.account.lines(), *left_out, *([f"fit: {self.rejection()}"] if self.rejected else [])]
         if self.distances is None:
             strays = f" ({self.cloud.outliers:,} outliers do not count)" if self.cloud.outliers else ""
             distance = f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}{strays}"
-            return [distance, f"mesh: {self.topology}"]
-        return [*self.distances.report().splitlines(), f"mesh: {self.topology}", f"reference: {self.reference}"]
+            return [distance, f"mesh: {self.topology}", *end]
+        topologies = [f"mesh: {self.topology}", f"reference: {self.reference}"]
+        return [*self.distances.report().splitlines(), *topologies, *end]
+
+    def rejection(self) -> str:
+        """
+        Why the fit is not to be trusted.
+
+        :return: That it was rejected, and what for; empty if it was not.
+        """
+        return "" if self.rejected is None else f"rejected, for {self.rejected}"
 
     def row(self) -> dict[str, str]:
         """
@@ -224,20 +252,23 @@ class SurfaceReport:
             "genus": "-" if self.topology.genus is None else str(self.topology.genus),
             "watertight": "yes" if self.topology.watertight else "no",
             "Chamfer x 10^3": f"{self.chamfer:.4g}",
+            "fit": "rejected" if self.rejected else "accepted" if self.attempts else "-",
         }
 
-    def as_dict(self, attempts: Sequence[Judgement] = ()) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """
         Everything, for a program.
 
-        :param attempts: How the attempts at the fit were judged.
         :return: What a JSON document can hold; distances are in the scan's units, `relative` ones are multiples of the
                  diagonal of the reference's bounding box, times 10^3.
         """
         metrics: dict[str, Any] = {
-            "attempts": [{**asdict(attempt), "failed": attempt.failed} for attempt in attempts],
+            "attempts": [{**asdict(attempt), "failed": attempt.failed} for attempt in self.attempts],
+            "rejected": self.rejected is not None,
             "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
             "cloud": {**asdict(self.cloud), "relative": self.cloud.relative()},
+            "left_out": asdict(self.left_out),
+            "account": {**asdict(self.account), "threshold": self.account.threshold, "share": self.account.share},
         }
         if self.distances is not None and self.reference is not None:
             metrics["reference"] = asdict(self.reference)

@@ -103,12 +103,30 @@ def without_outliers(points: Points) -> Points:
     :param points: (n, 3).
     :return: The other points, (m, 3); all of them if fewer than :data:`FEWEST_POINTS` would be left.
     """
-    reach = neighbours(cKDTree(points), points, min(OUTLIER_NEIGHBOURS, len(points) - 1) + 1)[0][:, -1]
-    inliers = reach <= OUTLIER_FACTOR * np.median(reach)
-    if np.count_nonzero(inliers) < FEWEST_POINTS:
-        return points
-    logger.info("left out %d outliers of %d", len(points) - np.count_nonzero(inliers), len(points))
-    return points[inliers]
+    outlying = outliers(spacings(points))
+    logger.info("left out %d outliers of %d", np.count_nonzero(outlying), len(points))
+    return points[~outlying]
+
+
+def spacings(points: Points) -> NDArray[np.float64]:
+    """
+    How far from each other points are around each of them.
+
+    :param points: (n, 3), n >= 2.
+    :return: The distances to the eighth neighbours, or to the last ones of fewer points, (n,).
+    """
+    return neighbours(cKDTree(points), points, min(OUTLIER_NEIGHBOURS, len(points) - 1) + 1)[0][:, -1]
+
+
+def outliers(spacing: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """
+    Which points are outliers, of which there are none if fewer than :data:`FEWEST_POINTS` others would be left.
+
+    :param spacing: The distances to the eighth neighbours, (n,).
+    :return: (n,).
+    """
+    outlying: NDArray[np.bool_] = spacing > OUTLIER_FACTOR * np.median(spacing)
+    return outlying if np.count_nonzero(~outlying) >= FEWEST_POINTS else np.zeros(len(spacing), dtype=bool)
 
 
 def neighbours(tree: cKDTree, points: Points, count: int) -> tuple[Points, NDArray[np.int64]]:

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from art_levelset.recon.cloud.clouds import Points, neighbours, thin
-from art_levelset.recon.cloud.quadrics import fit_surface, smallest_count
+from art_levelset.recon.cloud.quadrics import Floats, fit_quadrics, fit_surface, smallest_count
 
 MOST_PLANES = 60_000
 FINEST_SPACING = 0.006
@@ -26,6 +26,17 @@ TRIED = 1000
 ENOUGH = 192
 """Larger neighbourhoods take half of the time, and are not needed to find out where the sides of planes are; then all
 planes are fitted again (:mod:`art_levelset.recon.cloud.consistency`)."""
+
+THIN = 3.0
+"""Places are thin whose neighbourhoods are so many times as large as usual."""
+
+FLAT_NEIGHBOURS = 24
+FLAT = 0.02
+"""There the quadrics around so many neighbours are believed that these deviate from by no more than this part of the
+neighbourhood's radius: from those through strays it is four times as much and more."""
+
+BETWEEN = 1.5
+"""Planes are fitted as far from such places, in the usual distances between the points there."""
 
 BLENDED = 8
 
@@ -75,9 +86,12 @@ def fit_planes(cloud: Points) -> Planes:
     """
     The tangent planes of the surface behind a cloud, at each point of the thinned cloud.
 
+    Planes stand for a surface no further than their reach, which is the same for all. Where the cloud is much thinner
+    than usual they are fitted between the points as well, so that they are no further apart than that.
+
     :param cloud: (n, 3) in the unit frame, n >= 3.
     :return: At most about :data:`MOST_PLANES` planes, fewer of noisy points; where the cloud is much thinner than usual
-             there are none.
+             there are none unless quadrics fit well.
     """
     coarse = thin(cloud, COARSEST_SPACING)
     area = len(coarse) * COARSEST_SPACING**2
@@ -85,10 +99,38 @@ def fit_planes(cloud: Points) -> Planes:
     spacing = float(np.sqrt(max(area / MOST_PLANES, error / CURVATURE)).clip(FINEST_SPACING, COARSEST_SPACING))
     middles = thin(cloud, spacing)
     reach = neighbours(cKDTree(cloud), middles, smallest_count(cloud))[0][:, -1]
-    dense = reach <= 3 * np.median(reach)
+    dense = reach <= THIN * np.median(reach)
     fits = fit_surface(cloud, middles[dense], most=ENOUGH)
     usual_reach, error = float(np.median(reach[dense])), float(np.median(fits.errors))
-    return Planes(fits.centres, fits.normals, max(usual_reach, 2 * spacing), error)
+    planes = Planes(fits.centres, fits.normals, max(usual_reach, 2 * spacing), error)
+    return planes if dense.all() else _with_thin_places(cloud, planes, middles[~dense])
+
+
+def _with_thin_places(cloud: Points, planes: Planes, middles: Points) -> Planes:
+    """More planes around thin places, (n, 3), as far as quadrics fit well, about a reach from each other."""
+    centres, normals, radius = _flat_quadrics(cloud, middles)
+    if not len(centres):
+        return planes
+    apart = radius * np.sqrt(np.pi / FLAT_NEIGHBOURS)  # of points that are evenly spread
+    most = np.ceil(BETWEEN * apart.max() / planes.reach)
+    side = planes.reach * np.arange(-most, most + 1)
+    steps = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    first = np.cross(normals, np.eye(3)[np.abs(normals).argmin(axis=1)])
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    axes = np.stack([first, np.cross(normals, first)], axis=1)
+    near = np.linalg.norm(steps, axis=1) <= BETWEEN * apart[:, None]
+    queries = thin((centres[:, None] + np.einsum("gk,nki->ngi", steps, axes))[near], planes.reach)
+    queries = queries[neighbours(cKDTree(planes.centres), queries, 1)[0][:, 0] > planes.reach]
+    centres, normals, _ = _flat_quadrics(cloud, queries)
+    return replace(planes, centres=np.vstack([planes.centres, centres]), normals=np.vstack([planes.normals, normals]))
+
+
+def _flat_quadrics(cloud: Points, queries: Points) -> tuple[Points, Points, Floats]:
+    """Of the quadrics around query points those that fit well: centres, normals, and the neighbourhoods' radii."""
+    reach, found = neighbours(cKDTree(cloud), queries, min(FLAT_NEIGHBOURS, len(cloud)))
+    fits = fit_quadrics(queries, cloud[found], reach)
+    flat = fits.residuals <= FLAT * reach[:, -1]
+    return fits.centres[flat], fits.normals[flat], reach[flat, -1]
 
 
 class PlaneDistance:

@@ -112,8 +112,8 @@ def write_mesh(mesh: Trimesh, path: str | Path) -> None:
     Write a mesh in the format that the file's suffix names, in its own coordinates.
 
     A PLY file has float32 coordinates where these keep the detail and float64 ones where they do not (georeferenced
-    scans, say); trimesh, which writes all else, knows the first only. Formats that are always float32 are written with
-    a warning then.
+    scans, say); trimesh, which writes all else, knows the first only. In formats that are always float32 the mesh is
+    moved to the origin then, with a warning that says by how much.
 
     :param mesh: The mesh.
     :param path: The file; its directory exists.
@@ -127,8 +127,19 @@ def write_mesh(mesh: Trimesh, path: str | Path) -> None:
         path.write_bytes(_double_precision_ply(mesh))
         return
     if not exact and path.suffix.lower() in _SINGLE_PRECISION:
-        logger.warning("%s files round these coordinates by up to %.3g: use .ply or .obj", path.suffix, rounding)
+        origin = _round_origin(mesh)
+        words = path.suffix, rounding, ", ".join(f"{coordinate:.15g}" for coordinate in origin)
+        logger.warning(
+            "%s files round these coordinates by up to %.3g: it is written without (%s); or use .ply", *words
+        )
+        mesh = mesh.copy().apply_translation(-origin)
     mesh.export(str(path))
+
+
+def _round_origin(mesh: Trimesh) -> NDArray[np.float64]:
+    """A place near a mesh that has few digits."""
+    unit = 10.0 ** np.ceil(np.log10(np.linalg.norm(np.ptp(mesh.vertices, axis=0))))
+    return np.asarray(np.round(mesh.bounds.mean(axis=0) / unit) * unit)
 
 
 def vertex_colours(mesh: Trimesh) -> NDArray[np.uint8] | None:

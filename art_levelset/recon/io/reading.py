@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,17 @@ from art_levelset.checks import check_count
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.io.arrays import read_npy, read_npz
 from art_levelset.recon.io.columns import Chosen, check_columns
+from art_levelset.recon.io.e57 import read_e57
 from art_levelset.recon.io.las import read_las
 from art_levelset.recon.io.meshes import load_with_trimesh
 from art_levelset.recon.io.obj import read_obj
+from art_levelset.recon.io.packed import format_of, is_packed, unpacked
 from art_levelset.recon.io.pcd import read_pcd
 from art_levelset.recon.io.ply import read_ply
+from art_levelset.recon.io.poses import SUFFIX as CONF
+from art_levelset.recon.io.poses import conf_in, read_poses
 from art_levelset.recon.io.tables import read_table
+from art_levelset.recon.io.text import show
 from art_levelset.untrusted import opened, printable
 
 logger = logging.getLogger(__name__)
@@ -40,6 +45,27 @@ LONGEST_MESSAGE = 400
 """So much is said of a damaged file."""
 
 
+@dataclass
+class LeftOut:
+    """
+    What of a file is left out in reading.
+
+    :param invalid: Number of points with NaN or infinite coordinates.
+    :param zeros: Number of points at the origin, if there are several.
+    :param unused: Number of points too many, of which a random part is left out.
+    """
+
+    invalid: int = 0
+    zeros: int = 0
+    unused: int = 0
+
+    def __str__(self) -> str:
+        """What is no point, for a message; empty if there are none."""
+        parts = [f"{self.invalid:,} with NaN or infinite coordinates"] if self.invalid else []
+        parts += [f"{self.zeros:,} at exactly (0, 0, 0), as cameras write that saw nothing"] if self.zeros > 1 else []
+        return " and ".join(parts)
+
+
 @dataclass(frozen=True, eq=False)
 class Cloud:
     """
@@ -48,11 +74,13 @@ class Cloud:
     :param points: The positions, (n, 3), in the file's units.
     :param normals: The normals as they are in the file, (n, 3), if it has any.
     :param colours: Red, green and blue, (n, 3), if it has any.
+    :param left_out: What of the file is not among them.
     """
 
     points: Points
     normals: Points | None = None
     colours: NDArray[np.uint8] | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POINTS) -> Cloud:
@@ -64,7 +92,10 @@ def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POI
     - `.xyz`, `.xyzn`, `.xyzrgb`, `.asc`, `.txt`, `.csv`, `.pts`, text: :mod:`art_levelset.recon.io.tables`.
     - `.npy`, `.npz`: :mod:`art_levelset.recon.io.arrays`.
     - `.las`, `.laz`, which need the extra `las`: :mod:`art_levelset.recon.io.las`.
+    - `.e57`, which needs the extra `e57`: :mod:`art_levelset.recon.io.e57`.
     - `.obj`: its `v` and `vn` lines. `.stl`, `.off`: their vertices.
+    - Each of them packed by gzip, `.ply.gz` for instance.
+    - `.conf`, or a folder with one: several scans and where they belong, :mod:`art_levelset.recon.io.poses`.
 
     Points with NaN or infinite coordinates are left out with a warning, and so are those at exactly (0, 0, 0) where
     there are several, as depth cameras write them for pixels that saw nothing; not so in files of meshes, `.obj`,
@@ -75,7 +106,7 @@ def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POI
     >>> cloud.points.shape, cloud.normals is None
     ((12000, 3), True)
 
-    :param path: The file.
+    :param path: The file, or a folder of scans.
     :param columns: Which columns are x, y and z, where names or their order do not say so: three numbers, counted from
            1, or names, such as `(2, 1, 3)`, `"2,1,3"` or `"easting,northing,elevation"`.
     :param most: Of more points than this a random part is kept, the same one every time, >= 1.
@@ -88,18 +119,20 @@ def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POI
     check_count("most", most)
     chosen = check_columns(columns)
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    if path.is_dir():
+        path = conf_in(path)
+    suffix = format_of(path)
+    if suffix not in SUFFIXES or (suffix == CONF and is_packed(path)):
         raise ValueError(f"{path}: unsupported suffix {suffix!r}, use one of {' '.join(SUFFIXES)}")
-    if chosen is not None and suffix not in _TABLES:
+    if chosen is not None and suffix not in {*_TABLES, CONF}:
         raise ValueError(f"columns: the columns of {suffix} files cannot be chosen")
     with opened(path):
         pass  # says so when there is no such file, or it is none, before any library's own wording
-    left_out = _LeftOut()
+    left_out = LeftOut()
     try:
-        batches = _TABLES[suffix](path, chosen) if suffix in _TABLES else _OTHERS[suffix](path)
-        batch, count = _kept(_cleaned(batches, left_out, zeros=suffix not in _MESHES), most)
-        cloud = _cloud(**_without_zeros(batch, left_out))
+        batch, count = (_posed_scans if suffix == CONF else _scan)(path, chosen, most, left_out)
+        left_out.unused = max(0, count - most)
+        cloud = _cloud(left_out, **batch)
     except ImportError:
         raise
     except ValueError as error:
@@ -109,7 +142,7 @@ def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POI
         raise ValueError(f"{path}: cannot be read as {suffix} ({name}: {_in_short(error)})") from error
     if str(left_out):
         logger.warning("%s: left out points: %s", path, left_out)
-    if count > most:
+    if left_out.unused:
         logger.warning("%s: a random part is used, %s of %s points", path, f"{most:,}", f"{count:,}")
     return cloud
 
@@ -128,21 +161,41 @@ def read_points(path: str | Path, *, columns: object = None) -> Points:
     return read_cloud(path, columns=columns).points
 
 
-@dataclass
-class _LeftOut:
-    """How many points of a file are none: not finite, or at the origin."""
+def _scan(path: Path, chosen: Chosen | None, most: int, left_out: LeftOut) -> tuple[Batch, int]:
+    """The points of a file, at most so many, and how many there were; what is no point is added to what is left out."""
+    suffix, own = format_of(path), LeftOut()
+    with unpacked(path) as plain:
+        batches = _TABLES[suffix](plain, chosen) if suffix in _TABLES else _OTHERS[suffix](plain)
+        batch, count = _kept(_cleaned(batches, own, zeros=suffix not in _MESHES), most)
+    batch = _without_zeros(batch, own)
+    left_out.invalid += own.invalid
+    if own.zeros > 1:
+        left_out.zeros += own.zeros
+        count -= 1  # the first of them
+    return batch, count
 
-    invalid: int = 0
-    zeros: int = 0
 
-    def __str__(self) -> str:
-        """For a message; empty if there are none."""
-        parts = [f"{self.invalid:,} with NaN or infinite coordinates"] if self.invalid else []
-        parts += [f"{self.zeros:,} at exactly (0, 0, 0), as cameras write that saw nothing"] if self.zeros > 1 else []
-        return " and ".join(parts)
+def _posed_scans(path: Path, chosen: Chosen | None, most: int, left_out: LeftOut) -> tuple[Batch, int]:
+    """The points of several files, where they belong."""
+    batches, counts = [], []
+    for pose in read_poses(path):
+        file = path.with_name(pose.file)
+        if format_of(file) not in {*_TABLES, *_OTHERS}:
+            raise ValueError(f"{show(pose.file)} has an unsupported suffix")
+        try:
+            with opened(file):
+                pass
+            batch, count = _scan(file, chosen, most, left_out)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{show(pose.file)}: {error}") from error
+        batches.append(pose.applied(batch))
+        counts.append(count)
+    names = set.intersection(*map(set, batches))
+    batch, _ = _kept(({name: batch[name] for name in batch if name in names} for batch in batches), most)
+    return batch, sum(counts)
 
 
-def _cleaned(batches: Iterable[Batch], left_out: _LeftOut, *, zeros: bool) -> Iterator[Batch]:
+def _cleaned(batches: Iterable[Batch], left_out: LeftOut, *, zeros: bool) -> Iterator[Batch]:
     """The batches without what is no point, but for the first zero of all, which may be one."""
     count = 0
     for batch in batches:
@@ -166,7 +219,7 @@ def _cleaned(batches: Iterable[Batch], left_out: _LeftOut, *, zeros: bool) -> It
         raise ValueError(f"it has no points, but {left_out}")
 
 
-def _without_zeros(batch: Batch, left_out: _LeftOut) -> Batch:
+def _without_zeros(batch: Batch, left_out: LeftOut) -> Batch:
     """A batch without the first zero, if it was one of several."""
     if left_out.zeros < 2:
         return batch
@@ -201,12 +254,15 @@ def _part(batches: list[Batch], most: int) -> Batch:
     return {name: np.concatenate([batch[name] for batch in batches])[rows] for name in batches[0]}
 
 
-def _cloud(points: NDArray[Any], normals: NDArray[Any] | None = None, colours: NDArray[Any] | None = None) -> Cloud:
+def _cloud(
+    left_out: LeftOut, points: NDArray[Any], normals: NDArray[Any] | None = None, colours: NDArray[Any] | None = None
+) -> Cloud:
     """Normals or colours that are zero throughout are none."""
     return Cloud(
         points=points.astype(np.float64),
         normals=normals.astype(np.float64) if normals is not None and normals.any() else None,
         colours=_bytes(colours) if colours is not None and colours.any() else None,
+        left_out=left_out,
     )
 
 
@@ -244,7 +300,7 @@ _MESHES: dict[str, Callable[[Path], Iterator[Batch]]] = {
     ".off": _read_with_trimesh,
     ".stl": _read_with_trimesh,
 }
-_OTHERS = {**_MESHES, ".las": read_las, ".laz": read_las}
+_OTHERS = {**_MESHES, ".e57": read_e57, ".las": read_las, ".laz": read_las}
 
-SUFFIXES = tuple(sorted([*_TABLES, *_OTHERS]))
-"""The suffixes of the formats that can be read."""
+SUFFIXES = tuple(sorted([*_TABLES, *_OTHERS, CONF]))
+"""The suffixes of the formats that can be read; `.gz` may follow all but the one of several scans."""

@@ -76,7 +76,9 @@ def topology(mesh: Trimesh) -> Topology:
     )
 
 
-def supported_components(vertices: Points, faces: Faces, centres: Points, share: float, smallest: float) -> Mask:
+def supported_components(
+    vertices: Points, faces: Faces, centres: Points, share: float, smallest: float, many: int
+) -> Mask:
     """
     Tell the connected components of a mesh that data speak for from the spurious ones.
 
@@ -84,8 +86,10 @@ def supported_components(vertices: Points, faces: Faces, centres: Points, share:
     :param faces: (m, 3).
     :param centres: Points that the surface should pass, (k, 3).
     :param share: A component is spurious that is the nearest one to a smaller share of these points.
-    :param smallest: A component is spurious whose bounding box has no side as long as this. The one that most points
-           speak for never is.
+    :param smallest: A component is spurious whose bounding box has no side as long as this, unless `many` points are
+           no further than half of it from the component, and nearest to that. The one that most points speak for never
+           is.
+    :param many: This number of points.
     :return: Which faces belong to the other components, (m,).
     """
     count, component = label_components(faces)
@@ -94,12 +98,15 @@ def supported_components(vertices: Points, faces: Faces, centres: Points, share:
     own = np.full(len(vertices), -1, dtype=np.int32)
     own[faces[:, 0]] = component
     used = own >= 0
-    nearest = own[used][neighbours(cKDTree(vertices[used]), centres, 1)[1][:, 0]]
+    reach, found = neighbours(cKDTree(vertices[used]), centres, 1)
+    nearest = own[used][found[:, 0]]
     speakers = np.bincount(nearest, minlength=count)
+    beside = np.bincount(nearest[reach[:, 0] <= smallest / 2], minlength=count)
     low, high = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
     np.minimum.at(low, own[used], vertices[used])
     np.maximum.at(high, own[used], vertices[used])
-    supported: Mask = (speakers >= share * len(centres)) & ((high - low).max(axis=1) >= smallest)
+    large = ((high - low).max(axis=1) >= smallest) | (beside >= many)
+    supported: Mask = large & (speakers >= share * len(centres))
     supported[speakers.argmax()] = True
     return supported[component]
 

@@ -83,17 +83,27 @@ def test_a_table_comes_at_the_end(scans: list[Path], capsys: pytest.CaptureFixtu
     lines = captured.out.splitlines()
     assert lines[0].startswith(f"[1 of 3] {scans[0]}: {before} in ")
     assert lines[1] == f"[2 of 3] {scans[1]}: failed"
-    assert re.split("  +", lines[3]) == ["scan", "seconds", "faces", "parts", "genus", "watertight", "Chamfer x 10^3"]
+    assert re.split("  +", lines[3]) == [
+        "scan",
+        "seconds",
+        "faces",
+        "parts",
+        "genus",
+        "watertight",
+        "Chamfer x 10^3",
+        "fit",
+    ]
     table = {row[0]: row[1:] for row in map(str.split, lines[4:])}
     assert table[str(scans[1])] == ["failed"]
     mesh = trimesh.load(before, force="mesh")
     for path in scans[::2]:
-        seconds, faces, parts, genus, watertight, chamfer = table[str(path)]
+        seconds, faces, parts, genus, watertight, chamfer, fit = table[str(path)]
         closed = "yes" if mesh.is_watertight else "no"
         assert (faces, parts, genus, watertight) == (f"{len(mesh.faces):,}", "1", "0", closed)
         assert float(seconds) >= 0
+        assert fit == "-"  # so few steps are not judged
         assert 1 < float(chamfer) < 300
-    (line,) = captured.err.splitlines()
+    (line,) = (line for line in captured.err.splitlines() if " points: " not in line)  # which unfinished surfaces miss
     assert line.startswith(f"art-levelset recon: error: {scans[1]}: cannot be read as .npy: ")
 
 
@@ -103,7 +113,7 @@ def test_files_of_several_scans(scans: list[Path], capsys: pytest.CaptureFixture
     assert main([str(scans[0]), "--seed", "0", str(scans[2]), *FASTEST, *options]) == 0
     assert {path.name for path in folder.iterdir()} == {f"{n}.{s}" for n in "ab" for s in ("mesh.ply", "json", "pt")}
     assert str(scans[2]) in (folder / "b.json").read_text()
-    assert not capsys.readouterr().err
+    assert "error" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,9 +19,11 @@ from art_levelset.cli.recon import FORMATS, PAPER_STEPS, STEPS
 from art_levelset.cli.recon.surfaces import PRESETS
 from art_levelset.models import fc_2
 from art_levelset.recon import Reconstruction, paper, pipeline, reconstruct
-from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, unit_frame
+from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.fitting import checkpoint
 from art_levelset.recon.fitting.judgement import Judgement
+from art_levelset.recon.inspect.accounting import CUT
 
 from ...nursing import Nursery
 
@@ -52,8 +55,9 @@ def test_a_scan_becomes_a_mesh(scan: Path, capsys: pytest.CaptureFixture[str]) -
     assert lines[2].startswith("to the surface / reference's diagonal x 10^3: Chamfer L1 ")
     assert lines[3].startswith("normal consistency 0.9")
     assert lines[4:6] == ["mesh: 1 part, genus 0, watertight", "reference: 1 part, genus 0, watertight"]
-    assert lines[6].startswith("Wrote in ")
-    assert lines[7:] == [f"  {output}", f"  {preview}"]
+    assert lines[6].startswith("points: all 3,000 within 0.")
+    assert lines[7].startswith("Wrote in ")
+    assert lines[8:] == [f"  {output}", f"  {preview}"]
     mesh = trimesh.load(output, force="mesh")
     assert mesh.is_watertight
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).mean() < 0.05
@@ -81,6 +85,56 @@ def test_a_survey_with_strays(
     assert cloud["outliers"] == 12
     assert cloud["relative"] < 30
     assert np.abs(np.linalg.norm(trimesh.load(tmp_path / "survey.mesh.ply").vertices, axis=1) - 1).mean() < 0.05
+
+
+class Balls(torch.nn.Module):
+    """The signed distance to two balls, in the unit frame of :func:`two_balls`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.centres = torch.nn.Parameter(torch.tensor([[-0.5, 0.0, 0.0], [0.7, 0.0, 0.0]]))
+        self.radii = torch.nn.Parameter(torch.tensor([0.5, 0.3]))
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        distances: torch.Tensor = torch.cdist(points, self.centres) - self.radii
+        return distances.min(dim=1, keepdim=True).values
+
+
+def two_balls(sphere_points: Points) -> Points:
+    return np.concatenate([0.5 * sphere_points - [0.5, 0, 0], 0.3 * sphere_points[:1500] + [0.7, 0, 0]])
+
+
+def fitted_to_two_balls(points: Points, *judgements: Judgement) -> Reconstruction:
+    frame = Frame(np.zeros(3), 1.0)
+    return Reconstruction(Balls(), frame, Planes(points, np.zeros_like(points), 0.05), attempts=judgements)
+
+
+def test_points_are_not_dropped_in_silence(
+    tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(PRESETS, "default", lambda points, **_: fitted_to_two_balls(points))
+    scan, report = tmp_path / "two.npy", tmp_path / "a.json"
+    np.save(scan, two_balls(sphere_points))
+    assert main([str(scan), *QUICK, "--json", str(report)]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(report.read_text(encoding="utf-8"))["account"]["far"] == 0
+    assert captured.out.splitlines()[2].startswith("points: all 4,500 within 0.")
+    assert "warning" not in captured.err
+    assert main([str(scan), *QUICK, "--parts", "1", "--json", str(report)]) == 0
+    captured = capsys.readouterr()
+    told = json.loads(report.read_text(encoding="utf-8"))["account"]
+    (cluster,) = told["clusters"]
+    assert (told["points"], told["far"], told["scattered"], cluster["points"]) == (4500, 1500, 0, 1500)
+    assert told["reasons"] == {CUT: 1500}
+    assert told["share"] == pytest.approx(1 / 3)
+    np.testing.assert_allclose([cluster["low"], cluster["high"]], [[0.4, -0.3, -0.3], [1.0, 0.3, 0.3]], atol=0.01)
+    lines = captured.out.splitlines()
+    assert lines[2].startswith("points: 1,500 of 4,500 (33.33%) farther than 0.")
+    assert lines[2].endswith(" from the surface, 1 cluster")
+    assert lines[3].startswith("  1,500 in x 0.4")
+    (warning,) = (line for line in captured.err.splitlines() if "warning" in line)
+    assert warning.startswith(f"art-levelset recon: warning: {scan}: points: 1,500 of 4,500 (33.33%) farther")
+    assert warning.endswith(CUT)
 
 
 def test_everything_that_can_be_written(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,6 +182,99 @@ def test_the_attempts_are_told(scan: Path, monkeypatch: pytest.MonkeyPatch) -> N
         {"missed": 0.3, "astray": 0.0, "failed": True},
         {"missed": 0.01, "astray": 0.0, "failed": False},
     ]
+
+
+def test_what_is_no_point_is_told(
+    tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(PRESETS, "default", lambda points, **_: fitted_to_two_balls(points))
+    points = np.vstack([two_balls(sphere_points), np.zeros((30, 3)), np.full((12, 3), np.nan)])
+    folder, report = tmp_path / "camera", tmp_path / "a.json"
+    folder.mkdir()
+    with gzip.open(folder / "a.npy.gz", "wb") as file:
+        np.save(file, points)
+    (folder / "all.conf").write_text("bmesh a.npy.gz 0 0 0 0 0 0 1\n")
+    for scan, name in ((folder / "a.npy.gz", folder / "a.mesh.ply"), (folder, tmp_path / "camera.mesh.ply")):
+        assert main([str(scan), *QUICK, "--json", str(report)]) == 0
+        assert json.loads(report.read_text(encoding="utf-8"))["left_out"] == {"invalid": 12, "zeros": 30, "unused": 0}
+        line = capsys.readouterr().out.splitlines()[3]
+        assert line.startswith("no points: 12 with NaN or infinite coordinates and 30 at exactly (0, 0, 0), as cameras")
+        assert name.exists()
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".off"])
+def test_georeferenced_scans_keep_their_millimetres(
+    tmp_path: Path,
+    sphere_points: Points,
+    suffix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An object of 30 cm, of which coordinates have seven digits before the point: all from the file to the file."""
+    size, origin = 0.15, np.array([500_000.125, 5_000_000.25, 100.5])
+
+    def fitted(points: Points, **_: object) -> Reconstruction:
+        frame = unit_frame(check_cloud(points))
+        unit = frame.to_unit(points)
+        return Reconstruction(Balls(), frame, Planes(unit, np.zeros_like(unit), 0.05))
+
+    monkeypatch.setitem(PRESETS, "default", fitted)
+    scan = tmp_path / "scan.csv"
+    poles = np.array([[-1.0, 0, 0], [1, 0, 0], [-0.5, 0.5, 0], [-0.5, -0.5, 0], [-0.5, 0, 0.5], [-0.5, 0, -0.5]])
+    points = np.vstack([two_balls(sphere_points), poles])  # which make a box of known centre
+    np.savetxt(scan, size * points + origin, fmt="%.6f", delimiter=",", header="E,N,H", comments="")
+    assert main([str(scan), *QUICK, "-o", str(tmp_path / f"a{suffix}"), "--parts", "1"]) == 0
+    mesh = trimesh.load(tmp_path / f"a{suffix}", force="mesh", process=False)
+    radii = np.linalg.norm(mesh.vertices - (origin - [0.5 * size, 0, 0]), axis=1)
+    np.testing.assert_allclose(radii, 0.5 * size, rtol=0, atol=1e-4)
+    assert len(np.unique(mesh.vertices[:, 1])) > len(mesh.vertices) / 4
+    assert "  1,501 in x 500000.1850 to 500000.2750, y 5000000.2" in capsys.readouterr().out
+
+
+def test_a_rejected_fit_is_told_at_the_end(
+    tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attempts = Judgement(0.3, 0.0), Judgement(0.12, 0.002)
+    monkeypatch.setitem(PRESETS, "default", lambda points, **_: fitted_to_two_balls(points, *attempts))
+    scan, report = tmp_path / "two.npy", tmp_path / "a.json"
+    np.save(scan, two_balls(sphere_points))
+    assert main([str(scan), *QUICK, "--json", str(report)]) == 3
+    assert (tmp_path / "two.mesh.ply").exists()
+    told = json.loads(report.read_text(encoding="utf-8"))
+    assert told["rejected"] is True
+    assert [attempt["missed"] for attempt in told["attempts"]] == [0.3, 0.12]
+    captured = capsys.readouterr()
+    why = "rejected, for it misses 12.0% of the planes (at most 5% may be)"
+    assert captured.out.splitlines()[3].startswith(f"fit: {why}")
+    assert captured.err.splitlines()[-1].startswith(f"art-levelset recon: error: {scan}: the fit is {why}")
+    assert captured.err.splitlines()[-1].endswith("; the files are written all the same")
+    assert main([str(scan), *QUICK, "--quiet"]) == 3
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"fit: {why}")
+    second_is_good = Judgement(0.3, 0.0), Judgement(0.01, 0.002)
+    monkeypatch.setitem(PRESETS, "default", lambda points, **_: fitted_to_two_balls(points, *second_is_good))
+    assert main([str(scan), *QUICK, "--json", str(report)]) == 0
+    assert json.loads(report.read_text(encoding="utf-8"))["rejected"] is False
+    assert "error" not in capsys.readouterr().err
+
+
+def test_rejected_fits_of_several_scans(
+    tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = iter([Judgement(0.3, 0.0), Judgement(0.01, 0.0)] * 2)
+    monkeypatch.setitem(PRESETS, "default", lambda points, **_: fitted_to_two_balls(points, next(left)))
+    scans = [tmp_path / name for name in ("a.npy", "b.npy")]
+    for scan in scans:
+        np.save(scan, two_balls(sphere_points))
+    assert main([*map(str, scans), *QUICK]) == 3
+    captured = capsys.readouterr()
+    first, second, _, *rows = captured.out.splitlines()
+    assert first.startswith(f"[1 of 2] {scans[0]}: ")
+    assert first.endswith(" s, rejected")
+    assert not second.endswith("rejected")
+    assert [row.split()[-1] for row in rows] == ["rejected", "accepted"]
+    (error,) = (line for line in captured.err.splitlines() if "error" in line)
+    assert error.startswith(f"art-levelset recon: error: {scans[0]}: the fit is rejected, for it misses 30.0% ")
+    assert main([*map(str, scans), str(tmp_path / "none.npy"), *QUICK]) == 1  # a failure is worse
 
 
 def test_fewer_triangles_need_a_library(scan: Path, monkeypatch: pytest.MonkeyPatch, one_error: OneError) -> None:

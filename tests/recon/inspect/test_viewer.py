@@ -48,6 +48,33 @@ def test_the_page_holds_the_mesh_and_the_cloud(tmp_path: Path) -> None:
     assert "<title>a &lt;ball&gt; &amp; more</title>" in page
 
 
+def test_a_large_mesh_is_shown_by_fewer_triangles(tmp_path: Path) -> None:
+    large = trimesh.creation.icosphere(subdivisions=8, radius=2.0)
+    large.visual.vertex_colors = np.rint(np.clip(large.vertices * 60 + 120, 0, 255)).astype(np.uint8)
+    cloud = np.random.default_rng(0).standard_normal((120_000, 3))
+    write_page(tmp_path / "a.html", large, cloud, largest_error=1.0)
+    assert 4e6 < (tmp_path / "a.html").stat().st_size < 1e7
+    data = contents(tmp_path / "a.html")
+    faces, vertices = numbers(data["faces"], "<u4"), numbers(data["vertices"], "<f4")
+    assert faces.max() == len(vertices) - 1
+    radii = np.linalg.norm(vertices, axis=1) * np.sqrt(3)
+    np.testing.assert_allclose(radii, 1, atol=0.002)
+    normals = numbers(data["normals"], "i1") / 127
+    np.testing.assert_allclose(normals, vertices / np.linalg.norm(vertices, axis=1, keepdims=True), atol=0.03)
+    expected = np.clip(vertices * (2 * np.sqrt(3)) * 60 + 120, 0, 255)
+    np.testing.assert_allclose(numbers(data["colours"], "u1"), expected, atol=2)
+    note = f"{len(faces):,} triangles are shown for the 1,310,720 of the mesh; 100,000 points are shown of 120,000"
+    assert f"<div>{note}</div>" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_a_soup_of_triangles_is_shown_as_well(tmp_path: Path) -> None:
+    ball = trimesh.creation.icosphere(subdivisions=7)
+    soup = trimesh.Trimesh(ball.vertices[ball.faces.ravel()], np.arange(ball.faces.size).reshape(-1, 3), process=False)
+    write_page(tmp_path / "a.html", soup, np.zeros((1, 3)))
+    assert (tmp_path / "a.html").stat().st_size < 1e7
+    assert "triangles are shown for the 327,680 of the mesh" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
 def test_the_page_needs_no_network(tmp_path: Path) -> None:
     write_page(tmp_path / "a.html", BALL, np.asarray(BALL.vertices))
     page = (tmp_path / "a.html").read_text(encoding="utf-8")

@@ -33,9 +33,16 @@ def test_a_mesh_near_the_origin_has_a_small_file(tmp_path: Path) -> None:
     assert (tmp_path / "far.ply").stat().st_size - (tmp_path / "near.ply").stat().st_size > doubles / 2
 
 
-@pytest.mark.parametrize(("mesh", "warnings"), [(NEAR, 0), (FAR, 1)], ids=["near", "far"])
-def test_formats_that_round_say_so(
-    tmp_path: Path, mesh: trimesh.Trimesh, warnings: int, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("suffix", [".stl", ".glb"])
+def test_formats_that_round_are_written_near_the_origin(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_mesh(mesh, tmp_path / "mesh.stl")
-    assert caplog.text.count("use .ply or .obj") == warnings
+    write_mesh(NEAR, tmp_path / f"mesh{suffix}")
+    assert not caplog.text
+    before = FAR.vertices.copy()
+    write_mesh(FAR, tmp_path / f"mesh{suffix}")
+    assert "it is written without (4000000, -500000, 300); or use .ply" in caplog.text
+    back = trimesh.load(tmp_path / f"mesh{suffix}", force="mesh", process=False)
+    corners = (np.sort(np.asarray(mesh.triangles).reshape(-1, 3), axis=0) for mesh in (back, NEAR))
+    np.testing.assert_allclose(*corners, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(FAR.vertices, before)

@@ -110,9 +110,9 @@ def test_large_coordinates_keep_their_digits(tmp_path: Path) -> None:
         ("a.csv", b"x,y,z\n1,2,3\n4,5\n", r"cannot be read as \.csv: the row '4,5' has no number in column 3"),
         ("a.csv", b"x,y,z\n", "none of its first 1 lines has three numbers: 'x,y,z'"),
         (
-            "a.e57",
+            "a.fls",
             b"",
-            r"unsupported suffix '\.e57', use one of \.asc \.csv \.las \.laz \.npy \.npz \.obj \.off \.pcd ",
+            r"unsupported suffix '\.fls', use one of \.asc \.conf \.csv \.e57 \.las \.laz \.npy \.npz \.obj ",
         ),
         ("a", b"", "unsupported suffix ''"),
     ],

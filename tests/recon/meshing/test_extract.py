@@ -51,15 +51,26 @@ def test_components_without_data_are_told_from_the_others() -> None:
     mesh = trimesh.util.concatenate(balls)
     data = np.concatenate([balls[0].vertices, balls[2].vertices[:10]])
     for smallest, third in ((0.9, True), (1.1, False)):  # its diameter is 1
-        kept = supported_components(np.asarray(mesh.vertices), np.asarray(mesh.faces), data, 0.05, smallest)
+        kept = supported_components(np.asarray(mesh.vertices), np.asarray(mesh.faces), data, 0.05, smallest, 11)
         assert kept.tolist() == [True] * 80 + [False] * 80 + [third] * 80
+
+
+def test_a_small_component_is_kept_if_many_data_are_beside_it() -> None:
+    large, small = (trimesh.creation.icosphere(subdivisions=1, radius=r) for r in (1.0, 0.25))
+    small.apply_translation([4.0, 0, 0])
+    mesh = trimesh.util.concatenate([large, small])
+    near, far = small.vertices[:20], small.vertices[:20] + np.array([0.8, 0, 0])
+    for beside, many, kept in ((near, 20, True), (near, 21, False), (far, 20, False)):
+        data = np.concatenate([large.vertices, beside])
+        found = supported_components(np.asarray(mesh.vertices), np.asarray(mesh.faces), data, 0.05, 0.6, many)
+        assert found.tolist() == [True] * 80 + [kept] * 80
 
 
 def test_the_part_that_most_data_speak_for_is_never_left_out() -> None:
     balls = [trimesh.creation.icosphere(subdivisions=1, radius=r).apply_translation([x, 0, 0]) for r, x in
              ((0.5, 0.0), (1.0, 5.0))]  # fmt: skip
     mesh = trimesh.util.concatenate(balls)
-    kept = supported_components(np.asarray(mesh.vertices), np.asarray(mesh.faces), balls[0].vertices, 0.05, 9.0)
+    kept = supported_components(np.asarray(mesh.vertices), np.asarray(mesh.faces), balls[0].vertices, 0.05, 9.0, 11)
     assert kept.tolist() == [True] * 80 + [False] * 80
 
 
