@@ -1,9 +1,13 @@
-"""The implicit network: a small fully connected network on features interpolated from grids, starting as a sphere."""
+"""
+The implicit network: a small fully connected network on features interpolated from grids.
+
+It starts as a sphere, or as the interpolation of any function.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +19,13 @@ REACH = 1.15
 
 
 SLABS = 8
+
+BAND = 3.0
+"""A function is interpolated on the nodes of a finer grid where the coarser ones are at most so many of its cells from
+zero."""
+
+ALL_NODES = 32
+"""On grids of so many nodes along an axis, or fewer, it is interpolated everywhere."""
 
 
 class GridNetwork(nn.Module):
@@ -88,6 +99,46 @@ class GridNetwork(nn.Module):
         hidden = self.softplus(self.first(torch.cat([points, *features], dim=1)))
         values: Tensor = self.output(self.softplus(self.second(hidden)))
         return values
+
+    @torch.no_grad()
+    def interpolate(self, function: Callable[[Tensor], Tensor]) -> None:
+        """
+        Become the interpolation of a function between the nodes of the finest grid, as the sum of the first features
+
+            F(x) = g_1(x)_1 + ... + g_k(x)_1,
+
+        where all but the last are zero, for they would add their kinks, which are not at the finest nodes. Far from the
+        zero level set these have what is interpolated between the nodes of coarser grids, which saves most evaluations.
+        Two units of each hidden layer carry the sum f through the layers, as softplus(f) - softplus(-f) = f; the others
+        stay as they are, and wait for the output layer to want them.
+
+        :param function: Its values, (n,), at points of the unit frame, (n, 3).
+        """
+        total = None
+        for grid in self.grids:
+            nodes = grid.shape[2]
+            ticks = torch.linspace(-REACH, REACH, nodes, device=grid.device)
+            z, y, x = torch.meshgrid(ticks, ticks, ticks, indexing="ij")
+            places = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
+            if total is None:
+                coarse = grid.new_zeros(nodes**3)
+            else:
+                size = (nodes, nodes, nodes)
+                coarse = functional.interpolate(total, size, mode="trilinear", align_corners=True).reshape(-1)
+            near = (coarse.abs() <= BAND * 2 * REACH / (nodes - 1)) | (nodes <= ALL_NODES)
+            coarse[near] = function(places[near])
+            total = coarse.reshape(1, 1, nodes, nodes, nodes)
+            grid.zero_()
+        self.grids[-1][:, :1] = total
+        features = 3 + torch.tensor([0, *self.settings["channels"][:-1]]).cumsum(dim=0)
+        carrier = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], device=self.output.weight.device)
+        self.first.weight[:2] = 0
+        self.first.weight[:2, features] = carrier[:, :1]
+        self.second.weight[:2] = 0
+        self.second.weight[:2, :2] = carrier
+        self.output.weight.zero_()
+        self.output.weight[0, :2] = carrier[0]
+        self.output.bias.zero_()
 
     def add_smoothness_gradient(self, weight: float, generator: torch.Generator) -> None:
         """

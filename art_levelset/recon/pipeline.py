@@ -40,6 +40,7 @@ from art_levelset.recon.fitting.fit import Fit
 from art_levelset.recon.fitting.judgement import Attempts, copy_weights, judge
 from art_levelset.recon.fitting.loss import Penalties
 from art_levelset.recon.fitting.progress import Budget, FitProgress
+from art_levelset.recon.fitting.quality import QUALITIES, Quality
 from art_levelset.recon.fitting.samples import Samples
 from art_levelset.recon.meshing.surface import CORRECTION
 from art_levelset.recon.meshing.twicing import apply_twicing
@@ -47,9 +48,6 @@ from art_levelset.recon.network import GridNetwork
 from art_levelset.recon.reconstruction import Reconstruction
 
 logger = logging.getLogger(__name__)
-
-STEPS = 800
-"""Number of steps where nothing else is said."""
 
 FEWEST_STEPS = 100
 """Fewer steps leave an unfinished surface, which is not judged."""
@@ -68,11 +66,12 @@ def reconstruct(
     *,
     normals: object = None,
     network: nn.Module | None = None,
+    quality: str = "fine",
     steps: int | None = None,
     time_budget: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
     batch_size: int = 4096,
-    learning_rate: float = 1e-3,
+    learning_rate: float | None = None,
     eikonal: float = 0.0,
     curvature: float = 0.0,
     seed: int = 0,
@@ -108,16 +107,19 @@ def reconstruct(
     :param network: The network to fit in place, (batch, 3) -> (batch, 1), in the unit frame [-1, 1]^3. None for a
            :class:`GridNetwork`; FC-2 of the paper is `art_levelset.models.fc_2()`. Every attempt starts from its
            weights.
-    :param steps: The most optimisation steps of an attempt, >= 1. None for :data:`STEPS`, or, with a time budget, for
-           as many as it allows.
+    :param quality: How much work it is: "draft", "standard" or "fine"
+           (:data:`~art_levelset.recon.fitting.quality.QUALITIES`). The first two start where the planes are, and take a
+           third and a half of the time of the last; a network of one's own is for "fine".
+    :param steps: The most optimisation steps of an attempt, >= 1. None for those of the quality or, with a time budget,
+           for as many as it allows.
     :param time_budget: The most wall seconds of the fit, > 0, what is done before the first step included. It ends when
            they or `steps` are used up; the last corrections take some seconds more. It decides how many steps are made,
            so with it the seed does not determine the result.
     :param clock: What tells the seconds of the time budget: wall seconds, or `time.process_time`, which other
            processes disturb less.
     :param batch_size: Number of samples a step, >= 8.
-    :param learning_rate: Of Adam, > 0; constant for half of the steps, or of the time for them, then a cosine to nearly
-           zero.
+    :param learning_rate: Of Adam, > 0; constant for half of the steps of "fine", or of the time for them, then a cosine
+           to nearly zero. None for that of the quality.
     :param eikonal: Weight, >= 0, of the mean of (|D_xF| - 1)^2 over half of the samples of space: for a better
            :meth:`Reconstruction.sdf`, not for the mesh. On two scans 0.1 took 7 and 5% off the error of |F| near the
            surface, 12 and 4% off that elsewhere, and changed that of the mesh by +4 and -1%
@@ -139,9 +141,16 @@ def reconstruct(
             single step, or the checkpoint is damaged or that of another fit.
     :raises OSError: If the checkpoint cannot be read or written.
     """
-    budget = _budget(steps, time_budget, clock)
+    if quality not in QUALITIES:
+        raise ValueError(f"quality must be one of {', '.join(QUALITIES)}, got {quality!r}")
+    kind = QUALITIES[quality]
+    if network is not None and kind.at_planes:
+        raise ValueError(f"quality must be fine for a network of one's own, got {quality}")
+    budget = _budget(steps, time_budget, clock, kind)
     check_count("batch_size", batch_size, least=8)
-    check_positive("learning_rate", learning_rate)
+    if learning_rate is not None:
+        check_positive("learning_rate", learning_rate)
+        kind = replace(kind, learning_rate=learning_rate)
     check_seed(seed)
     penalties = Penalties(eikonal, curvature)
     cloud = check_cloud(points, needed=_bytes_of_surface)
@@ -156,10 +165,11 @@ def reconstruct(
                 "points": describe_input(cloud),
                 "normals": None if directions is None else describe_input(directions),
                 "network": describe_input(network),
+                "quality": quality,
                 "steps": budget.steps,
                 "time_budget": time_budget,
                 "batch_size": batch_size,
-                "learning_rate": learning_rate,
+                "learning_rate": kind.learning_rate,
                 "eikonal": eikonal,
                 "curvature": curvature,
                 "seed": seed,
@@ -172,7 +182,7 @@ def reconstruct(
     if state is not None:
         with _restoring(checkpoint):
             attempts.load_state_dict(state["attempts"])
-    options = _Options(batch_size, learning_rate, penalties, seed, file, callback, verbose)
+    options = _Options(batch_size, kind, penalties, seed, file, callback, verbose)
     while _attempt(network, weights, scan, options, budget, attempts, state):
         budget.begin_anew()
         state = None
@@ -194,13 +204,13 @@ def _bytes_of_surface(count: int) -> float:
     return max(bytes_of_points(count), SURFACE * min(count / MANY, 1.0))
 
 
-def _budget(steps: int | None, time_budget: float | None, clock: Callable[[], float]) -> Budget:
+def _budget(steps: int | None, time_budget: float | None, clock: Callable[[], float], quality: Quality) -> Budget:
     """What the fit may use."""
     if steps is not None:
         check_count("steps", steps)
     if time_budget is not None:
         check_positive("time_budget", time_budget)
-    return Budget(STEPS if steps is None and time_budget is None else steps, time_budget, clock)
+    return Budget(quality.steps if steps is None and time_budget is None else steps, time_budget, clock)
 
 
 def _prepare(cloud: Points, points: object, directions: Points | None, device: torch.device) -> _Scan:
@@ -237,7 +247,7 @@ def _attempt(
     state: Mapping[str, Any] | None,
 ) -> bool:
     """
-    Fit the network from its first weights, or go on from the state of a checkpoint, and judge the fit.
+    Fit the network from its first weights or the planes, or go on from the state of a checkpoint, and judge the fit.
 
     :return: Whether another attempt has to follow.
     """
@@ -245,7 +255,10 @@ def _attempt(
     generator = torch.Generator().manual_seed(seed)
     network.load_state_dict(GridNetwork(generator=generator).state_dict() if weights is None else weights)
     samples = Samples(scan.points, scan.planes, scan.indicator, options.batch_size // 4, generator, scan.device)
-    fit = Fit(network, samples, options.learning_rate, options.penalties, budget, attempts)
+    quality = options.quality
+    if quality.at_planes and state is None and isinstance(network, GridNetwork):
+        network.interpolate(samples.signed_distance)
+    fit = Fit(network, samples, quality.learning_rate, quality.held, options.penalties, budget, attempts)
     if state is not None:
         with _restoring(None if options.checkpoint is None else options.checkpoint.path):
             fit.load_state_dict(state)
@@ -291,7 +304,7 @@ class _Options:
     """What is the same in all attempts."""
 
     batch_size: int
-    learning_rate: float
+    quality: Quality
     penalties: Penalties
     seed: int
     checkpoint: Checkpoint | None

@@ -8,6 +8,10 @@ import torch
 
 from art_levelset.recon import GridNetwork, Reconstruction, compare, reconstruct
 from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.cloud.orientation import indicator_of, orient
+from art_levelset.recon.cloud.planes import fit_planes
+from art_levelset.recon.fitting.samples import Samples
+from art_levelset.recon.network import REACH
 
 
 def test_a_sphere_far_from_the_origin(sphere: Reconstruction, far_away: Points) -> None:
@@ -98,6 +102,46 @@ def test_the_network_starts_as_a_sphere() -> None:
             assert network(radius * directions).mean() == pytest.approx(radius - 0.6, abs=0.15)
 
 
+def test_it_becomes_the_interpolation_of_a_function() -> None:
+    """Exactly so for a linear one; for a sphere to the square of the finest cells, near the surface."""
+    network = GridNetwork((8, 16, 32, 64), (2, 3, 2, 2), width=16, generator=torch.Generator().manual_seed(0))
+    points = torch.randn(2000, 3, generator=torch.Generator().manual_seed(1)).clamp(-1.1, 1.1)
+    slope = torch.tensor([0.5, -1.0, 2.0])
+    network.interpolate(lambda places: places @ slope - 0.3)
+    with torch.no_grad():
+        torch.testing.assert_close(network(points).squeeze(1), points @ slope - 0.3, atol=1e-4, rtol=0)
+        network.interpolate(lambda places: torch.linalg.vector_norm(places, dim=1) - 0.7)
+        radii = torch.linalg.vector_norm(points, dim=1)
+        errors = (network(points).squeeze(1) - (radii - 0.7)).abs()
+    cell = 2 * REACH / 63
+    assert errors[(radii - 0.7).abs() < 2 * cell].max() < 3 * cell**2 / (8 * 0.6)
+    assert errors[radii > 0.2].max() < 0.01
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_samples_know_the_signed_distance(sphere_points: Points) -> None:
+    planes = fit_planes(sphere_points)
+    planes = orient(planes, torch.device("cpu"))
+    indicator = indicator_of(planes, torch.device("cpu"))
+    samples = Samples(sphere_points, planes, indicator, 8, torch.Generator().manual_seed(0), torch.device("cpu"))
+    radii = torch.tensor([0.2, 0.5, 0.8, 0.95, 1.0, 1.05, 1.2])
+    directions = torch.nn.functional.normalize(torch.randn(50, 3, generator=torch.Generator().manual_seed(2)), dim=1)
+    for radius in radii:
+        found = samples.signed_distance(radius * directions)
+        assert (found - (radius - 1)).abs().mean() < 0.03, radius
+    assert samples.signed_distance(torch.zeros(0, 3)).shape == (0,)
+
+
+@pytest.mark.parametrize("quality", ["draft", "standard"])
+def test_a_fit_from_the_planes_needs_few_steps(sphere_points: Points, quality: str) -> None:
+    result = reconstruct(sphere_points, quality=quality, steps=3, batch_size=64, verbose=False)
+    mesh = result.mesh(32)
+    assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).mean() < 0.02
+    assert mesh.euler_number == 2
+    slower = reconstruct(sphere_points, steps=3, batch_size=64, verbose=False).mesh(32)
+    assert np.abs(np.linalg.norm(slower.vertices, axis=1) - 1).mean() > 0.05, "from a sphere of another radius"
+
+
 @pytest.mark.parametrize(
     ("points", "message"),
     [
@@ -120,6 +164,11 @@ def test_bad_points(points: object, message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"quality": "best"}, "quality must be one of draft, standard, fine, got 'best'"),
+        (
+            {"quality": "draft", "network": GridNetwork((8,), (2,), width=8)},
+            "quality must be fine for a network of one",
+        ),
         ({"steps": 0}, "steps must be an integer >= 1, got 0"),
         ({"batch_size": 7}, "batch_size must be an integer >= 8, got 7"),
         ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0, got 0.0"),

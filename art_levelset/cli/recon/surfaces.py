@@ -128,7 +128,8 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
 
 def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]:
     """What is given of the options that the paper's own setting does not have."""
-    options = {"time_budget": arguments.time_budget, "checkpoint": arguments.checkpoint, **others}
+    own = {name: getattr(arguments, name) for name in ("quality", "time_budget", "checkpoint")}
+    options = {**own, **others}
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -141,7 +142,7 @@ def _check(arguments: argparse.Namespace) -> None:
     check_columns(arguments.columns, "--columns")
     if arguments.trim is not None:
         check_positive("--trim", arguments.trim)
-    for name in ("checkpoint", "use_normals"):
+    for name in ("quality", "checkpoint", "use_normals"):
         if arguments.preset == "paper" and getattr(arguments, name):
             raise ValueError(f"--{name.replace('_', '-')}: the preset paper does not have it")
     if arguments.heat_map is not None and arguments.reference is None:

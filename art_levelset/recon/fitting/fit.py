@@ -29,10 +29,10 @@ SMOOTHNESS = 1e-5, 300.0
 """Weight of the grids' Dirichlet energy: for exact planes, and by the squared error of the planes (unit frame)."""
 
 
-def _rate(time: float) -> float:
-    """The learning rate's factor after a part of the fit: a short rise, constant, then a cosine."""
+def _rate(time: float, held: float) -> float:
+    """The learning rate's factor after a part of the fit: a short rise, constant until `held`, then a cosine."""
     rise = min(1.0, 0.05 + 20 * time)
-    return rise * (1.0 if time < 0.5 else 0.02 + 0.98 * 0.5 * (1 + math.cos(2 * math.pi * (time - 0.5))))
+    return rise * (1.0 if time < held else 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (time - held) / (1 - held))))
 
 
 class Fit:
@@ -42,6 +42,7 @@ class Fit:
     :param network: F, (batch, 3) -> (batch, 1), trained in place.
     :param samples: The random points.
     :param learning_rate: The highest learning rate.
+    :param held: The part of the fit for which it is held, in [0, 1).
     :param penalties: What is added to the loss.
     :param budget: What the fit may use.
     :param attempts: The attempts before it.
@@ -52,12 +53,13 @@ class Fit:
         network: nn.Module,
         samples: Samples,
         learning_rate: float,
+        held: float,
         penalties: Penalties,
         budget: Budget,
         attempts: Attempts,
     ) -> None:
         self.network, self.samples, self.budget, self.attempts = network, samples, budget, attempts
-        self.learning_rate, self.penalties = learning_rate, penalties
+        self.learning_rate, self.held, self.penalties = learning_rate, held, penalties
         self.field = as_field(network)
         self.smoothness = SMOOTHNESS[0] + SMOOTHNESS[1] * samples.error**2
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
@@ -111,7 +113,7 @@ class Fit:
 
     def _step(self, part: float) -> Tensor:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * _rate(part)
+            group["lr"] = self.learning_rate * _rate(part, self.held)
         self.optimizer.zero_grad(set_to_none=True)
         loss = batch_loss(self.field, self.samples, self.penalties)
         torch.autograd.backward(loss)

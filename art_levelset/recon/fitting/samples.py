@@ -103,6 +103,23 @@ class Samples:
         sure = (space.inside > INSIDE - 0.5) | (space.inside < OUTSIDE - 0.5)
         return sure & (space.reach[:, 0] > self.distance.reach / 2)
 
+    def signed_distance(self, points: Tensor) -> Tensor:
+        """
+        What the planes and the indicator function say that F is: where a fit may start.
+
+        :param points: (n, 3).
+        :return: Beside the data the height over the planes, elsewhere the distance to the nearest centre with the sign
+                 that the indicator function says, (n,).
+        """
+        found = [self._signed(part) for part in torch.split(points, STOCK)]
+        return torch.cat(found) if found else points.new_zeros(0)
+
+    def _signed(self, points: Tensor) -> Tensor:
+        space = self.locate(points)
+        heights, beside = self.distance(points, torch.ones_like(space.inside), space.reach, space.found)
+        known = beside & ~self.certain(space)
+        return torch.where(known, heights, -space.inside.sign() * heights.abs())
+
     def of_cloud(self) -> Tensor:
         """
         Draw points of the cloud.

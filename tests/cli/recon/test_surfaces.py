@@ -15,13 +15,13 @@ import trimesh
 import art_levelset
 from art_levelset.cli.main import build_parser
 from art_levelset.cli.main import main as command_line
-from art_levelset.cli.recon import FORMATS, PAPER_STEPS, STEPS
+from art_levelset.cli.recon import FORMATS, PAPER_STEPS, QUALITIES
 from art_levelset.cli.recon.surfaces import PRESETS
 from art_levelset.models import fc_2
 from art_levelset.recon import Reconstruction, paper, pipeline, reconstruct
 from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, unit_frame
 from art_levelset.recon.cloud.planes import Planes
-from art_levelset.recon.fitting import checkpoint
+from art_levelset.recon.fitting import checkpoint, quality
 from art_levelset.recon.fitting.judgement import Judgement
 from art_levelset.recon.inspect.accounting import CUT
 
@@ -407,6 +407,8 @@ def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Pa
         (["--reference", "missing.ply"], "missing.ply"),
         (["--reference", "scan.npy"], "--reference: scan.npy cannot be read"),
         (["--reference", "cloud.ply"], "--reference: cloud.ply has no triangles"),
+        (["--quality", "best"], "--quality must be one of draft, standard, fine"),
+        (["--quality", "draft", "--preset", "paper"], "--quality: the preset paper does not have it"),
         (["--time-budget", "0s"], "--time-budget must be a time such as 60s, 2m or 1h, got '0s'"),
         (["--time-budget", "soon"], "--time-budget must be a time such as 60s, 2m or 1h, got 'soon'"),
         (["--checkpoint", "fit.pt", "--preset", "paper"], "--checkpoint: the preset paper does not have it"),
@@ -497,7 +499,8 @@ def test_the_help_is_that_of_surfaces(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_the_help_names_what_is_so(one_error: OneError, tmp_path: Path) -> None:
     assert one_error(main, [str(tmp_path / "a.jpg")]).endswith(f"use one of {FORMATS}")
-    assert (STEPS, PAPER_STEPS) == (pipeline.STEPS, paper.STEPS)
+    assert {name: kind.steps for name, kind in quality.QUALITIES.items()} == QUALITIES
+    assert paper.STEPS == PAPER_STEPS
 
 
 def test_the_module_runs(nursery: Nursery, tmp_path: Path) -> None:
