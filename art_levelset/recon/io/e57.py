@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -30,8 +32,7 @@ def read_e57(path: Path) -> Iterator[dict[str, NDArray[Any]]]:
         raise ImportError(f"{path}: .e57 files need pye57: pip install 'art-levelset[e57]'") from error
     with opened(path) as file:
         size = size_of(file)
-    scans = pye57.E57(str(path))
-    try:
+    with _named_in_text(path) as name, closing(pye57.E57(name)) as scans:
         headers = [scans.get_header(i) for i in range(scans.scan_count)]
         check_claim(_POINT * sum(header.point_count for header in headers), size)
         colours = all({"colorRed", "colorGreen", "colorBlue"} <= {*header.point_fields} for header in headers)
@@ -41,5 +42,17 @@ def read_e57(path: Path) -> Iterator[dict[str, NDArray[Any]]]:
             if colours:
                 batch["colours"] = np.stack([found[f"color{name}"] for name in ("Red", "Green", "Blue")], axis=1)
             yield batch
-    finally:
-        scans.close()
+
+
+@contextmanager
+def _named_in_text(path: Path) -> Iterator[str]:
+    """The file's name, or that of a link to it where its own is bytes that are no text, which pye57 does not take."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with TemporaryDirectory() as folder:
+            link = Path(folder) / "scan.e57"
+            link.symlink_to(path.absolute())
+            yield str(link)
+    else:
+        yield str(path)
