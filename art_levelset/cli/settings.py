@@ -95,4 +95,4 @@ def as_yaml(settings: Mapping[str, Any], remark: str) -> str:
     import yaml
 
     kept = {name: value for name, value in settings.items() if value is not None and value is not False}
-    return f"# {remark}\n{yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)}"
+    return f"# {remark}\n{yaml.safe_dump(kept, sort_keys=False)}"

@@ -84,7 +84,7 @@ def test_bash_takes_its_script(bash_script: Path) -> None:
         ("evaluate --data mn", {"mnist"}),
         ("evaluate --data im", {"images.npz"}),
         ("evaluate --data-root ", {"records"}),
-        ("train --trainer ma", {"madry"}),
+        ("train --trainer ma", {"madry", "madry-awp"}),
         ("train --preset paper-m", {"paper-mnist"}),
         ("leaderboard re", {"records"}),
         ("recon sc", {"scan.ply"}),

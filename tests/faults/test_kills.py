@@ -97,7 +97,7 @@ def work(request: pytest.FixtureRequest, few_digits: Path, weights: Path, sphere
     if request.param == "train":
         options = ["--arch", "convnet2a", "--eps", "0.1", "--batch-size", "32", "--nb-epochs", "3"]
         files = ["--checkpoint-dir", "kept", "--csv", "epochs.csv"]
-        names = {"weights.pth", "weights.png", "epochs.csv", "kept"}
+        names = {"weights.pth", "weights.png", "weights.yaml", "epochs.csv", "kept"}
         return Work(["train", "--data", str(few_digits), *options, *files], trained, names)
     if request.param == "evaluate":
         data = tmp_path / "agreed.npz"

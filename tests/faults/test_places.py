@@ -190,7 +190,7 @@ def test_a_training_whose_folders_are_gone(nursery: Nursery, few_digits: Path, t
     assert f"out/weights.pth: the folder out does not exist): it is in {tmp_path / 'weights.pth'}" in line
     assert "the checkpoint of epoch 2 cannot be written" in end.err
     assert "Traceback" not in end.err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["weights.png", "weights.pth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["weights.png", "weights.pth", "weights.yaml"]
 
 
 def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_two_runs_of_one_output(nursery: Nursery, few_digits: Path, tmp_path: Pa
     again = [*argv[:-1], "1", "--checkpoint-dir", "kept"]
     assert nursery.run([*argv[:-1], "1"], tmp_path).status == 0, "a killed run keeps nobody out"
     assert nursery.run(again, tmp_path).status == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "weights.png", "weights.pth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "weights.png", "weights.pth", "weights.yaml"]
     assert not list(tmp_path.rglob(".*"))
 
 

@@ -182,7 +182,7 @@ def test_nobody_reads_the_table(few_digits: Path, nursery: Nursery, tmp_path: Pa
     end = nursery.run(training(few_digits, "--nb-epochs", "1"), tmp_path, before=before)
     assert (end.status, end.lines()) == (0, [])
     assert "Traceback" not in end.err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["weights.png", "weights.pth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["weights.png", "weights.pth", "weights.yaml"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -190,4 +190,4 @@ def test_the_table_has_no_room(few_digits: Path, nursery: Nursery, tmp_path: Pat
     end = nursery.run(training(few_digits, "--nb-epochs", "1"), tmp_path, out="/dev/full")
     assert end.status == 2
     assert end.lines() == ["art-levelset: error: the output cannot be written: No space left on device"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["weights.png", "weights.pth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["weights.png", "weights.pth", "weights.yaml"]
