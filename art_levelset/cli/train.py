@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
-import math
 import shlex
-from collections.abc import Callable, Mapping
-from fractions import Fraction
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from art_levelset.arguments import Verbs
-from art_levelset.checks import check_not_negative
 from art_levelset.cli import output as what_is_printed
-from art_levelset.cli.console import number
 from art_levelset.cli.options import PRESETS, add_data, add_network, add_seed_and_device, in_words, seconds
 from art_levelset.cli.output import Output
 from art_levelset.cli.places import keep_all, outputs
 from art_levelset.cli.python_path import json_arguments
 from art_levelset.cli.samples import options_of_test
+from art_levelset.cli.train_settings import AUGMENTATIONS, as_document, as_file, norm_of, radius_of, settings_of
 
 if TYPE_CHECKING:
     import torch
 
     from art_levelset.attacks.protocol import Attack
+    from art_levelset.cli.train_settings import Settings
     from art_levelset.cli.trained import Trained
-    from art_levelset.trainers import Callback, GeometricSVMPreset, LoopTrainer, Preset
-
-    Settings = Preset | GeometricSVMPreset
+    from art_levelset.trainers import Callback, LoopTrainer
 
 TRAINERS = (
     "levelset",
@@ -44,10 +39,6 @@ TRAINERS = (
     "mma",
     "nuat",
 )
-ONLY_LINF = ("n-fgsm", "fgsm-pgi", "nuat")
-"""Trainers whose step is one of signs."""
-
-AUGMENTATIONS = ("none", "crop", "crop-flip")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULERS = ("trapezoid", "cosine", "steps", "constant")
 NORMS = ("Linf", "L2")
@@ -233,7 +224,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         with outputs(files, folders):
             from art_levelset.trainers import process_group
 
-            settings = _settings(arguments)
+            settings = settings_of(arguments)
             with process_group(_device(arguments.device)) as device:
                 _train(arguments, settings, device, plot, own, output)
     except KeyboardInterrupt:
@@ -244,83 +235,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             else f"the same command goes on from the checkpoints in {kept}"
         ) from None
     return 0
-
-
-def _settings(arguments: argparse.Namespace) -> Settings:
-    """The preset, or the defaults, with what the options change."""
-    from art_levelset import trainers
-    from art_levelset.trainers import crop, crop_and_flip
-
-    given = {
-        "data": arguments.data,
-        "architecture": arguments.arch,
-        "learning_rate": arguments.lr,
-        "nb_epochs": arguments.nb_epochs,
-        "batch_size": arguments.batch_size,
-        "optimizer_name": arguments.optimizer,
-        "weight_decay": arguments.weight_decay,
-        "scheduler": arguments.scheduler,
-    }
-    changes = {name: value for name, value in given.items() if value is not None}
-    if arguments.threat_model != "Linf" and arguments.trainer in ONLY_LINF:
-        raise ValueError(f"--threat-model must be Linf for --trainer {arguments.trainer}, got {arguments.threat_model}")
-    if arguments.time_budget is not None and arguments.nb_epochs is None:
-        changes["nb_epochs"] = trainers.UNLIMITED
-    augmentations = dict(zip(AUGMENTATIONS, (None, crop, crop_and_flip), strict=True))
-    if arguments.augment is not None:
-        changes["augmentation"] = augmentations[arguments.augment]
-    eps = None if arguments.eps is None else number("--eps", arguments.eps)
-    presets: dict[str, Mapping[str, Settings]] = {
-        "levelset": trainers.PRESETS,
-        "geometric-svm": trainers.GEOMETRIC_SVM_PRESETS,
-    }
-    if arguments.preset is None:
-        settings = _without_preset(arguments, eps, changes)
-    elif arguments.trainer not in presets:
-        raise ValueError(f"--preset is for --trainer {' and '.join(presets)}, got {arguments.trainer}")
-    elif arguments.preset not in presets[arguments.trainer]:
-        raise ValueError(
-            f"--preset must be one of {', '.join(presets[arguments.trainer])} for --trainer {arguments.trainer}, "
-            f"got {arguments.preset!r}"
-        )
-    else:
-        preset = presets[arguments.trainer][arguments.preset]
-        if arguments.threat_model != "Linf" and eps is None and preset.eps is not None:
-            raise ValueError(
-                f"--eps must be given with --threat-model {arguments.threat_model}: the preset's is of Linf"
-            )
-        settings = dataclasses.replace(preset, **{**_usual_rate(arguments, preset.optimizer_name), **changes})
-        if eps is not None:
-            settings = settings.for_radius(eps)
-    if not (settings.learning_rate > 0 and math.isfinite(settings.learning_rate)):
-        raise ValueError(f"--lr must be positive and finite, got {settings.learning_rate}")
-    check_not_negative("--weight-decay", settings.weight_decay)
-    return settings
-
-
-def _usual_rate(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
-    """The learning rate of another optimizer than the one that is meant."""
-    from art_levelset.trainers.optimizers import RATES
-
-    if arguments.optimizer in (None, name):
-        return {}
-    return {"learning_rate": RATES[arguments.optimizer]}
-
-
-def _without_preset(arguments: argparse.Namespace, eps: float | None, changes: dict[str, Any]) -> Settings:
-    """The defaults, with what the options change."""
-    from art_levelset.trainers import GeometricSVMPreset, Preset, crop_and_flip
-    from art_levelset.trainers.optimizers import RATES
-
-    has_radius = arguments.trainer != "geometric-svm"
-    for option in ("data", "arch", *(("eps",) if has_radius else ())):
-        if getattr(arguments, option) is None:
-            raise ValueError(f"--{option} must be given where there is no --preset")
-    defaults = {"eps": eps, "augmentation": crop_and_flip if arguments.data == "cifar10" else None, "nb_epochs": 20}
-    if not has_radius:
-        return GeometricSVMPreset(**{**defaults, **_usual_rate(arguments, "sgd"), **changes})
-    usual = {"learning_rate": RATES["adam"], **_usual_rate(arguments, "adam")}
-    return Preset(**{**defaults, "options": {"eps": eps}, **usual, **changes})
 
 
 def _device(name: str) -> torch.device:
@@ -363,7 +277,7 @@ def _train(
         nb_epochs=settings.nb_epochs,
         scheduler=scheduler,
         augmentation=settings.augmentation,
-        validation_attack=None if settings.eps is None else _attack(settings.eps, _norm(arguments)),
+        validation_attack=None if settings.eps is None else _attack(settings.eps, norm_of(arguments)),
         callbacks=[*_budget(arguments), *callbacks, *given.callbacks, *stopping, EpochTable(quiet=output.quiet)],
         checkpoint_dir=arguments.checkpoint_dir,
         csv_file=arguments.csv,
@@ -373,13 +287,13 @@ def _train(
     if world().main:
         weights = {name: value.cpu() for name, value in trainer.classifier.model.state_dict().items()}
         title = f"{arguments.preset or arguments.trainer}: {data.name}, {given.architecture}"
-        radius = _eps(arguments, settings.eps)
+        radius = radius_of(arguments, settings.eps)
         title = title if radius is None else f"{title}, ε = {radius}"
         keep_all(
             [
                 (arguments.output, lambda path: path.write_bytes(pack(weights))),
                 (plot, lambda path: plot_history(trainer.history, path, title=title)),
-                (own, lambda path: write_text(_config(arguments, settings), path)),
+                (own, lambda path: write_text(as_file(arguments, settings), path)),
             ]
         )
         written = (arguments.output, plot, own, arguments.csv, arguments.tensorboard)
@@ -392,68 +306,12 @@ def _train(
             f"wrote {arguments.output}, {plot} and {own}; to see what the network withstands{which}:\n{evaluation}"
         )
         output.document(
-            {"settings": _used(arguments, settings), "history": trainer.history, "evaluation": shlex.split(evaluation)}
+            {
+                "settings": as_document(arguments, settings),
+                "history": trainer.history,
+                "evaluation": shlex.split(evaluation),
+            }
         )
-
-
-def _used(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """The settings, of the options and of the preset."""
-    names = (
-        "data",
-        "architecture",
-        "optimizer_name",
-        "learning_rate",
-        "weight_decay",
-        "scheduler",
-        "nb_epochs",
-        "batch_size",
-    )
-    options = ("trainer", "preset", "threat_model", "time_budget", "seed", "device", "ema", "bf16")
-    given = {name: getattr(arguments, name) for name in options}
-    own = {
-        "data_args": json_arguments("--data-args", arguments.data_args),
-        "arch_args": json_arguments("--arch-args", arguments.arch_args),
-    }
-    return {**given, **{name: getattr(settings, name) for name in names}, **own, "eps": settings.eps}
-
-
-def _config(arguments: argparse.Namespace, settings: Settings) -> str:
-    """The run's options as a file for `--config`: those that were given, and what the preset and the defaults chose."""
-    from art_levelset import __version__
-    from art_levelset.cli.settings import as_yaml
-
-    chosen = {
-        "preset": arguments.preset,
-        "trainer": arguments.trainer,
-        "data": settings.data,
-        "data-args": json_arguments("--data-args", arguments.data_args) or None,
-        "data-root": arguments.data_root,
-        "arch": settings.architecture,
-        "arch-args": json_arguments("--arch-args", arguments.arch_args) or None,
-        "eps": _eps(arguments, settings.eps),
-        "threat-model": arguments.threat_model,
-        "nb-epochs": None if arguments.time_budget and arguments.nb_epochs is None else settings.nb_epochs,
-        "time-budget": None if arguments.time_budget is None else f"{arguments.time_budget:g}s",
-        "batch-size": settings.batch_size,
-        "optimizer": settings.optimizer_name,
-        "lr": settings.learning_rate,
-        "weight-decay": settings.weight_decay,
-        "scheduler": settings.scheduler,
-        "ema": arguments.ema,
-        "augment": arguments.augment,
-        "nb-validation": arguments.nb_validation,
-        "patience": arguments.patience,
-        "seed": arguments.seed,
-        "device": arguments.device,
-        "bf16": arguments.bf16,
-        "checkpoint-dir": arguments.checkpoint_dir,
-        "output": arguments.output,
-        "plot": arguments.plot,
-        "csv": arguments.csv,
-        "tensorboard": arguments.tensorboard,
-    }
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in chosen.items()}
-    return as_yaml(plain, f"art-levelset {__version__}: art-levelset train --config FILE")
 
 
 def _split(count: int, nb_validation: int | None, seed: int) -> tuple[Any, Any]:
@@ -512,13 +370,8 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
     execution = Execution(bf16=arguments.bf16, channels_last=arguments.bf16)
     options = dict(settings.options)
     if arguments.threat_model != "Linf" and arguments.trainer != "geometric-svm":
-        options["norm"] = _norm(arguments)
+        options["norm"] = norm_of(arguments)
     return make(classifier, seed=arguments.seed, ema_decay=arguments.ema, execution=execution, **options)
-
-
-def _norm(arguments: argparse.Namespace) -> float:
-    """The norm of the ball."""
-    return math.inf if arguments.threat_model == "Linf" else 2.0
 
 
 def _budget(arguments: argparse.Namespace) -> list[Callback]:
@@ -536,17 +389,9 @@ def _attack(eps: float, norm: float) -> Attack:
     return partial(pgd, eps=eps, norm=norm, eps_step=steps, max_iter=VALIDATION_STEPS, loss="margin")
 
 
-def _eps(arguments: argparse.Namespace, eps: float | None) -> str | None:
-    """The radius as text: as it was given, or the preset's, a short decimal or a fraction; None for none."""
-    if arguments.eps is not None or eps is None:
-        return None if arguments.eps is None else str(arguments.eps)
-    decimal = f"{eps:g}"
-    return decimal if float(decimal) == eps else str(Fraction(eps).limit_denominator(1000))
-
-
 def _evaluation(arguments: argparse.Namespace, settings: Settings) -> tuple[str, list[str]]:
     """The command that evaluates the weights, and what is to be put in the place of words in it."""
-    radius = _eps(arguments, settings.eps)
+    radius = radius_of(arguments, settings.eps)
     data, unknown = options_of_test(settings.data, json_arguments("--data-args", arguments.data_args))
     options: dict[str, Any] = {
         "--model": arguments.output,
