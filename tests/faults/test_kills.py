@@ -24,6 +24,7 @@ import pytest
 import torch
 import trimesh
 
+from art_levelset.cli.settings import read_settings
 from art_levelset.evaluation.record import read_record
 from art_levelset.models import convnet_2a
 
@@ -65,6 +66,8 @@ def whole(path: Path) -> bool:
         return bool(read_record(path).attacks)
     if path.suffix == ".ply":
         return len(trimesh.load(path, force="mesh").faces) > 100
+    if path.suffix == ".yaml":  # with the last of its options
+        return content.endswith(b"\n") and read_settings(path).get("csv") == "epochs.csv"
     return path.suffix == ".csv" and content.endswith(b"\n")
 
 
