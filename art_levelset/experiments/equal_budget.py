@@ -179,6 +179,16 @@ def rows(data: str) -> dict[str, Fit]:
     def baseline(kind: Callable[..., LoopTrainer], **options: Any) -> Fit:
         return _loop(lambda classifier, seed: kind(classifier, seed=seed, execution=EXECUTION, **options))
 
+    def variants(name: str, kind: Callable[..., LoopTrainer], **options: Any) -> dict[str, Fit]:
+        """A baseline as it is, with the radius and the warm-up of the default, and with both."""
+        farther, grown = {"eps": 4 / 3 * eps}, {"warmup": 0.3}
+        return {
+            name: baseline(kind, eps=eps, **options),
+            f"{name}, farther": baseline(kind, **farther, **options),
+            f"{name}, warm-up": baseline(kind, eps=eps, **grown, **options),
+            f"{name}, farther, warm-up": baseline(kind, **farther, **grown, **options),
+        }
+
     return {
         "standard": _chunks(lambda classifier: classifier),
         "Madry (ART)": _chunks(
@@ -187,8 +197,8 @@ def rows(data: str) -> dict[str, Fit]:
             )
         ),
         "TRADES (ART)": _chunks(art_trades),
-        "Madry": _loop(lambda classifier, seed: MadryTrainer(classifier, seed=seed, execution=EXECUTION, **attack)),
-        "TRADES": _loop(lambda classifier, seed: TRADESTrainer(classifier, seed=seed, execution=EXECUTION, **attack)),
+        **variants("Madry", MadryTrainer, max_iter=ATTACK_STEPS),
+        **variants("TRADES", TRADESTrainer, max_iter=ATTACK_STEPS),
         "level sets, paper": _loop(partial(level_sets, **paper)),
         "level sets": _loop(level_sets),
         "level sets, linearised": _loop(partial(level_sets, distance="linearised")),
@@ -204,14 +214,14 @@ def rows(data: str) -> dict[str, Fit]:
         "level sets, averaged": _loop(partial(level_sets, ema_decay=0.998)),
         "level sets, no warm-up": _loop(partial(level_sets, warmup=0.0)),
         "level sets, no burn-in": _loop(partial(level_sets, burn_in=0.0)),
-        "N-FGSM": baseline(NFGSMTrainer, eps=eps),
-        "FGSM-PGI": baseline(FGSMPGITrainer, eps=eps),
-        "NuAT": baseline(NuATTrainer, eps=eps),
+        **variants("N-FGSM", NFGSMTrainer),
+        **variants("FGSM-PGI", FGSMPGITrainer),
+        **variants("NuAT", NuATTrainer),
         # The paper's margin for L_inf is half as much again as the radius.
         "MMA": baseline(MMATrainer, eps=1.5 * eps, max_iter=ATTACK_STEPS),
-        "Madry + AWP": baseline(MadryAWPTrainer, **attack),
-        "TRADES + AWP": baseline(TRADESAWPTrainer, **attack),
-        "TRADES + AWP + EMA": baseline(TRADESAWPTrainer, ema_decay=0.998, **attack),
+        **variants("Madry + AWP", MadryAWPTrainer, max_iter=ATTACK_STEPS),
+        **variants("TRADES + AWP", TRADESAWPTrainer, max_iter=ATTACK_STEPS),
+        **variants("TRADES + AWP + EMA", TRADESAWPTrainer, ema_decay=0.998, max_iter=ATTACK_STEPS),
     }
 
 

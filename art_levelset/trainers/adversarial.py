@@ -58,6 +58,7 @@ class PGDTrainer(LoopTrainer, abc.ABC):
         max_iter: int = 10,
         norm: float = math.inf,
         num_random_init: int = 1,
+        warmup: float = 0.0,
         seed: int | None = None,
         ema_decay: float | None = None,
         max_grad_norm: float | None = None,
@@ -73,6 +74,7 @@ class PGDTrainer(LoopTrainer, abc.ABC):
         :param norm: `math.inf` or 2.
         :param num_random_init: Number of random starts, of which the one that ends with the highest loss counts; 0 to
                start at the sample.
+        :param warmup: The part of each `fit`, in [0, 1], in which radius and steps grow linearly to their full length.
         :param seed: As for :class:`LoopTrainer`, and so are the last three.
         :param ema_decay: The decay of an average of the weights.
         :param max_grad_norm: The largest norm of a step's gradient.
@@ -89,9 +91,12 @@ class PGDTrainer(LoopTrainer, abc.ABC):
         check_positive("eps_step", self.eps_step)
         if num_random_init:
             check_count("num_random_init", num_random_init)
+        if not 0 <= warmup <= 1:
+            raise ValueError(f"warmup must be in [0, 1], got {warmup}")
         self.max_iter = max_iter
         self.norm = norm
         self.num_random_init = num_random_init
+        self.warmup = warmup
 
     def statistics(self, x: Tensor) -> Statistics:
         """
@@ -154,13 +159,36 @@ class PGDTrainer(LoopTrainer, abc.ABC):
                 best = torch.maximum(reached, best)
         return points
 
+    @property
+    def growth(self) -> float:
+        """Radius and steps as a part of their full length, in (0, 1]; the first step already has a radius."""
+        fraction = self.progress.fraction
+        return 1.0 if fraction >= self.warmup else max(fraction / self.warmup, 1e-2)
+
+    def radii(self, x: Tensor) -> Tensor:
+        """
+        The radii of the balls, as far as they have grown.
+
+        :param x: Raw inputs, (batch, ...).
+        :return: (batch,), > 0.
+        """
+        return x.new_full((len(x),), self.growth * self.eps)
+
+    def steps(self, x: Tensor) -> Tensor:
+        """
+        The lengths of a search step, as far as they have grown.
+
+        :param x: Raw inputs, (batch, ...).
+        :return: (batch,), > 0.
+        """
+        return x.new_full((len(x),), self.growth * self.eps_step)
+
     def _ascend(self, x: Tensor, losses: Losses) -> Tensor:
-        eps = x.new_full((len(x),), self.eps)
         return ascend(
             lambda points: losses(self.searched_network(points)),
             x,
-            eps=eps,
-            step=torch.full_like(eps, self.eps_step),
+            eps=self.radii(x),
+            step=self.steps(x),
             max_iter=self.max_iter,
             norm=self.norm,
             box=self.box,
@@ -170,7 +198,7 @@ class PGDTrainer(LoopTrainer, abc.ABC):
     def _offsets(self, x: Tensor, count: int) -> Tensor:
         """Random points of the balls around zero, (count, ...)."""
         centres = x.new_zeros(count, *x.shape[1:])
-        return random_in_ball(centres, x.new_full((count,), self.eps), self.norm, self.randomness)
+        return random_in_ball(centres, self.radii(centres), self.norm, self.randomness)
 
 
 class MadryTrainer(PGDTrainer):

@@ -133,7 +133,8 @@ class MMATrainer(PGDTrainer):
         :raises TypeError: If the classifier is no PyTorchClassifier.
         :raises ValueError: If a number is out of range, or the classifier cannot be trained; the message names it.
         """
-        super().__init__(classifier, eps, eps_step=eps_step, max_iter=max_iter, norm=norm, num_random_init=1, **options)
+        own: dict[str, Any] = {"num_random_init": 1, "warmup": 0.0}  # the radii grow with the margins
+        super().__init__(classifier, eps, eps_step=eps_step, max_iter=max_iter, norm=norm, **own, **options)
         self.eps_min = eps / 10 if eps_min is None else eps_min
         check_positive("eps_min", self.eps_min)
         if self.eps_min > eps:

@@ -56,7 +56,7 @@ class NuATTrainer(PGDTrainer):
     """
 
     def __init__(
-        self, classifier: PyTorchClassifier, eps: float, *, lam: float = 4.5, warmup: float = 0.9, **options: Any
+        self, classifier: PyTorchClassifier, eps: float, *, lam: float = 4.5, lam_warmup: float = 0.9, **options: Any
     ) -> None:
         """
         Create a trainer.
@@ -64,17 +64,17 @@ class NuATTrainer(PGDTrainer):
         :param classifier: An ART PyTorchClassifier with an optimizer. Its `clip_values` bound the points.
         :param eps: Radius of the L_inf ball, and length of the step, > 0, in units of the raw inputs.
         :param lam: lambda >= 0, the weight of the nuclear norm at the end.
-        :param warmup: The part of a `fit`, in [0, 1], in which it grows linearly from 0.
-        :param options: `seed`, `ema_decay`, `max_grad_norm` and `execution`, as for :class:`PGDTrainer`.
+        :param lam_warmup: The part of a `fit`, in [0, 1], in which it grows linearly from 0.
+        :param options: `warmup`, `seed`, `ema_decay`, `max_grad_norm` and `execution`, as for :class:`PGDTrainer`.
         :raises TypeError: If the classifier is no PyTorchClassifier.
         :raises ValueError: If a number is out of range, or the classifier cannot be trained; the message names it.
         """
         super().__init__(classifier, eps, eps_step=eps, max_iter=1, norm=math.inf, num_random_init=1, **options)
         check_not_negative("lam", lam)
-        if not 0 <= warmup <= 1:
-            raise ValueError(f"warmup must be in [0, 1], got {warmup}")
+        if not 0 <= lam_warmup <= 1:
+            raise ValueError(f"lam_warmup must be in [0, 1], got {lam_warmup}")
         self.lam = lam
-        self.warmup = warmup
+        self.lam_warmup = lam_warmup
 
     def find(self, x: Tensor, y: Tensor, rows: Tensor | None) -> Found:
         """
@@ -85,8 +85,8 @@ class NuATTrainer(PGDTrainer):
         :param rows: Not used.
         :return: The points, (batch, ...).
         """
-        radius = x.new_full((len(x),), self.eps)
-        noise = self.eps / 2 * self.draw(lambda count: self._offsets(x, count)).sign()
+        radius = self.radii(x)
+        noise = self.growth * self.eps / 2 * self.draw(lambda count: self._offsets(x, count)).sign()
         weight = self._weight
         with evaluating(self.network):
             with torch.no_grad():
@@ -121,7 +121,7 @@ class NuATTrainer(PGDTrainer):
     def _weight(self) -> float:
         """lambda, as far as it has grown."""
         fraction = self.progress.fraction
-        return self.lam * (1.0 if fraction >= self.warmup else fraction / self.warmup)
+        return self.lam * (1.0 if fraction >= self.lam_warmup else fraction / self.lam_warmup)
 
 
 def nuclear_change(logits: Tensor, moved: Tensor) -> Tensor:

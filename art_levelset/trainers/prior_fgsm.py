@@ -79,7 +79,7 @@ class FGSMPGITrainer(PGDTrainer):
         :param eps: Radius of the L_inf ball, > 0, in units of the raw inputs.
         :param eps_step: alpha, the length of the step, > 0; None for `eps`.
         :param lam: lambda >= 0, the weight of the change of the outputs.
-        :param options: `seed`, `ema_decay`, `max_grad_norm` and `execution`, as for :class:`PGDTrainer`.
+        :param options: `warmup`, `seed`, `ema_decay`, `max_grad_norm` and `execution`, as for :class:`PGDTrainer`.
         :raises TypeError: If the classifier is no PyTorchClassifier.
         :raises ValueError: If a number is out of range, or the classifier cannot be trained; the message names it.
         """
@@ -98,7 +98,7 @@ class FGSMPGITrainer(PGDTrainer):
         :param rows: The samples' numbers in the data set, (batch,); None for generators.
         :return: The beginnings and the ends, (batch, ...) each.
         """
-        radius = x.new_full((len(x),), self.eps)
+        radius = self.radii(x)
         start = x + self.draw(lambda count: self._offsets(x, count))
         if self._perturbations is not None and rows is not None:
             start = self._perturbations.start(x, rows, radius, start, self._moves)
@@ -108,7 +108,7 @@ class FGSMPGITrainer(PGDTrainer):
                 lambda moved: functional.cross_entropy(self.searched_network(moved), y, reduction="none"),
                 x,
                 eps=radius,
-                step=torch.full_like(radius, self.eps_step),
+                step=self.steps(x),
                 max_iter=1,
                 box=self.box,
                 start=start,

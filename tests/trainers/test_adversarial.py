@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from torch import nn
 from torch.nn import functional
 
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer, divergences
+from art_levelset.trainers.noise_fgsm import NFGSMTrainer
+from art_levelset.trainers.nuclear_norm import NuATTrainer
+from art_levelset.trainers.prior_fgsm import FGSMPGITrainer
 
 TRAINERS = [MadryTrainer, TRADESTrainer]
 
@@ -83,6 +87,24 @@ class TestAffineNetwork:
         loss, _ = batch(trainer, x, y)
         worst = (torch.as_tensor(x).flatten(1) - 0.3 * weight.sign()).clamp(0, 1) @ weight
         assert loss.item() == pytest.approx(functional.softplus(-worst).mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("trainer_class", "farthest"),
+    [(MadryTrainer, 1), (TRADESTrainer, 1), (FGSMPGITrainer, 1), (NuATTrainer, 1), (NFGSMTrainer, 3)],
+)
+@pytest.mark.parametrize(
+    ("warmup", "fraction", "growth"), [(0.0, 0.0, 1.0), (0.5, 0.0, 0.01), (0.5, 0.125, 0.25), (0.5, 0.75, 1.0)]
+)
+def test_radius_and_steps_grow_with_the_fit(classifier, digits, trainer_class, farthest, warmup, fraction, growth):
+    """Where the box is far, some coordinate of 64 goes (nearly) as far as it may: for N-FGSM twice that in noise."""
+    x, y = (torch.as_tensor(part[:32]) for part in digits)
+    trainer = trainer_class(classifier(clip_values=(-9.0, 9.0)), 0.2, warmup=warmup)
+    trainer.progress = replace(trainer.progress, fraction=fraction)
+    trainer.randomness.manual_seed(0)
+    trainer._union = len(x)
+    reached = (trainer.find(x, y, None)[-1] - x).abs().max().item()
+    assert 0.9 * farthest * growth * 0.2 < reached <= farthest * growth * 0.2 + 1e-6
 
 
 @pytest.mark.parametrize("trainer_class", TRAINERS)
@@ -203,6 +225,8 @@ def test_eps_is_in_raw_units_behind_the_preprocessing(classifier, digits, traine
         ({"eps": 0.1, "max_iter": 2.5}, "max_iter"),
         ({"eps": 0.1, "norm": 1}, "norm"),
         ({"eps": 0.1, "num_random_init": -1}, "num_random_init"),
+        ({"eps": 0.1, "warmup": -0.1}, "warmup"),
+        ({"eps": 0.1, "warmup": math.nan}, "warmup"),
         ({"eps": 0.1, "max_grad_norm": 0.0}, "max_grad_norm"),
     ],
 )

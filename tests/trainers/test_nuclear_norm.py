@@ -95,12 +95,12 @@ def test_the_loss_by_hand(classifier, batch):
 
 
 @pytest.mark.parametrize(
-    ("warmup", "fraction", "part"), [(0.9, 0.0, 0.0), (0.9, 0.45, 0.5), (0.9, 0.95, 1.0), (0.0, 0.0, 1.0)]
+    ("lam_warmup", "fraction", "part"), [(0.9, 0.0, 0.0), (0.9, 0.45, 0.5), (0.9, 0.95, 1.0), (0.0, 0.0, 1.0)]
 )
-def test_the_weight_grows_with_the_fit(classifier, batch, warmup, fraction, part):
+def test_the_weight_grows_with_the_fit(classifier, batch, lam_warmup, fraction, part):
     x, y = batch
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    trainer = prepared(NuATTrainer(classifier(module), EPS, lam=3.0, warmup=warmup), fraction)
+    trainer = prepared(NuATTrainer(classifier(module), EPS, lam=3.0, lam_warmup=lam_warmup), fraction)
     loss, metrics = trainer.batch_loss(x, y, None)
     plain = functional.cross_entropy(module(x), y)
     assert (loss - plain).item() == pytest.approx(3.0 * part * metrics["nuclear"], rel=1e-4, abs=1e-5)
@@ -112,8 +112,9 @@ def test_the_weight_grows_with_the_fit(classifier, batch, warmup, fraction, part
     [
         ({"eps": 0.0}, "^eps must"),
         ({"eps": 0.1, "lam": -1.0}, "^lam must"),
+        ({"eps": 0.1, "lam_warmup": 1.5}, "^lam_warmup must be in"),
+        ({"eps": 0.1, "lam_warmup": math.nan}, "^lam_warmup must be in"),
         ({"eps": 0.1, "warmup": 1.5}, "^warmup must be in"),
-        ({"eps": 0.1, "warmup": math.nan}, "^warmup must be in"),
     ],
 )
 def test_bad_numbers(classifier, options, name):
