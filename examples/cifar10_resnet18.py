@@ -3,7 +3,8 @@ The recipe for CIFAR10 with ResNet-18 on a GPU: the paper's preset or this proje
 
     python examples/cifar10_resnet18.py --data-root data                    # this project's: 30 epochs
     python examples/cifar10_resnet18.py --data-root data --preset paper-cifar10-resnet18     # the paper's: 200 epochs
-    torchrun --nproc-per-node 4 -m art_levelset train --preset paper-cifar10-resnet18 ...    # on several GPUs
+    torchrun --nproc-per-node 4 -m art_levelset train --preset cifar10-resnet18 --data cifar10 --data-root data \
+        --device cuda --bf16 --compile --checkpoint-dir run -o cifar10.pth                   # on several GPUs
 
 No GPU was at hand when this was written: on CIFAR10 the repository has measured short runs on a CPU only
 (docs/results/table1.md). `--fast` makes one step of 32 images of noise.
@@ -19,11 +20,11 @@ from art.estimators.classification import PyTorchClassifier
 from art_levelset import evaluate
 from art_levelset.evaluation.datasets import load
 from art_levelset.models import resnet_18
-from art_levelset.trainers import PRESETS, Execution, crop_and_flip
+from art_levelset.trainers import PRESETS, Execution
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
 parser.add_argument("--data-root", default="data", help="torchvision's folder; what is missing is downloaded")
-parser.add_argument("--preset", default="cifar10", choices=[name for name in PRESETS if "cifar10" in name])
+parser.add_argument("--preset", default="cifar10-resnet18", choices=[name for name in PRESETS if "resnet18" in name])
 parser.add_argument("--fast", action="store_true", help="one step on noise, on the CPU")
 arguments = parser.parse_args()
 
@@ -49,7 +50,7 @@ classifier = PyTorchClassifier(
 scheduler, callbacks = preset.schedule(optimizer)
 preset.trainer(classifier, seed=0).fit(
     x, y, batch_size=preset.batch_size, nb_epochs=preset.nb_epochs, scheduler=scheduler, callbacks=callbacks,
-    augmentation=crop_and_flip, csv_file="cifar10.csv", checkpoint_dir="cifar10-run", verbose=not arguments.fast,
+    augmentation=preset.augmentation, csv_file="cifar10.csv", checkpoint_dir="cifar10-run", verbose=not arguments.fast,
 )  # fmt: skip
 torch.save(model.state_dict(), "cifar10.pth")
 attacks = ["pgd-ce", "pgd-margin"]  # and "autoattack", for the number to publish

@@ -47,6 +47,7 @@ PRESETS = {
         "mnist",
         "fashion_mnist",
         "cifar10",
+        "cifar10-resnet18",
         "paper-mnist",
         "paper-cifar10-convnet4b",
         "paper-cifar10-resnet18",

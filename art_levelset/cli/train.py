@@ -186,6 +186,7 @@ def add_parser(verbs: Verbs) -> None:
     group = parser.add_argument_group("the computation")
     add_seed_and_device(group)
     group.add_argument("--bf16", action="store_true", help="compute in bfloat16 where precision allows, channels last")
+    group.add_argument("--compile", action="store_true", help="compile the network; pays for itself on GPUs")
     group.add_argument(
         "--checkpoint-dir",
         type=Path,
@@ -367,11 +368,11 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
         NuATTrainer,
     )
     make = kinds[TRAINERS.index(arguments.trainer)]
-    execution = Execution(bf16=arguments.bf16, channels_last=arguments.bf16)
-    options = dict(settings.options)
+    execution = Execution(bf16=arguments.bf16, channels_last=arguments.bf16, compile=arguments.compile)
+    options: dict[str, Any] = {**settings.options, "execution": execution}
     if arguments.threat_model != "Linf" and arguments.trainer != "geometric-svm":
         options["norm"] = norm_of(arguments)
-    return make(classifier, seed=arguments.seed, ema_decay=arguments.ema, execution=execution, **options)
+    return make(classifier, seed=arguments.seed, **options)
 
 
 def _budget(arguments: argparse.Namespace) -> list[Callback]:

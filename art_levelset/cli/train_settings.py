@@ -79,6 +79,8 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         settings = dataclasses.replace(preset, **{**_usual_rate(arguments, preset.optimizer_name), **changes})
         if eps is not None:
             settings = settings.for_radius(eps)
+    if arguments.ema is not None:
+        settings = dataclasses.replace(settings, options={**settings.options, "ema_decay": arguments.ema})
     if not (settings.learning_rate > 0 and math.isfinite(settings.learning_rate)):
         raise ValueError(f"--lr must be positive and finite, got {settings.learning_rate}")
     check_not_negative("--weight-decay", settings.weight_decay)
@@ -128,13 +130,19 @@ def as_document(arguments: argparse.Namespace, settings: Settings) -> dict[str, 
         "nb_epochs",
         "batch_size",
     )
-    options = ("trainer", "preset", "threat_model", "time_budget", "seed", "device", "ema", "bf16")
+    options = ("trainer", "preset", "threat_model", "time_budget", "seed", "device", "bf16", "compile")
     given = {name: getattr(arguments, name) for name in options}
     own = {
         "data_args": json_arguments("--data-args", arguments.data_args),
         "arch_args": json_arguments("--arch-args", arguments.arch_args),
     }
-    return {**given, **{name: getattr(settings, name) for name in names}, **own, "eps": settings.eps}
+    return {
+        **given,
+        **{name: getattr(settings, name) for name in names},
+        **own,
+        "eps": settings.eps,
+        "ema": _ema(settings),
+    }
 
 
 def as_file(arguments: argparse.Namespace, settings: Settings) -> str:
@@ -162,13 +170,14 @@ def as_file(arguments: argparse.Namespace, settings: Settings) -> str:
         "lr": settings.learning_rate,
         "weight-decay": settings.weight_decay,
         "scheduler": settings.scheduler,
-        "ema": arguments.ema,
+        "ema": _ema(settings),
         "augment": arguments.augment,
         "nb-validation": arguments.nb_validation,
         "patience": arguments.patience,
         "seed": arguments.seed,
         "device": arguments.device,
         "bf16": arguments.bf16,
+        "compile": arguments.compile,
         "checkpoint-dir": arguments.checkpoint_dir,
         "output": arguments.output,
         "plot": arguments.plot,
@@ -177,6 +186,12 @@ def as_file(arguments: argparse.Namespace, settings: Settings) -> str:
     }
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in chosen.items()}
     return as_yaml(plain, f"art-levelset {__version__}: art-levelset train --config FILE")
+
+
+def _ema(settings: Settings) -> float | None:
+    """The decay of the average of the weights, if there is one."""
+    decay: float | None = settings.options.get("ema_decay")
+    return decay
 
 
 def norm_of(arguments: argparse.Namespace) -> float:

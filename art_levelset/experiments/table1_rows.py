@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from art_levelset.experiments.equal_budget import BATCH_SIZE, EXECUTION, Deadline
+from art_levelset.experiments.equal_budget_rows import BATCH_SIZE, EXECUTION, Deadline
 from art_levelset.files import replacing
 from art_levelset.models import CLASSIFIERS
 from art_levelset.tensors import load_tensors

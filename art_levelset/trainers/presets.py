@@ -189,5 +189,16 @@ PRESETS: Mapping[str, Preset] = {
         learning_rate=2e-3,
         nb_epochs=30,
     ),
+    "cifar10-resnet18": Preset(
+        data="cifar10",
+        architecture="resnet18",
+        eps=8 / 255,
+        options={"eps": 1.15 * 8 / 255, "ema_decay": 0.999},
+        learning_rate=0.1,
+        nb_epochs=30,
+        weight_decay=5e-4,
+        augmentation=crop_and_flip,
+        optimizer_name="sgd",
+    ),
 }
 """By name: `paper-...` the paper's runs, the others this project's, named after their data."""

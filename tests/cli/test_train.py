@@ -205,6 +205,20 @@ def test_options_win_over_the_preset(trained: list[tuple[Any, dict[str, Any]]]) 
     assert trained[-1][1]["augmentation"] is None
 
 
+def test_the_average_of_a_preset_and_of_the_options(trained: list[tuple[Any, dict[str, Any]]]) -> None:
+    for name, given, decay in (
+        ("cifar10-resnet18", [], 0.999),
+        ("cifar10-resnet18", ["--ema", "0.9"], 0.9),
+        ("mnist", ["--ema", "0.9"], 0.9),
+        ("mnist", [], None),
+    ):
+        assert main(["train", "--preset", name, "--data", "digits", "--arch", "convnet2a", *given]) == 130
+        assert trained[-1][0].ema_decay == decay
+        assert trained[-1][0].execution.compile is False
+    assert main(["train", "--preset", "mnist", "--data", "digits", "--arch", "convnet2a", "--compile"]) == 130
+    assert trained[-1][0].execution.compile is True
+
+
 def test_the_optimizer_and_how_its_rate_changes(trained: list[tuple[Any, dict[str, Any]]]) -> None:
     for given, kind, rate, decay, schedule in (
         ([], "Adam", 5e-3, 0.0, Trapezoid),
