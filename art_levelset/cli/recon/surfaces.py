@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -75,6 +76,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
         cloud = read_cloud(arguments.scan, columns=arguments.columns)
         if arguments.use_normals and cloud.normals is None:
             raise ValueError(f"--use-normals: {arguments.scan} has no normals")
+        sensors = _sensors(arguments, cloud)
         reference = None if arguments.reference is None else read_mesh(arguments.reference, "--reference")
     logger.info("%s has %d points", arguments.scan, len(cloud.points))
     with seconds.of("fit"):
@@ -84,7 +86,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             seed=arguments.seed,
             device=arguments.device,
             verbose=arguments.bars,
-            **_given(arguments, normals=cloud.normals if arguments.use_normals else None),
+            **_given(arguments, normals=cloud.normals if arguments.use_normals else None, sensors=sensors),
         )
     with seconds.of("mesh"):
         mesh = reconstruction.mesh(
@@ -133,6 +135,13 @@ def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]
     return {name: value for name, value in options.items() if value is not None}
 
 
+def _sensors(arguments: argparse.Namespace, cloud: Cloud) -> object:
+    """Where the points were seen from, as far as that is given."""
+    if arguments.use_sensors and cloud.sensors is None:
+        raise ValueError(f"--use-sensors: {arguments.scan} does not say where its points were seen from")
+    return cloud.sensors if arguments.use_sensors else arguments.viewpoint
+
+
 def _check(arguments: argparse.Namespace) -> None:
     """Whether the numbers make sense and the options go together."""
     for name, least in (("steps", 1), ("resolution", 8), ("faces", 4), ("parts", 1)):
@@ -142,7 +151,11 @@ def _check(arguments: argparse.Namespace) -> None:
     check_columns(arguments.columns, "--columns")
     if arguments.trim is not None:
         check_positive("--trim", arguments.trim)
-    for name in ("quality", "checkpoint", "use_normals"):
+    if arguments.viewpoint is not None and arguments.use_sensors:
+        raise ValueError("--viewpoint and --use-sensors: only one of them can be given")
+    if arguments.viewpoint is not None and not all(map(math.isfinite, arguments.viewpoint)):
+        raise ValueError(f"--viewpoint must be three finite numbers, got {arguments.viewpoint}")
+    for name in ("quality", "checkpoint", "use_normals", "use_sensors", "viewpoint"):
         if arguments.preset == "paper" and getattr(arguments, name):
             raise ValueError(f"--{name.replace('_', '-')}: the preset paper does not have it")
     if arguments.heat_map is not None and arguments.reference is None:

@@ -415,6 +415,13 @@ def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Pa
         (["--checkpoint", "none/fit.pt"], "--checkpoint: none/fit.pt: the folder none does not exist"),
         (["--checkpoint", "cloud.ply"], "checkpoint: cloud.ply cannot be read"),
         (["--use-normals"], "--use-normals: scan.npy has no normals"),
+        (["--use-sensors"], "--use-sensors: scan.npy does not say where its points were seen from"),
+        (
+            ["--use-sensors", "--viewpoint", "0", "0", "0"],
+            "--viewpoint and --use-sensors: only one of them can be given",
+        ),
+        (["--viewpoint", "0", "nan", "0"], "--viewpoint must be three finite numbers, got [0.0, nan, 0.0]"),
+        (["--viewpoint", "0", "0", "1", "--preset", "paper"], "--viewpoint: the preset paper does not have it"),
         (["--preset", "quick"], "--preset must be one of default, paper, got 'quick'"),
         (["--fast"], "there is no option --fast: did you mean --faces?"),
     ],
@@ -485,6 +492,25 @@ def test_a_time_budget_and_normals_reach_the_fit(scan: Path, one_error: OneError
     assert line.startswith("normals: neighbouring ones agree")
     line = one_error(main, [str(scan), "--time-budget", "0.00001s"])
     assert line.startswith("--time-budget: 1e-05 s are too few")
+
+
+def test_sensors_reach_the_fit(scan: Path, monkeypatch: pytest.MonkeyPatch, one_error: OneError) -> None:
+    seen: list[Any] = []
+
+    def stop(points: Any, *, sensors: Any = None, **_: Any) -> None:
+        seen.append(sensors)
+        raise ValueError("enough")
+
+    monkeypatch.setitem(PRESETS, "default", stop)
+    points = np.load(scan)
+    above = points + np.array([0.0, 0.0, 9.0])
+    np.savez(scan.with_suffix(".npz"), points=points, sensors=above)
+    assert one_error(main, [str(scan), "--viewpoint", "-1", "2e3", "0.5"]) == "enough"
+    assert one_error(main, [str(scan.with_suffix(".npz")), "--use-sensors"]) == "enough"
+    assert one_error(main, [str(scan.with_suffix(".npz"))]) == "enough"
+    assert seen[0] == [-1.0, 2000.0, 0.5]
+    np.testing.assert_array_equal(seen[1], above)
+    assert seen[2] is None
 
 
 def test_the_help_is_that_of_surfaces(capsys: pytest.CaptureFixture[str]) -> None:
