@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from art_levelset.recon import pipeline, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.fitting.samples import OUTSIDE, Samples
+
+from .conftest import medium
 
 SENSOR = np.array([103.0, 0.5, 0.4])
 """The wall is x = 98.5, and the ball of radius 0.8 is around (100, 0, 0)."""
@@ -59,6 +62,28 @@ def test_planes_face_the_camera_and_the_view_is_free(prepared: list[Samples]) ->
     )
     assert (seeing < OUTSIDE).mean() > 0.995
     assert (blind < OUTSIDE).mean() < 0.97, "without the camera's position some of it is thought to be inside"
+
+
+def room_without_a_ceiling(count: int = 4000) -> Points:
+    """A floor and four walls, a metre wide and high."""
+    places = np.random.default_rng(0).uniform(0, 1, (5, count // 5, 2))
+    sides = [np.insert(part, axis, where, axis=1) for part, (axis, where) in zip(places, SIDES, strict=True)]
+    return np.concatenate(sides)
+
+
+SIDES = (2, 0.0), (0, 0.0), (0, 1.0), (1, 0.0), (1, 1.0)
+"""The axis that a side is normal to, and where on it the side is."""
+
+
+def test_an_open_room_has_no_lid() -> None:
+    points = room_without_a_ceiling()
+    result = reconstruct(points, sensors=[0.5, 0.5, 0.7], network=medium(), steps=120, batch_size=512, verbose=False)
+    assert not result.is_sheet
+    reach, data = 2 * result.open_trim, cKDTree(points)
+    closed, opened = result.mesh(40), result.mesh(40, trim=result.open_trim)
+    assert data.query(closed.vertices)[0].max() > 2 * reach, "a lid, or the walls of the box"
+    assert data.query(opened.vertices)[0].max() < 1.5 * reach
+    assert (cKDTree(opened.vertices).query(points)[0] < reach).mean() > 0.98
 
 
 def test_bad_sensors(sphere_points: Points) -> None:

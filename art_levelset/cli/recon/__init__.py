@@ -220,6 +220,12 @@ def _add_surface_options(parser: Parser, scans: Group) -> None:
         metavar="DISTANCE",
         help="cut away what is further from the data, in the scan's units (default: nothing)",
     )
+    group.add_argument(
+        "--open",
+        action="store_true",
+        help="a surface where there are data and nothing else; so it is anyway where they are an open sheet, such as "
+        "terrain, and there is no --trim",
+    )
     group.add_argument("--faces", type=int, metavar="N", help="simplify to about so many triangles (default: all)")
     group.add_argument(
         "--parts", type=int, metavar="N", help="keep so many connected components, the largest ones (default: all)"

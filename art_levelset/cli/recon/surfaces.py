@@ -89,11 +89,12 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             **_given(arguments, normals=cloud.normals if arguments.use_normals else None, sensors=sensors),
         )
     with seconds.of("mesh"):
+        trim = _trim(arguments, reconstruction)
         mesh = reconstruction.mesh(
             arguments.resolution,
             faces=arguments.faces,
             parts=arguments.parts,
-            trim=arguments.trim,
+            trim=trim,
             verbose=arguments.bars,
         )
         if cloud.colours is not None:
@@ -135,6 +136,13 @@ def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]
     return {name: value for name, value in options.items() if value is not None}
 
 
+def _trim(arguments: argparse.Namespace, reconstruction: Reconstruction) -> float | None:
+    """Where the surface ends: as `--trim` or `--open` says, and with the data if they are an open sheet."""
+    if arguments.trim is not None:
+        return float(arguments.trim)
+    return reconstruction.open_trim if arguments.open or reconstruction.is_sheet else None
+
+
 def _sensors(arguments: argparse.Namespace, cloud: Cloud) -> object:
     """Where the points were seen from, as far as that is given."""
     if arguments.use_sensors and cloud.sensors is None:
@@ -151,6 +159,8 @@ def _check(arguments: argparse.Namespace) -> None:
     check_columns(arguments.columns, "--columns")
     if arguments.trim is not None:
         check_positive("--trim", arguments.trim)
+    if arguments.trim is not None and arguments.open:
+        raise ValueError("--trim and --open: only one of them can be given")
     if arguments.viewpoint is not None and arguments.use_sensors:
         raise ValueError("--viewpoint and --use-sensors: only one of them can be given")
     if arguments.viewpoint is not None and not all(map(math.isfinite, arguments.viewpoint)):
@@ -187,6 +197,7 @@ class SurfaceReport:
     :param cloud: The distances to the cloud.
     :param account: What has become of its points.
     :param left_out: What of the file was left out in reading.
+    :param sheet: Whether the points are of an open sheet.
     :param attempts: How the attempts at the fit were judged.
     :param rejected: The judgement of the best one, if all have failed.
     :param reference: The topology of the reference, if there is one.
@@ -199,6 +210,7 @@ class SurfaceReport:
     cloud: CloudDistances
     account: Account
     left_out: LeftOut
+    sheet: bool
     attempts: tuple[Judgement, ...] = ()
     rejected: Judgement | None = None
     reference: Topology | None = None
@@ -221,7 +233,7 @@ class SurfaceReport:
         centres, reach = frame.from_unit(planes.centres), frame.scale * planes.reach
         account = account_for(cloud.points, mesh, centres, reach, reconstruction.sdf)
         measured = len(mesh.vertices), len(mesh.faces), topology(mesh), compare_with_cloud(mesh, cloud.points), account
-        own = *measured, cloud.left_out, reconstruction.attempts, reconstruction.rejected
+        own = *measured, cloud.left_out, reconstruction.is_sheet, reconstruction.attempts, reconstruction.rejected
         return cls(*own) if reference is None else cls(*own, topology(reference), compare(mesh, reference))
 
     @property
@@ -238,7 +250,8 @@ class SurfaceReport:
         :return: Lines of text.
         """
         left_out = [f"no points: {self.left_out}"] if str(self.left_out) else []
-        end = [*self.account.lines(), *left_out, *([f"fit: {self.rejection()}"] if self.rejected else [])]
+        sheet = ["surface: an open sheet, which ends where the points do (or by --trim)"] if self.sheet else []
+        end = [*sheet, *self.account.lines(), *left_out, *([f"fit: {self.rejection()}"] if self.rejected else [])]
         if self.distances is None:
             strays = f" ({self.cloud.outliers:,} outliers do not count)" if self.cloud.outliers else ""
             distance = f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}{strays}"
@@ -282,6 +295,7 @@ class SurfaceReport:
             "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
             "cloud": {**asdict(self.cloud), "relative": self.cloud.relative()},
             "left_out": asdict(self.left_out),
+            "sheet": self.sheet,
             "account": {**asdict(self.account), "threshold": self.account.threshold, "share": self.account.share},
         }
         if self.distances is not None and self.reference is not None:

@@ -109,6 +109,31 @@ def fitted_to_two_balls(points: Points, *judgements: Judgement) -> Reconstructio
     return Reconstruction(Balls(), frame, Planes(points, np.zeros_like(points), 0.05), attempts=judgements)
 
 
+def test_an_open_sheet_ends_where_its_points_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A square grid in the unit frame; the mesh would go on to a box that is 0.08 larger."""
+    flat = torch.nn.Linear(3, 1)
+    with torch.no_grad():
+        flat.weight.copy_(torch.tensor([[0.0, 0.0, 1.0]]))
+        flat.bias.zero_()
+    x, y = np.meshgrid(np.linspace(-0.9, 0.9, 61), np.linspace(-0.9, 0.9, 61))
+    points = np.stack([x, y, 0 * x], axis=-1).reshape(-1, 3)
+    planes = Planes(points, np.tile([0.0, 0.0, 1.0], (len(points), 1)), 0.05)
+    made = Reconstruction(flat, Frame(np.zeros(3), 1.0), planes)
+    monkeypatch.setitem(PRESETS, "default", lambda points, **_: made)
+    scan, report = tmp_path / "flat.npy", tmp_path / "a.json"
+    np.save(scan, points)
+    ends = {}
+    for options in ([], ["--open"], ["--trim", "9"]):
+        assert main([str(scan), "--resolution", "64", "--quiet", "--json", str(report), *options]) == 0
+        assert "surface: an open sheet, which ends where the points do" in capsys.readouterr().out
+        assert json.loads(report.read_text(encoding="utf-8"))["sheet"] is True
+        ends[tuple(options)] = float(np.abs(trimesh.load(tmp_path / "flat.mesh.ply").vertices).max())
+    assert ends[()] == ends["--open",] < 0.9 + 0.05
+    assert ends["--trim", "9"] > 0.97
+
+
 def test_points_are_not_dropped_in_silence(
     tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -397,6 +422,7 @@ def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Pa
         (["--faces", "3"], "--faces must be an integer >= 4, got 3"),
         (["--parts", "0"], "--parts must be an integer >= 1, got 0"),
         (["--trim", "0"], "--trim must be a finite number > 0, got 0.0"),
+        (["--trim", "1", "--open"], "--trim and --open: only one of them can be given"),
         (["--trim", "nan"], "--trim must be a finite number > 0, got nan"),
         (["--heat-map", "a.ply"], "--heat-map needs a --reference"),
         (["--heat-map", "a.obj", "--reference", "b.ply"], "--heat-map: must be a .ply file, got a.obj"),
