@@ -34,6 +34,7 @@ from art_levelset.recon.cloud.clouds import (
 from art_levelset.recon.cloud.consistency import refit_planes, turn_outvoted
 from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient, votes_of_normals
 from art_levelset.recon.cloud.planes import Planes, fit_planes
+from art_levelset.recon.cloud.sensors import carved, check_sensors, directions_to
 from art_levelset.recon.cloud.sheets import indicator_below, turned_up, upward
 from art_levelset.recon.fitting.checkpoint import Checkpoint, describe_input
 from art_levelset.recon.fitting.fit import Fit
@@ -65,6 +66,7 @@ def reconstruct(
     points: object,
     *,
     normals: object = None,
+    sensors: object = None,
     network: nn.Module | None = None,
     quality: str = "fine",
     steps: int | None = None,
@@ -104,6 +106,9 @@ def reconstruct(
     :param normals: Normals of the points, (n, 3), of any length, if there are any that point outwards, as those of
            scanners do: they decide then which side is outside, instead of a guess from the points. The majority of
            neighbouring ones counts; zeros and NaN stand for missing ones. If all point inwards they are turned round.
+    :param sensors: Where the points were seen from, in their units: one position for all, (3,), or one for each,
+           (n, 3), with NaN where it is not known. Nothing is between a sensor and its point, which decides on sides,
+           unless normals do, and opens what the view goes through (:mod:`art_levelset.recon.cloud.sensors`).
     :param network: The network to fit in place, (batch, 3) -> (batch, 1), in the unit frame [-1, 1]^3. None for a
            :class:`GridNetwork`; FC-2 of the paper is `art_levelset.models.fc_2()`. Every attempt starts from its
            weights.
@@ -137,8 +142,8 @@ def reconstruct(
     :param verbose: Whether to show a progress bar.
     :return: The reconstruction, whose mesh is in the coordinates of the points.
     :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`), are too many for the memory or of no
-            surface, the normals contradict each other, a number is out of range, the time budget is too small for a
-            single step, or the checkpoint is damaged or that of another fit.
+            surface, the normals contradict each other, no sensor's position is finite, a number is out of
+            range, the time budget is too small for a single step, or the checkpoint is damaged or that of another fit.
     :raises OSError: If the checkpoint cannot be read or written.
     """
     if quality not in QUALITIES:
@@ -154,7 +159,9 @@ def reconstruct(
     check_seed(seed)
     penalties = Penalties(eikonal, curvature)
     cloud = check_cloud(points, needed=_bytes_of_surface)
-    directions = None if normals is None else check_normals(normals, len(np.asarray(points)))
+    count = len(np.asarray(points))
+    directions = None if normals is None else check_normals(normals, count)
+    seen_from = None if sensors is None else check_sensors(sensors, count)
     weights = None if network is None else copy_weights(network)
     network = GridNetwork(generator=torch.Generator()) if network is None else network
     file = state = None
@@ -164,6 +171,7 @@ def reconstruct(
             {
                 "points": describe_input(cloud),
                 "normals": None if directions is None else describe_input(directions),
+                **({} if seen_from is None else {"sensors": describe_input(seen_from)}),
                 "network": describe_input(network),
                 "quality": quality,
                 "steps": budget.steps,
@@ -177,7 +185,7 @@ def reconstruct(
         )
         state = file.read()
     network = network.to(next(network.parameters()).device if device is None else torch.device(device))
-    scan = _prepare(cloud, points, directions, next(network.parameters()).device)
+    scan = _prepare(cloud, points, directions, seen_from, next(network.parameters()).device)
     attempts = Attempts(network)
     if state is not None:
         with _restoring(checkpoint):
@@ -213,15 +221,21 @@ def _budget(steps: int | None, time_budget: float | None, clock: Callable[[], fl
     return Budget(quality.steps if steps is None and time_budget is None else steps, time_budget, clock)
 
 
-def _prepare(cloud: Points, points: object, directions: Points | None, device: torch.device) -> _Scan:
-    """Planes with outward normals, and the indicator function; `points` are those that the normals belong to."""
+def _prepare(
+    cloud: Points, points: object, directions: Points | None, sensors: Points | None, device: torch.device
+) -> _Scan:
+    """Planes with outward normals, and the indicator function; normals and sensors belong to `points`."""
     cloud = without_outliers(cloud)
     frame = unit_frame(cloud)
     cloud = frame.to_unit(cloud)
+    seen = frame.to_unit(np.asarray(points, dtype=np.float64))
+    sensors = None if sensors is None else frame.to_unit(sensors)
+    if directions is None and sensors is not None:
+        directions = directions_to(seen, sensors)
     planes = fit_planes(cloud)
     up = upward(planes)
     if directions is not None:
-        votes = votes_of_normals(planes, frame.to_unit(np.asarray(points, dtype=np.float64)), directions)
+        votes = votes_of_normals(planes, seen, directions)
         planes = refit_planes(cloud, orient(planes, device, votes))
     elif up is not None:
         planes = refit_planes(cloud, turned_up(planes, up))
@@ -233,6 +247,8 @@ def _prepare(cloud: Points, points: object, directions: Points | None, device: t
         up = up * np.copysign(1.0, (planes.normals @ up).sum())  # given normals may point down
         indicator = indicator_below(planes, up, device)
         logger.info("the points are of an open sheet, seen from (%.2f, %.2f, %.2f)", *up)
+    if sensors is not None:
+        indicator = carved(indicator, seen, sensors, planes.reach)
     logger.info("%d points, %d local planes of reach %.4f", len(cloud), len(planes), planes.reach)
     return _Scan(frame, cloud, planes, indicator, device)
 

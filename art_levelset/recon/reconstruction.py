@@ -16,6 +16,7 @@ from art_levelset.checks import check_positive
 from art_levelset.core.modes import evaluating
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
+from art_levelset.recon.cloud.sheets import upward
 from art_levelset.recon.fitting.judgement import Judgement
 from art_levelset.recon.meshing.extract import zero_set
 from art_levelset.recon.meshing.handles import find_handle_removal
@@ -92,6 +93,16 @@ class Reconstruction:
         failed = self.attempts and all(attempt.failed for attempt in self.attempts)
         return min(self.attempts, key=lambda attempt: attempt.rank) if failed else None
 
+    @property
+    def open_trim(self) -> float:
+        """The `trim` of :meth:`mesh` that leaves open what no plane is beside, in the scan's units: half of a reach."""
+        return self.planes.reach / 2 * self.frame.scale
+
+    @property
+    def is_sheet(self) -> bool:
+        """Whether the cloud is an open sheet that is nowhere steep (:mod:`art_levelset.recon.cloud.sheets`)."""
+        return upward(self.planes) is not None
+
     @cached_property
     def surface(self) -> nn.Module:
         """The function whose zero level set is the surface: F, with its corrections."""
@@ -142,7 +153,8 @@ class Reconstruction:
         :param parts: Keep so many connected components, those of the largest areas, >= 1. None for all that data
                support.
         :param trim: Cut away what is further from the data than this, in the scan's units: triangles that close holes
-               of the scan, > 0. The data are the local planes, counted as discs of half their reach.
+               of the scan, > 0. The data are the local planes, counted as discs of half their reach;
+               :attr:`open_trim` leaves nothing that is not beside one.
         :param polish: Whether to move the vertices onto the zero set (see
                :func:`art_levelset.recon.meshing.refine.polish_vertices`) and give them the normals D_xF / |D_xF| as
                vertex normals.

@@ -162,6 +162,20 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _add_surface_options(parser: Parser, scans: Group) -> None:
     scans.add_argument("--use-normals", action="store_true", help="tell outside from inside by the normals of the file")
+    scans.add_argument(
+        "--viewpoint",
+        type=float,
+        nargs=3,
+        metavar=("X", "Y", "Z"),
+        help="where the scan was seen from: the ways there are free, which tells outside from inside, and opens what "
+        "the view went through",
+    )
+    scans.add_argument(
+        "--use-sensors",
+        action="store_true",
+        help="the same, with the positions that the file has: the poses of .e57, the VIEWPOINT of .pcd, the array "
+        "sensors of .npz",
+    )
     group = parser.add_argument_group("the fit")
     group.add_argument(
         "--preset",
@@ -205,6 +219,12 @@ def _add_surface_options(parser: Parser, scans: Group) -> None:
         type=float,
         metavar="DISTANCE",
         help="cut away what is further from the data, in the scan's units (default: nothing)",
+    )
+    group.add_argument(
+        "--open",
+        action="store_true",
+        help="a surface where there are data and nothing else; so it is anyway where they are an open sheet, such as "
+        "terrain, and there is no --trim",
     )
     group.add_argument("--faces", type=int, metavar="N", help="simplify to about so many triangles (default: all)")
     group.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -75,6 +76,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
         cloud = read_cloud(arguments.scan, columns=arguments.columns)
         if arguments.use_normals and cloud.normals is None:
             raise ValueError(f"--use-normals: {arguments.scan} has no normals")
+        sensors = _sensors(arguments, cloud)
         reference = None if arguments.reference is None else read_mesh(arguments.reference, "--reference")
     logger.info("%s has %d points", arguments.scan, len(cloud.points))
     with seconds.of("fit"):
@@ -84,14 +86,15 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             seed=arguments.seed,
             device=arguments.device,
             verbose=arguments.bars,
-            **_given(arguments, normals=cloud.normals if arguments.use_normals else None),
+            **_given(arguments, normals=cloud.normals if arguments.use_normals else None, sensors=sensors),
         )
     with seconds.of("mesh"):
+        trim = _trim(arguments, reconstruction)
         mesh = reconstruction.mesh(
             arguments.resolution,
             faces=arguments.faces,
             parts=arguments.parts,
-            trim=arguments.trim,
+            trim=trim,
             verbose=arguments.bars,
         )
         if cloud.colours is not None:
@@ -133,6 +136,20 @@ def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]
     return {name: value for name, value in options.items() if value is not None}
 
 
+def _trim(arguments: argparse.Namespace, reconstruction: Reconstruction) -> float | None:
+    """Where the surface ends: as `--trim` or `--open` says, and with the data if they are an open sheet."""
+    if arguments.trim is not None:
+        return float(arguments.trim)
+    return reconstruction.open_trim if arguments.open or reconstruction.is_sheet else None
+
+
+def _sensors(arguments: argparse.Namespace, cloud: Cloud) -> object:
+    """Where the points were seen from, as far as that is given."""
+    if arguments.use_sensors and cloud.sensors is None:
+        raise ValueError(f"--use-sensors: {arguments.scan} does not say where its points were seen from")
+    return cloud.sensors if arguments.use_sensors else arguments.viewpoint
+
+
 def _check(arguments: argparse.Namespace) -> None:
     """Whether the numbers make sense and the options go together."""
     for name, least in (("steps", 1), ("resolution", 8), ("faces", 4), ("parts", 1)):
@@ -142,7 +159,13 @@ def _check(arguments: argparse.Namespace) -> None:
     check_columns(arguments.columns, "--columns")
     if arguments.trim is not None:
         check_positive("--trim", arguments.trim)
-    for name in ("quality", "checkpoint", "use_normals"):
+    if arguments.trim is not None and arguments.open:
+        raise ValueError("--trim and --open: only one of them can be given")
+    if arguments.viewpoint is not None and arguments.use_sensors:
+        raise ValueError("--viewpoint and --use-sensors: only one of them can be given")
+    if arguments.viewpoint is not None and not all(map(math.isfinite, arguments.viewpoint)):
+        raise ValueError(f"--viewpoint must be three finite numbers, got {arguments.viewpoint}")
+    for name in ("quality", "checkpoint", "use_normals", "use_sensors", "viewpoint"):
         if arguments.preset == "paper" and getattr(arguments, name):
             raise ValueError(f"--{name.replace('_', '-')}: the preset paper does not have it")
     if arguments.heat_map is not None and arguments.reference is None:
@@ -174,6 +197,7 @@ class SurfaceReport:
     :param cloud: The distances to the cloud.
     :param account: What has become of its points.
     :param left_out: What of the file was left out in reading.
+    :param sheet: Whether the points are of an open sheet.
     :param attempts: How the attempts at the fit were judged.
     :param rejected: The judgement of the best one, if all have failed.
     :param reference: The topology of the reference, if there is one.
@@ -186,6 +210,7 @@ class SurfaceReport:
     cloud: CloudDistances
     account: Account
     left_out: LeftOut
+    sheet: bool
     attempts: tuple[Judgement, ...] = ()
     rejected: Judgement | None = None
     reference: Topology | None = None
@@ -208,7 +233,7 @@ class SurfaceReport:
         centres, reach = frame.from_unit(planes.centres), frame.scale * planes.reach
         account = account_for(cloud.points, mesh, centres, reach, reconstruction.sdf)
         measured = len(mesh.vertices), len(mesh.faces), topology(mesh), compare_with_cloud(mesh, cloud.points), account
-        own = *measured, cloud.left_out, reconstruction.attempts, reconstruction.rejected
+        own = *measured, cloud.left_out, reconstruction.is_sheet, reconstruction.attempts, reconstruction.rejected
         return cls(*own) if reference is None else cls(*own, topology(reference), compare(mesh, reference))
 
     @property
@@ -225,7 +250,8 @@ class SurfaceReport:
         :return: Lines of text.
         """
         left_out = [f"no points: {self.left_out}"] if str(self.left_out) else []
-        end = [*self.account.lines(), *left_out, *([f"fit: {self.rejection()}"] if self.rejected else [])]
+        sheet = ["surface: an open sheet, which ends where the points do (or by --trim)"] if self.sheet else []
+        end = [*sheet, *self.account.lines(), *left_out, *([f"fit: {self.rejection()}"] if self.rejected else [])]
         if self.distances is None:
             strays = f" ({self.cloud.outliers:,} outliers do not count)" if self.cloud.outliers else ""
             distance = f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}{strays}"
@@ -269,6 +295,7 @@ class SurfaceReport:
             "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
             "cloud": {**asdict(self.cloud), "relative": self.cloud.relative()},
             "left_out": asdict(self.left_out),
+            "sheet": self.sheet,
             "account": {**asdict(self.account), "threshold": self.account.threshold, "share": self.account.share},
         }
         if self.distances is not None and self.reference is not None:

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from art_levelset.recon.cloud.clouds import Points, neighbours, thin
+from art_levelset.recon.cloud.nearest import nearest
 from art_levelset.recon.cloud.quadrics import Floats, fit_quadrics, fit_surface, smallest_count
 
 MOST_PLANES = 60_000
@@ -137,6 +138,8 @@ class PlaneDistance:
     """
     d(x, X) of eq. 13 as a differentiable function of x, measured to the local planes.
 
+    On the CPU a tree finds the nearest planes, elsewhere the device (:mod:`art_levelset.recon.cloud.nearest`).
+
     :param planes: The planes.
     :param device: Where the tensors are.
     """
@@ -145,7 +148,7 @@ class PlaneDistance:
         self.reach = planes.reach
         self.centres = torch.as_tensor(planes.centres, dtype=torch.float32, device=device)
         self.normals = torch.as_tensor(planes.normals, dtype=torch.float32, device=device)
-        self._tree = cKDTree(planes.centres)
+        self._tree = cKDTree(planes.centres) if device.type == "cpu" else None
         self._blended = min(BLENDED, len(planes))
 
     def neighbours(self, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,7 +158,9 @@ class PlaneDistance:
         :param points: (n, 3).
         :return: The distances to the nearest centres, (n, k), ascending, and the indices of their planes, (n, k).
         """
-        distances, indices = neighbours(self._tree, points.detach().cpu().double().numpy(), self._blended)
+        if self._tree is None:
+            return nearest(points, self.centres, self._blended)
+        distances, indices = neighbours(self._tree, points.detach().double().numpy(), self._blended)
         return (
             torch.as_tensor(distances, dtype=torch.float32, device=points.device),
             torch.as_tensor(indices, device=points.device),

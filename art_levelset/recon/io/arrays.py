@@ -23,6 +23,7 @@ WIDEST = 64
 
 _POINTS = re.compile(r"points?|xyz|pts|pos(itions?)?|vert(ice|exe)?s?|coord(inate)?s?|(point_?)?clouds?|pcd?")
 _NORMALS = re.compile(r"normals?|norms?")
+_SENSORS = re.compile(r"sensors?")
 _COLOURS = re.compile(r"colou?rs?|rgba?")
 
 
@@ -41,8 +42,8 @@ def read_npy(path: Path, chosen: Chosen | None = None) -> Iterator[dict[str, NDA
 
 def read_npz(path: Path, chosen: Chosen | None = None) -> Iterator[dict[str, NDArray[Any]]]:
     """
-    Read an archive of arrays: one, or one that is called `points` or the like, with `normals` and `colours`; or three
-    called `x`, `y` and `z`.
+    Read an archive of arrays: one, or one that is called `points` or the like, with `normals`, `colours` and `sensors`;
+    or three called `x`, `y` and `z`.
 
     :param path: The file.
     :param chosen: The columns of x, y and z of the points, or the names of three arrays.
@@ -67,7 +68,7 @@ def read_npz(path: Path, chosen: Chosen | None = None) -> Iterator[dict[str, NDA
                 yield from _batches(rows, chosen)
                 return
             batch = {"points": rows[:, [0, 1, 2] if chosen is None else chosen_columns(chosen, rows.shape[1])]}
-        for kind, pattern in (("normals", _NORMALS), ("colours", _COLOURS)):
+        for kind, pattern in (("normals", _NORMALS), ("colours", _COLOURS), ("sensors", _SENSORS)):
             same = [name for name in names if name not in clouds and pattern.fullmatch(name.lower())]
             if len(same) == 1:
                 batch[kind] = _beside(archive[same[0]], len(batch["points"]))

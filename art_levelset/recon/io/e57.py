@@ -19,10 +19,11 @@ _POINT = 96
 
 def read_e57(path: Path) -> Iterator[dict[str, NDArray[Any]]]:
     """
-    Read positions and colours of all scans, without the points that they mark as invalid.
+    Read positions and colours of all scans, without the points that they mark as invalid, and where the scanners were.
 
     :param path: The file.
-    :return: A batch for each scan: `points` and, if all scans have them, `colours`, each (n, 3).
+    :return: A batch for each scan: `points`, and if all scans have them `sensors`, the origin of the coordinates that
+             the pose of the scan turns and moves, and `colours`, each (n, 3).
     :raises ValueError: If it is damaged or claims too many points.
     :raises ImportError: If pye57 is missing.
     """
@@ -36,9 +37,12 @@ def read_e57(path: Path) -> Iterator[dict[str, NDArray[Any]]]:
         headers = [scans.get_header(i) for i in range(scans.scan_count)]
         check_claim(_POINT * sum(header.point_count for header in headers), size)
         colours = all({"colorRed", "colorGreen", "colorBlue"} <= {*header.point_fields} for header in headers)
+        posed = all(header.has_pose() for header in headers)
         for i in range(len(headers)):
             found = scans.read_scan(i, colors=colours, ignore_missing_fields=True)
             batch = {"points": np.stack([found[f"cartesian{axis}"] for axis in "XYZ"], axis=1)}
+            if posed:
+                batch["sensors"] = np.broadcast_to(headers[i].translation, batch["points"].shape).copy()
             if colours:
                 batch["colours"] = np.stack([found[f"color{name}"] for name in ("Red", "Green", "Blue")], axis=1)
             yield batch

@@ -41,23 +41,26 @@ class _Header:
     :param kinds: Their types.
     :param count: The number of points.
     :param form: How they are written.
+    :param viewpoint: Where they were seen from, (3,).
     """
 
     fields: list[str]
     kinds: list[str]
     count: int
     form: str
+    viewpoint: tuple[float, float, float]
 
 
 def read_pcd(path: Path, chosen: Chosen | None = None) -> Iterator[dict[str, NDArray[Any]]]:
     """
-    Read positions, normals and colours.
+    Read positions, normals and colours, and the position of the camera.
 
     Where the file ends too early, the points that are there are read, with a warning.
 
     :param path: The file.
     :param chosen: The fields of x, y and z, if the user names them.
-    :return: Batches: `points`, `normals` and `colours`, as far as there are any, each (n, 3).
+    :return: Batches: `points`, `normals` and `colours`, as far as there are any, and `sensors`, the VIEWPOINT of the
+             header, each (n, 3).
     :raises ValueError: If it is no PCD file, has no positions, or its compressed part is damaged.
     """
     with path.open("rb") as file:
@@ -69,7 +72,8 @@ def read_pcd(path: Path, chosen: Chosen | None = None) -> Iterator[dict[str, NDA
         count = 0
         for columns in read(file, header, wanted):
             count += len(columns[0])
-            yield pick(columns, kinds)
+            sensors = np.broadcast_to(np.array(header.viewpoint), (len(columns[0]), 3))
+            yield {**pick(columns, kinds), "sensors": sensors}
     if count < header.count:
         warn_of_end(path, count, header.count)
 
@@ -111,7 +115,12 @@ def _header(file: BinaryIO) -> _Header:
     form = " ".join(entries["DATA"]).lower()
     if form not in ("ascii", "binary", "binary_compressed"):
         raise ValueError(f"its header has the DATA {show(form)}")
-    return _Header([name for name, _ in fields], [kind for _, kind in fields], number, form)
+    viewpoint = entries.get("VIEWPOINT", ["0", "0", "0"])[:3]
+    try:
+        x, y, z = map(float, viewpoint)
+    except ValueError:
+        raise ValueError(f"its header has the VIEWPOINT {show(' '.join(viewpoint))}") from None
+    return _Header([name for name, _ in fields], [kind for _, kind in fields], number, form, (x, y, z))
 
 
 def _whole(word: str, entry: str) -> int:

@@ -45,10 +45,12 @@ class Pose:
         """
         Points of the scan, where they belong.
 
-        :param batch: `points` and, if there are any, `normals`, each (n, 3), and others.
-        :return: The same; points and normals are turned, and points moved.
+        :param batch: `points` and, if there are any, `normals` and `sensors`, each (n, 3), and others.
+        :return: The same; all these are turned, and points and sensors moved.
         """
         moved = {**batch, "points": batch["points"].astype(np.float64) @ self.rotation + self.translation}
+        if "sensors" in batch:
+            moved["sensors"] = batch["sensors"].astype(np.float64) @ self.rotation + self.translation
         if "normals" in batch:
             moved["normals"] = batch["normals"].astype(np.float64) @ self.rotation
         return moved

@@ -35,7 +35,7 @@ from art_levelset.untrusted import opened, printable
 logger = logging.getLogger(__name__)
 
 Batch = dict[str, NDArray[Any]]
-"""Points of a file: `points` and, if the file has them, `normals` and `colours`, each (n, 3 or more)."""
+"""Points of a file: `points` and, if the file has them, `normals`, `colours` and `sensors`, each (n, 3 or more)."""
 
 MOST_POINTS = 1_000_000
 """No more points than this are kept. Planes are fitted to 192 points at most, so that more of them help little."""
@@ -74,12 +74,15 @@ class Cloud:
     :param points: The positions, (n, 3), in the file's units.
     :param normals: The normals as they are in the file, (n, 3), if it has any.
     :param colours: Red, green and blue, (n, 3), if it has any.
+    :param sensors: Where each point was seen from, (n, 3), if the file says so: the pose of its scan (`.e57`), the
+           viewpoint (`.pcd`), or the array `sensors` (`.npz`).
     :param left_out: What of the file is not among them.
     """
 
     points: Points
     normals: Points | None = None
     colours: NDArray[np.uint8] | None = None
+    sensors: Points | None = None
     left_out: LeftOut = field(default_factory=LeftOut)
 
 
@@ -255,13 +258,18 @@ def _part(batches: list[Batch], most: int) -> Batch:
 
 
 def _cloud(
-    left_out: LeftOut, points: NDArray[Any], normals: NDArray[Any] | None = None, colours: NDArray[Any] | None = None
+    left_out: LeftOut,
+    points: NDArray[Any],
+    normals: NDArray[Any] | None = None,
+    colours: NDArray[Any] | None = None,
+    sensors: NDArray[Any] | None = None,
 ) -> Cloud:
     """Normals or colours that are zero throughout are none."""
     return Cloud(
         points=points.astype(np.float64),
         normals=normals.astype(np.float64) if normals is not None and normals.any() else None,
         colours=_bytes(colours) if colours is not None and colours.any() else None,
+        sensors=None if sensors is None else sensors.astype(np.float64),
         left_out=left_out,
     )
 

@@ -109,6 +109,31 @@ def fitted_to_two_balls(points: Points, *judgements: Judgement) -> Reconstructio
     return Reconstruction(Balls(), frame, Planes(points, np.zeros_like(points), 0.05), attempts=judgements)
 
 
+def test_an_open_sheet_ends_where_its_points_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A square grid in the unit frame; the mesh would go on to a box that is 0.08 larger."""
+    flat = torch.nn.Linear(3, 1)
+    with torch.no_grad():
+        flat.weight.copy_(torch.tensor([[0.0, 0.0, 1.0]]))
+        flat.bias.zero_()
+    x, y = np.meshgrid(np.linspace(-0.9, 0.9, 61), np.linspace(-0.9, 0.9, 61))
+    points = np.stack([x, y, 0 * x], axis=-1).reshape(-1, 3)
+    planes = Planes(points, np.tile([0.0, 0.0, 1.0], (len(points), 1)), 0.05)
+    made = Reconstruction(flat, Frame(np.zeros(3), 1.0), planes)
+    monkeypatch.setitem(PRESETS, "default", lambda points, **_: made)
+    scan, report = tmp_path / "flat.npy", tmp_path / "a.json"
+    np.save(scan, points)
+    ends = {}
+    for options in ([], ["--open"], ["--trim", "9"]):
+        assert main([str(scan), "--resolution", "64", "--quiet", "--json", str(report), *options]) == 0
+        assert "surface: an open sheet, which ends where the points do" in capsys.readouterr().out
+        assert json.loads(report.read_text(encoding="utf-8"))["sheet"] is True
+        ends[tuple(options)] = float(np.abs(trimesh.load(tmp_path / "flat.mesh.ply").vertices).max())
+    assert ends[()] == ends["--open",] < 0.9 + 0.05
+    assert ends["--trim", "9"] > 0.97
+
+
 def test_points_are_not_dropped_in_silence(
     tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -397,6 +422,7 @@ def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Pa
         (["--faces", "3"], "--faces must be an integer >= 4, got 3"),
         (["--parts", "0"], "--parts must be an integer >= 1, got 0"),
         (["--trim", "0"], "--trim must be a finite number > 0, got 0.0"),
+        (["--trim", "1", "--open"], "--trim and --open: only one of them can be given"),
         (["--trim", "nan"], "--trim must be a finite number > 0, got nan"),
         (["--heat-map", "a.ply"], "--heat-map needs a --reference"),
         (["--heat-map", "a.obj", "--reference", "b.ply"], "--heat-map: must be a .ply file, got a.obj"),
@@ -415,6 +441,13 @@ def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Pa
         (["--checkpoint", "none/fit.pt"], "--checkpoint: none/fit.pt: the folder none does not exist"),
         (["--checkpoint", "cloud.ply"], "checkpoint: cloud.ply cannot be read"),
         (["--use-normals"], "--use-normals: scan.npy has no normals"),
+        (["--use-sensors"], "--use-sensors: scan.npy does not say where its points were seen from"),
+        (
+            ["--use-sensors", "--viewpoint", "0", "0", "0"],
+            "--viewpoint and --use-sensors: only one of them can be given",
+        ),
+        (["--viewpoint", "0", "nan", "0"], "--viewpoint must be three finite numbers, got [0.0, nan, 0.0]"),
+        (["--viewpoint", "0", "0", "1", "--preset", "paper"], "--viewpoint: the preset paper does not have it"),
         (["--preset", "quick"], "--preset must be one of default, paper, got 'quick'"),
         (["--fast"], "there is no option --fast: did you mean --faces?"),
     ],
@@ -485,6 +518,25 @@ def test_a_time_budget_and_normals_reach_the_fit(scan: Path, one_error: OneError
     assert line.startswith("normals: neighbouring ones agree")
     line = one_error(main, [str(scan), "--time-budget", "0.00001s"])
     assert line.startswith("--time-budget: 1e-05 s are too few")
+
+
+def test_sensors_reach_the_fit(scan: Path, monkeypatch: pytest.MonkeyPatch, one_error: OneError) -> None:
+    seen: list[Any] = []
+
+    def stop(points: Any, *, sensors: Any = None, **_: Any) -> None:
+        seen.append(sensors)
+        raise ValueError("enough")
+
+    monkeypatch.setitem(PRESETS, "default", stop)
+    points = np.load(scan)
+    above = points + np.array([0.0, 0.0, 9.0])
+    np.savez(scan.with_suffix(".npz"), points=points, sensors=above)
+    assert one_error(main, [str(scan), "--viewpoint", "-1", "2e3", "0.5"]) == "enough"
+    assert one_error(main, [str(scan.with_suffix(".npz")), "--use-sensors"]) == "enough"
+    assert one_error(main, [str(scan.with_suffix(".npz"))]) == "enough"
+    assert seen[0] == [-1.0, 2000.0, 0.5]
+    np.testing.assert_array_equal(seen[1], above)
+    assert seen[2] is None
 
 
 def test_the_help_is_that_of_surfaces(capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,6 +120,9 @@ def test_a_grid_of_a_plane_becomes_an_open_sheet() -> None:
     heights = mesh.vertices[:, 2] - 0.3 * (mesh.vertices[:, 0] - 50)
     assert np.quantile(np.abs(heights[inside]), 0.95) < 0.005
     assert (mesh.face_normals[:, 2] > 0).mean() > 0.95
+    assert result.is_sheet
+    ended = result.mesh(40, trim=result.open_trim)
+    assert 4 * np.sqrt(1 + 0.3**2) < ended.area < mesh.area
 
 
 def test_given_normals_decide_which_side_of_a_sheet_is_outside() -> None:

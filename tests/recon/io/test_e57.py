@@ -41,6 +41,7 @@ def test_scans_come_where_they_belong(tmp_path: Path) -> None:
     turned = np.stack([-own[:, 1], own[:, 0], own[:, 2]], axis=1).astype(np.float64)
     np.testing.assert_allclose(found.points, turned + FAR, rtol=0, atol=1e-8)
     np.testing.assert_array_equal(found.colours, COLOURS)
+    np.testing.assert_array_equal(found.sensors, np.tile(FAR, (40, 1)))
 
 
 def test_invalid_points_are_left_out(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from art_levelset.recon import read_cloud
 from art_levelset.recon.io.pcd import decompress_lzf
 
-from .forms import COLOURS, NORMALS, SINGLE, Write, lines, packed_colours, pcd
+from .forms import COLOURS, NORMALS, POINTS, SINGLE, Write, lines, packed_colours, pcd
 
 
 def literal_lzf(data: bytes) -> bytes:
@@ -103,3 +103,15 @@ def test_lzf() -> None:
     for damaged in (bytes([0x20, 3]), bytes([3]) + b"ab", bytes([0xE0]), run + run):
         with pytest.raises(ValueError, match="its compressed points are damaged"):
             decompress_lzf(damaged, 20)
+
+
+def test_the_viewpoint(write: Write) -> None:
+    plain = pcd("ascii").decode()
+    found = read_cloud(write("a.pcd", plain.replace("VIEWPOINT 0 0 0", "VIEWPOINT 1.5 -2 3e2").encode()))
+    np.testing.assert_array_equal(found.sensors, np.tile([1.5, -2.0, 300.0], (len(POINTS), 1)))
+    without = plain.replace("VIEWPOINT 0 0 0 1 0 0 0\n", "")
+    assert "VIEWPOINT" not in without
+    np.testing.assert_array_equal(read_cloud(write("b.pcd", without.encode())).sensors, np.zeros((len(POINTS), 3)))
+    for bad in ("VIEWPOINT 1 2", "VIEWPOINT a b c"):
+        with pytest.raises(ValueError, match="its header has the VIEWPOINT"):
+            read_cloud(write("c.pcd", plain.replace("VIEWPOINT 0 0 0 1 0 0 0", bad).encode()))

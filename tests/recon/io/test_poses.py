@@ -35,6 +35,13 @@ def test_scans_come_where_they_belong(tmp_path: Path) -> None:
         np.testing.assert_allclose(read_cloud(path).points, POINTS, rtol=1e-7, atol=1e-6)
 
 
+def test_sensors_move_with_their_scan() -> None:
+    pose = Pose("", Rotation.from_rotvec([0.0, 0.0, -np.pi / 2]).as_matrix(), np.array([1.0, 2.0, 3.0]))
+    up = np.tile([0.0, 0.0, 5.0], (40, 1))
+    moved = pose.applied({"points": POINTS, "sensors": POINTS + up})
+    np.testing.assert_allclose(moved["sensors"] - moved["points"], up, atol=1e-9)
+
+
 def test_the_second_scan_of_the_bunny() -> None:
     """The farthest right of its points, as the scanner saw it and as the aligned scans have it."""
     quaternion = np.array([0.00548449, -0.294635, -0.0038555, 0.955586])
