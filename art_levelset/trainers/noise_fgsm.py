@@ -67,7 +67,7 @@ class NFGSMTrainer(MadryTrainer):
         :param eps: Radius of the L_inf ball that the network shall withstand, > 0, in units of the raw inputs.
         :param eps_step: alpha, the length of the step, > 0; None for `eps`.
         :param noise: k >= 0, the largest entry of the noise in units of `eps`.
-        :param options: `warmup`, `seed`, `ema_decay`, `max_grad_norm` and `execution`, as for :class:`PGDTrainer`.
+        :param options: `warmup`, `seed`, `ema_decay`, `max_grad_norm` and `execution`, as for :class:`MadryTrainer`.
         :raises TypeError: If the classifier is no PyTorchClassifier.
         :raises ValueError: If a number is out of range, or the classifier cannot be trained; the message names it.
         """
