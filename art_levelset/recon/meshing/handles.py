@@ -21,14 +21,18 @@ from __future__ import annotations
 import math
 from functools import cache
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.cloud.quadrics import Floats
 from art_levelset.recon.meshing.bricks import Function, Grid, Integers, Values
 from art_levelset.recon.meshing.extract import STEEPEST
+from art_levelset.recon.meshing.handle_records import CLOSED, CUT, DATA, LEFT, PARTS
 from art_levelset.recon.meshing.surface import WIDTH, HandleRemoval, Surface
 from art_levelset.recon.meshing.topology import Faces, euler_number, label_components
 
@@ -53,7 +57,21 @@ OFFSETS = np.array(
 """From a node to its neighbours, (14, 3)."""
 
 
-def find_handle_removal(surface: Surface, function: Function, low: Points, high: Points) -> HandleRemoval:
+class Tried(NamedTuple):
+    """
+    The narrow tunnels and bridges that were found, and what was done about each.
+
+    :param places: Their middles, (n, 3), in the unit frame.
+    :param values: F there, before anything was done, (n,); it is positive in tunnels.
+    :param decisions: For each what was done and, if nothing, why (:mod:`art_levelset.recon.meshing.handle_records`).
+    """
+
+    places: Points
+    values: Floats
+    decisions: list[tuple[str, str]]
+
+
+def find_handle_removal(surface: Surface, function: Function, low: Points, high: Points) -> tuple[HandleRemoval, Tried]:
     """
     The local shifts of a surface that remove the handles which no data speak for.
 
@@ -61,7 +79,7 @@ def find_handle_removal(surface: Surface, function: Function, low: Points, high:
     :param function: Its function, (n, 3) -> (n,), in chunks.
     :param low: One corner of a box around it, (3,), in the unit frame.
     :param high: The opposite corner, (3,).
-    :return: The shifts, none where there is nothing to remove.
+    :return: The shifts, none where there is nothing to remove, and what was found.
     """
     reach = surface.distance.reach
     size = float((high - low).max())
@@ -73,10 +91,10 @@ def find_handle_removal(surface: Surface, function: Function, low: Points, high:
     # The components of the whole surface take longer to count than its handles to remove, and hardly ever change.
     for watched in (False, True):
         changed = values.copy()
-        removal = _try_shifts(surface, grid, changed, components if watched else None)
+        removal, tried = _try_shifts(surface, grid, changed, components if watched else None)
         if watched or not len(removal) or _count_components(changed) == components:
             break
-    return removal
+    return removal, tried
 
 
 def count_patches(values: Values, nodes: Integers) -> tuple[Integers, Integers]:
@@ -97,11 +115,18 @@ def count_patches(values: Values, nodes: Integers) -> tuple[Integers, Integers]:
     return table[lower], table[len(table) - 1 - lower]
 
 
-def _try_shifts(surface: Surface, grid: Grid, values: Values, components: int | None) -> HandleRemoval:
-    """The shifts that remove handles and keep the number of components if it is given; `values` become their result."""
+def _try_shifts(surface: Surface, grid: Grid, values: Values, components: int | None) -> tuple[HandleRemoval, Tried]:
+    """
+    The shifts that remove handles and keep the number of components if it is given; `values` become their result.
+
+    What was left is told as far as it is still there in the end: what one shift removes may have several middles.
+    """
     reach, removal = surface.distance.reach, HandleRemoval()
-    for node, level in zip(*_tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE), strict=True):
+    nodes, levels = _tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE)
+    decisions = []
+    for node, level in zip(nodes, levels, strict=True):
         centre = grid.positions(node)
+        decision = LEFT, DATA
         for size in SHIFTS:
             shift = -math.copysign(size * reach, level)
             if abs(shift) < CLEARANCE * abs(level):
@@ -110,14 +135,29 @@ def _try_shifts(surface: Surface, grid: Grid, values: Values, components: int | 
             before = values[box].copy()
             after = _shifted(surface, grid, before, box, centre, shift)
             (euler_before, inner_before), (euler_after, inner_after) = _shape(before), _shape(after)
-            if euler_after <= euler_before or inner_after != inner_before:
+            if euler_after <= euler_before:
+                continue
+            decision = LEFT, PARTS
+            if inner_after != inner_before:
                 continue
             values[box] = after
             if components is None or _count_components(values) == components:
                 removal = removal.with_one(centre, shift)
+                decision = (CLOSED if level > 0 else CUT), ""
                 break
             values[box] = before
-    return removal
+        decisions.append(decision)
+    told = _still_there(values, nodes, levels) | np.array([decision != LEFT for decision, _ in decisions], dtype=bool)
+    found = [decision for decision, shown in zip(decisions, told, strict=True) if shown]
+    return removal, Tried(grid.positions(nodes[told]), levels[told].astype(np.float64), found)
+
+
+def _still_there(values: Values, nodes: Integers, levels: Values) -> NDArray[np.bool_]:
+    """Which critical points are still middles of tunnels or bridges, (n,)."""
+    lower, upper = count_patches(values, nodes)
+    same_side = values[tuple(nodes.T)] * levels > 0
+    still: NDArray[np.bool_] = same_side & (np.where(levels > 0, upper, lower) > 1)
+    return still
 
 
 def _near_zero(function: Function, grid: Grid, width: float) -> Values:
