@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from art_levelset.recon.cloud.clouds import Points
@@ -119,7 +118,7 @@ def _try_shifts(surface: Surface, grid: Grid, values: Values, components: int | 
     """
     The shifts that remove handles and keep the number of components if it is given; `values` become their result.
 
-    What was left is told as far as it is still there in the end: what one shift removes may have several middles.
+    Of what was left handles are told that are still there in the end: what one shift removes may have several middles.
     """
     reach, removal = surface.distance.reach, HandleRemoval()
     nodes, levels = _tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE)
@@ -147,17 +146,38 @@ def _try_shifts(surface: Surface, grid: Grid, values: Values, components: int | 
                 break
             values[box] = before
         decisions.append(decision)
-    told = _still_there(values, nodes, levels) | np.array([decision != LEFT for decision, _ in decisions], dtype=bool)
-    found = [decision for decision, shown in zip(decisions, told, strict=True) if shown]
-    return removal, Tried(grid.positions(nodes[told]), levels[told].astype(np.float64), found)
+    told = _to_tell(values, nodes, levels, decisions, reach, grid.step)
+    return removal, Tried(grid.positions(nodes[told]), levels[told].astype(np.float64), [decisions[i] for i in told])
 
 
-def _still_there(values: Values, nodes: Integers, levels: Values) -> NDArray[np.bool_]:
-    """Which critical points are still middles of tunnels or bridges, (n,)."""
+def _to_tell(
+    values: Values, nodes: Integers, levels: Values, decisions: list[tuple[str, str]], reach: float, step: float
+) -> list[int]:
+    """Which decisions were about handles: what was removed, and what could have been if no data spoke against it."""
     lower, upper = count_patches(values, nodes)
-    same_side = values[tuple(nodes.T)] * levels > 0
-    still: NDArray[np.bool_] = same_side & (np.where(levels > 0, upper, lower) > 1)
-    return still
+    still = (values[tuple(nodes.T)] * levels > 0) & (np.where(levels > 0, upper, lower) > 1)
+    return [
+        i
+        for i, (decision, why) in enumerate(decisions)
+        if decision != LEFT
+        or (still[i] and (why == PARTS or _is_handle(values, nodes[i], float(levels[i]), reach, step)))
+    ]
+
+
+def _is_handle(values: Values, node: Integers, level: float, reach: float, step: float) -> bool:
+    """Whether a shift that data do not stop would remove a handle."""
+    for size in SHIFTS:
+        shift = -math.copysign(size * reach, level)
+        if abs(shift) < CLEARANCE * abs(level):
+            continue
+        box = _box(node, WIDTH * size * reach / step, values.shape)
+        before, width = values[box], WIDTH * size * reach
+        offsets = np.ogrid[box]
+        squares = sum((step * (ticks - place)) ** 2 for ticks, place in zip(offsets, node, strict=True)) / width**2
+        change = shift * np.maximum(1 - squares, 0) ** 2 * np.maximum(1 - (before / width) ** 2, 0)
+        if _shape((before + change).astype(np.float32))[0] > _shape(before)[0]:
+            return True
+    return False
 
 
 def _near_zero(function: Function, grid: Grid, width: float) -> Values:

@@ -105,6 +105,30 @@ def test_what_would_change_the_number_of_parts_is_told(monkeypatch: pytest.Monke
     assert (TUNNEL, LEFT, PARTS) in {(handle.kind, handle.decision, handle.why) for handle in result.handles}
 
 
+class Sheet(nn.Module):
+    """A disc whose thickness has a saddle in its middle, so that F has one there, and that is no handle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thinnest = nn.Parameter(torch.tensor(0.01))
+
+    def forward(self, points: Tensor) -> Tensor:
+        thickness = self.thinnest + 0.3 * (points[:, 0] ** 2 - points[:, 1] ** 2)
+        sides = torch.linalg.vector_norm(points[:, :2], dim=1) - 0.15, points[:, 2].abs() - thickness
+        return torch.stack(sides, dim=1).amax(dim=1, keepdim=True)
+
+
+def test_a_saddle_that_is_no_handle_is_not_told() -> None:
+    ring = np.linspace(0, 2 * np.pi, 40)
+    outwards = np.stack([np.cos(ring), np.sin(ring), 0 * ring], axis=1)
+    sheet = Reconstruction(Sheet(), FRAME, Planes(0.15 * outwards, outwards, 0.08))
+    grid = sheet._box()
+    values = handles._near_zero(sheet._values, handles.Grid(grid[0], 0.01, np.array([46, 46, 16])), 0.04)
+    _, levels = handles._tunnels_and_bridges(values, 0.03)
+    assert (levels < 0).any()
+    assert sheet.without_handles().handles == ()
+
+
 def test_planes_speak_about_what_they_face() -> None:
     up = np.array([[0.0, 0.0, 1.0]])
     planes = Planes(np.zeros((1, 3)), up, 0.1, 0.01)
