@@ -192,7 +192,7 @@ class Reconstruction:
         plain = replace(self, handle_removal=HandleRemoval())
         surface = Surface(self.network, self.planes, self.correction, HandleRemoval())
         removal, tried = find_handle_removal(surface, plain._values, *self._box())
-        return replace(self, handle_removal=removal, handles=records(*tried, self.planes, self.frame))
+        return replace(self, handle_removal=removal, handles=records(*tried, surface.trusted, self.frame))
 
     def save(self, path: str | Path) -> None:
         """

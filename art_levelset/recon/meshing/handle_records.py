@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from art_levelset.recon.cloud.clouds import Frame, Points
@@ -27,6 +28,10 @@ CLOSED, CUT, LEFT = "closed", "cut", "left"
 FAR = 2.0
 """Planes speak about places within so many reaches."""
 
+MANY = 5
+"""So many planes for a handle and none against it are enough to leave it as it is."""
+
+SPOKEN_FOR = "planes speak for it"
 DATA = "no shift that data allow removes it"
 PARTS = "the number of parts would change"
 
@@ -65,7 +70,7 @@ def records(
     :param places: The middles of tunnels and bridges, (n, 3), in the unit frame.
     :param values: F there, before anything was done, (n,); tunnels are where it is positive.
     :param decisions: For each what was done and why.
-    :param planes: The planes of the cloud, in the unit frame.
+    :param planes: The planes of the cloud that have a say, in the unit frame.
     :param frame: The map to the scan's coordinates.
     :return: A record of each, in their order.
     """
@@ -107,6 +112,18 @@ def count_speakers(places: Points, planes: Planes) -> tuple[Integers, Integers]:
         sure = facing & (np.abs(heights) > DOUBT * planes.error)
         outside[i], inside[i] = np.count_nonzero(sure & (heights > 0)), np.count_nonzero(sure & (heights < 0))
     return outside, inside
+
+
+def are_spoken_for(planes_for: Integers, planes_against: Integers) -> NDArray[np.bool_]:
+    """
+    Whether planes are enough to leave handles as they are.
+
+    :param planes_for: How many say that each is there, (n,).
+    :param planes_against: How many say that it is not, (n,).
+    :return: (n,).
+    """
+    enough: NDArray[np.bool_] = (planes_for >= MANY) & (planes_against == 0)
+    return enough
 
 
 def describe(handles: Sequence[Handle]) -> str:

@@ -11,7 +11,8 @@ ones, and it closes a tunnel, or a cavity begins.
 A critical point outside of the surface, with two upper patches, is the middle of a tunnel, which a shift s < -F closes
 (:mod:`art_levelset.recon.meshing.surface`); one inside, with two lower patches, is the middle of a bridge, which s > -F
 breaks. They are tried in the order of |F|. Those shifts are kept that remove handles: that raise the Euler number of
-the surface while the number of its connected components stays.
+the surface while the number of its connected components stays. What enough planes speak for is left as it is
+(:mod:`art_levelset.recon.meshing.handle_records`).
 
 | Paper link: https://doi.org/10.1080/00029890.1970.11992523 (Banchoff, 1970)
 """
@@ -31,7 +32,16 @@ from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.cloud.quadrics import Floats
 from art_levelset.recon.meshing.bricks import Function, Grid, Integers, Values
 from art_levelset.recon.meshing.extract import STEEPEST
-from art_levelset.recon.meshing.handle_records import CLOSED, CUT, DATA, LEFT, PARTS
+from art_levelset.recon.meshing.handle_records import (
+    CLOSED,
+    CUT,
+    DATA,
+    LEFT,
+    PARTS,
+    SPOKEN_FOR,
+    are_spoken_for,
+    count_speakers,
+)
 from art_levelset.recon.meshing.surface import WIDTH, HandleRemoval, Surface
 from art_levelset.recon.meshing.topology import Faces, euler_number, label_components
 
@@ -122,11 +132,13 @@ def _try_shifts(surface: Surface, grid: Grid, values: Values, components: int | 
     """
     reach, removal = surface.distance.reach, HandleRemoval()
     nodes, levels = _tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE)
+    outside, inside = count_speakers(grid.positions(nodes), surface.trusted)
+    supported = are_spoken_for(*np.where(levels > 0, (outside, inside), (inside, outside)))
     decisions = []
-    for node, level in zip(nodes, levels, strict=True):
+    for node, level, kept in zip(nodes, levels, supported, strict=True):
         centre = grid.positions(node)
-        decision = LEFT, DATA
-        for size in SHIFTS:
+        decision = LEFT, SPOKEN_FOR if kept else DATA
+        for size in () if kept else SHIFTS:
             shift = -math.copysign(size * reach, level)
             if abs(shift) < CLEARANCE * abs(level):
                 continue

@@ -11,16 +11,19 @@ from torch import Tensor, nn
 
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes, fit_planes
-from art_levelset.recon.meshing import handles
+from art_levelset.recon.meshing import handle_records, handles
 from art_levelset.recon.meshing.handle_records import (
     BRIDGE,
     CLOSED,
     CUT,
     DATA,
     LEFT,
+    MANY,
     PARTS,
+    SPOKEN_FOR,
     TUNNEL,
     Handle,
+    are_spoken_for,
     count_speakers,
     describe,
     records,
@@ -63,13 +66,17 @@ def cloud_of_disc(hole: float, unseen: float, wall: int) -> tuple[Points, Points
     return points, np.concatenate([side[:, None] * [0.0, 0.0, 1.0], -outwards])
 
 
-def bored(hole: float, unseen: float, wall: int = 0) -> Reconstruction:
-    """The disc, and the planes that are fitted to such a cloud, turned as its normals say."""
-    points, normals = cloud_of_disc(hole, unseen, wall)
+def planes_of(points: Points, normals: Points) -> Planes:
+    """The planes that are fitted to a cloud, turned as its normals say."""
     planes = fit_planes(points)
     nearest = ((planes.centres[:, None] - points) ** 2).sum(axis=2).argmin(axis=1)
-    planes = planes.flipped(np.einsum("ni,ni->n", planes.normals, normals[nearest]) < 0)
-    return Reconstruction(Disc(hole), FRAME, replace(planes, error=0.002)).without_handles()
+    return replace(planes.flipped(np.einsum("ni,ni->n", planes.normals, normals[nearest]) < 0), error=0.002)
+
+
+def bored(hole: float, unseen: float, wall: int = 0) -> Reconstruction:
+    """The disc, and the planes of such a cloud, without the handles that these do not speak for."""
+    planes = planes_of(*cloud_of_disc(hole, unseen, wall))
+    return Reconstruction(Disc(hole), FRAME, planes).without_handles()
 
 
 def test_a_pinhole_that_was_closed_is_told() -> None:
@@ -88,7 +95,7 @@ def test_a_pinhole_that_was_closed_is_told() -> None:
 
 
 def test_a_hole_that_points_outline_is_told_to_be_left() -> None:
-    """Narrow enough to be tried, and kept for its wall."""
+    """Narrow enough to be tried, and kept for its wall, although some planes over its mouths are against it."""
     result = bored(0.015, unseen=0.025, wall=400)
     assert not len(result.handle_removal)
     assert {(handle.kind, handle.decision, handle.why) for handle in result.handles} == {(TUNNEL, LEFT, DATA)}
@@ -103,6 +110,25 @@ def test_what_would_change_the_number_of_parts_is_told(monkeypatch: pytest.Monke
     result = bored(0.012, unseen=0.0)
     assert not len(result.handle_removal)
     assert (TUNNEL, LEFT, PARTS) in {(handle.kind, handle.decision, handle.why) for handle in result.handles}
+
+
+def test_a_hole_that_points_outline_stays_however_narrow_f_has_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its wall was seen at twice the radius, from where shifts in the middle are not stopped."""
+    points, normals = cloud_of_disc(0.028, 0.04, 400)
+    planes = planes_of(points, normals)
+    pinched = Reconstruction(Disc(0.012), FRAME, planes)
+    kept = pinched.without_handles()
+    assert not len(kept.handle_removal)
+    (handle,) = kept.handles
+    assert (handle.kind, handle.decision, handle.why, handle.planes_against) == (TUNNEL, LEFT, SPOKEN_FOR, 0)
+    assert handle.planes_for >= MANY
+    monkeypatch.setattr(handle_records, "MANY", handle.planes_for + 1)
+    assert [handle.decision for handle in pinched.without_handles().handles] == [CLOSED]
+
+
+def test_planes_against_a_handle_leave_it_to_the_shifts() -> None:
+    kept = are_spoken_for(np.array([MANY, MANY, MANY - 1]), np.array([0, 1, 0]))
+    assert kept.tolist() == [True, False, False]
 
 
 class Sheet(nn.Module):
