@@ -167,19 +167,21 @@ def is_right(row: Mapping[str, Any], betti: str = "betti") -> bool:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """
-    The results in Markdown: of each family and method how many of the wide shapes are right, how many of all, how many
-    of all without crumbs, and the mean Chamfer distance.
+    The results in Markdown: of each family, each kind of scan and each method how many of the wide shapes are right,
+    how many of all, how many of all without crumbs, and the mean Chamfer distance.
 
     :param rows: The rows.
     :return: A table.
     """
     names = list(dict.fromkeys(row["method"] for row in rows))
-    lines = ["| family | " + " | ".join(f"{name}: wide, all, no crumbs, Chamfer" for name in names) + " |"]
+    lines = ["| shapes | " + " | ".join(f"{name}: wide, all, no crumbs, Chamfer" for name in names) + " |"]
     lines.append("|---" * (1 + len(names)) + "|")
-    for family in [*dict.fromkeys(row["family"] for row in rows), "all"]:
-        of_family = [row for row in rows if family in (row["family"], "all")]
-        cells = [_cell([row for row in of_family if row["method"] == name]) for name in names]
-        lines.append(f"| {family} | " + " | ".join(cells) + " |")
+    groups = {
+        row[key]: [other for other in rows if other[key] == row[key]] for key in ("family", "scan") for row in rows
+    }
+    for group, members in {**groups, "all": rows}.items():
+        cells = [_cell([row for row in members if row["method"] == name]) for name in names]
+        lines.append(f"| {group} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -259,6 +259,7 @@ def test_the_table_counts_what_is_right(benchmark: ModuleType) -> None:
     ]
     lines = benchmark.table(rows).splitlines()
     assert "| ring | 1/1, 1/2, 2/2, 0.50 | 0/1, 0/1, 1/1, 0.50 |" in lines
+    assert [line.split(" | ")[0] for line in lines] == ["| shapes", "|---|---|---|", "| ring", "| even", "| all"]
     assert lines[-1].startswith("| all | 1/1, 1/2, 2/2, 0.50 |")
     first, second = benchmark.failures(rows)
     assert first == (
