@@ -19,6 +19,7 @@ from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.cloud.sheets import upward
 from art_levelset.recon.fitting.judgement import Judgement
 from art_levelset.recon.meshing.extract import zero_set
+from art_levelset.recon.meshing.handle_records import Handle, records
 from art_levelset.recon.meshing.handles import find_handle_removal
 from art_levelset.recon.meshing.refine import APART, nearest_points, polish_vertices, simplify_mesh, surface_normals
 from art_levelset.recon.meshing.surface import HandleRemoval, Surface
@@ -78,6 +79,8 @@ class Reconstruction:
     :param handle_removal: Where it is shifted to be rid of handles that no data speak for.
     :param attempts: How the attempts at the fit were judged, in their order; the network is that of the best one. Empty
            where nothing was judged: unfinished fits, the paper's own setting, and what :meth:`load` reads.
+    :param handles: What was done about each narrow tunnel and bridge, the narrowest ones first. Empty where none was
+           found or looked for: before :meth:`without_handles`, and what :meth:`load` reads.
     """
 
     network: nn.Module
@@ -86,6 +89,7 @@ class Reconstruction:
     correction: float = 0.0
     handle_removal: HandleRemoval = field(default_factory=HandleRemoval)
     attempts: tuple[Judgement, ...] = ()
+    handles: tuple[Handle, ...] = ()
 
     @property
     def rejected(self) -> Judgement | None:
@@ -194,11 +198,13 @@ class Reconstruction:
         """
         Remove the handles that no data speak for (:mod:`art_levelset.recon.meshing.handles`).
 
-        :return: The same reconstruction with the shifts that this takes, if any, instead of those it had.
+        :return: The same reconstruction with the shifts that this takes, if any, instead of those it had, and with a
+                 record of every handle that was narrow enough to be tried.
         """
         plain = replace(self, handle_removal=HandleRemoval())
         surface = Surface(self.network, self.planes, self.correction, HandleRemoval())
-        return replace(self, handle_removal=find_handle_removal(surface, plain._values, *self._box()))
+        removal, tried = find_handle_removal(surface, plain._values, *self._box())
+        return replace(self, handle_removal=removal, handles=records(*tried, surface.trusted, self.frame))
 
     def save(self, path: str | Path) -> None:
         """

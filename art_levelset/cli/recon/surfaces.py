@@ -26,6 +26,7 @@ from art_levelset.recon.inspect.viewer import write_page
 from art_levelset.recon.io.columns import check_columns
 from art_levelset.recon.io.meshes import read_mesh, write_mesh
 from art_levelset.recon.io.reading import Cloud, LeftOut, read_cloud
+from art_levelset.recon.meshing.handle_records import Handle, describe
 from art_levelset.recon.meshing.topology import Topology, topology
 from art_levelset.recon.paper import reconstruct_as_paper
 from art_levelset.recon.pipeline import reconstruct
@@ -200,6 +201,7 @@ class SurfaceReport:
     :param sheet: Whether the points are of an open sheet.
     :param attempts: How the attempts at the fit were judged.
     :param rejected: The judgement of the best one, if all have failed.
+    :param handles: What was done about each narrow handle.
     :param reference: The topology of the reference, if there is one.
     :param distances: The distances to the reference.
     """
@@ -213,6 +215,7 @@ class SurfaceReport:
     sheet: bool
     attempts: tuple[Judgement, ...] = ()
     rejected: Judgement | None = None
+    handles: tuple[Handle, ...] = ()
     reference: Topology | None = None
     distances: SurfaceDistances | None = None
 
@@ -233,7 +236,8 @@ class SurfaceReport:
         centres, reach = frame.from_unit(planes.centres), frame.scale * planes.reach
         account = account_for(cloud.points, mesh, centres, reach, reconstruction.sdf)
         measured = len(mesh.vertices), len(mesh.faces), topology(mesh), compare_with_cloud(mesh, cloud.points), account
-        own = *measured, cloud.left_out, reconstruction.is_sheet, reconstruction.attempts, reconstruction.rejected
+        fit = reconstruction.attempts, reconstruction.rejected, reconstruction.handles
+        own = *measured, cloud.left_out, reconstruction.is_sheet, *fit
         return cls(*own) if reference is None else cls(*own, topology(reference), compare(mesh, reference))
 
     @property
@@ -245,13 +249,14 @@ class SurfaceReport:
 
     def lines(self) -> list[str]:
         """
-        Distances, topology, what has become of the points, and whether the fit was rejected, for a terminal.
+        Distances, topology, handles, what has become of the points, and whether the fit was rejected, for a terminal.
 
         :return: Lines of text.
         """
         left_out = [f"no points: {self.left_out}"] if str(self.left_out) else []
         sheet = ["surface: an open sheet, which ends where the points do (or by --trim)"] if self.sheet else []
-        end = [*sheet, *self.account.lines(), *left_out, *([f"fit: {self.rejection()}"] if self.rejected else [])]
+        fit = [f"fit: {self.rejection()}"] if self.rejected else []
+        end = [*sheet, *filter(None, [describe(self.handles)]), *self.account.lines(), *left_out, *fit]
         if self.distances is None:
             strays = f" ({self.cloud.outliers:,} outliers do not count)" if self.cloud.outliers else ""
             distance = f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}{strays}"
@@ -292,6 +297,7 @@ class SurfaceReport:
         metrics: dict[str, Any] = {
             "attempts": [{**asdict(attempt), "failed": attempt.failed} for attempt in self.attempts],
             "rejected": self.rejected is not None,
+            "handles": [asdict(handle) for handle in self.handles],
             "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
             "cloud": {**asdict(self.cloud), "relative": self.cloud.relative()},
             "left_out": asdict(self.left_out),

@@ -11,7 +11,8 @@ ones, and it closes a tunnel, or a cavity begins.
 A critical point outside of the surface, with two upper patches, is the middle of a tunnel, which a shift s < -F closes
 (:mod:`art_levelset.recon.meshing.surface`); one inside, with two lower patches, is the middle of a bridge, which s > -F
 breaks. They are tried in the order of |F|. Those shifts are kept that remove handles: that raise the Euler number of
-the surface while the number of its connected components stays.
+the surface while the number of its connected components stays. What enough planes speak for is left as it is
+(:mod:`art_levelset.recon.meshing.handle_records`).
 
 | Paper link: https://doi.org/10.1080/00029890.1970.11992523 (Banchoff, 1970)
 """
@@ -21,14 +22,26 @@ from __future__ import annotations
 import math
 from functools import cache
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy import ndimage
 
 from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.cloud.quadrics import Floats
 from art_levelset.recon.meshing.bricks import Function, Grid, Integers, Values
 from art_levelset.recon.meshing.extract import STEEPEST
+from art_levelset.recon.meshing.handle_records import (
+    CLOSED,
+    CUT,
+    DATA,
+    LEFT,
+    PARTS,
+    SPOKEN_FOR,
+    are_spoken_for,
+    count_speakers,
+)
 from art_levelset.recon.meshing.surface import WIDTH, HandleRemoval, Surface
 from art_levelset.recon.meshing.topology import Faces, euler_number, label_components
 
@@ -53,7 +66,21 @@ OFFSETS = np.array(
 """From a node to its neighbours, (14, 3)."""
 
 
-def find_handle_removal(surface: Surface, function: Function, low: Points, high: Points) -> HandleRemoval:
+class Tried(NamedTuple):
+    """
+    The narrow tunnels and bridges that were found, and what was done about each.
+
+    :param places: Their middles, (n, 3), in the unit frame.
+    :param values: F there, before anything was done, (n,); it is positive in tunnels.
+    :param decisions: For each what was done and, if nothing, why (:mod:`art_levelset.recon.meshing.handle_records`).
+    """
+
+    places: Points
+    values: Floats
+    decisions: list[tuple[str, str]]
+
+
+def find_handle_removal(surface: Surface, function: Function, low: Points, high: Points) -> tuple[HandleRemoval, Tried]:
     """
     The local shifts of a surface that remove the handles which no data speak for.
 
@@ -61,7 +88,7 @@ def find_handle_removal(surface: Surface, function: Function, low: Points, high:
     :param function: Its function, (n, 3) -> (n,), in chunks.
     :param low: One corner of a box around it, (3,), in the unit frame.
     :param high: The opposite corner, (3,).
-    :return: The shifts, none where there is nothing to remove.
+    :return: The shifts, none where there is nothing to remove, and what was found.
     """
     reach = surface.distance.reach
     size = float((high - low).max())
@@ -73,10 +100,10 @@ def find_handle_removal(surface: Surface, function: Function, low: Points, high:
     # The components of the whole surface take longer to count than its handles to remove, and hardly ever change.
     for watched in (False, True):
         changed = values.copy()
-        removal = _try_shifts(surface, grid, changed, components if watched else None)
+        removal, tried = _try_shifts(surface, grid, changed, components if watched else None)
         if watched or not len(removal) or _count_components(changed) == components:
             break
-    return removal
+    return removal, tried
 
 
 def count_patches(values: Values, nodes: Integers) -> tuple[Integers, Integers]:
@@ -97,12 +124,21 @@ def count_patches(values: Values, nodes: Integers) -> tuple[Integers, Integers]:
     return table[lower], table[len(table) - 1 - lower]
 
 
-def _try_shifts(surface: Surface, grid: Grid, values: Values, components: int | None) -> HandleRemoval:
-    """The shifts that remove handles and keep the number of components if it is given; `values` become their result."""
+def _try_shifts(surface: Surface, grid: Grid, values: Values, components: int | None) -> tuple[HandleRemoval, Tried]:
+    """
+    The shifts that remove handles and keep the number of components if it is given; `values` become their result.
+
+    Of what was left handles are told that are still there in the end: what one shift removes may have several middles.
+    """
     reach, removal = surface.distance.reach, HandleRemoval()
-    for node, level in zip(*_tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE), strict=True):
+    nodes, levels = _tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE)
+    outside, inside = count_speakers(grid.positions(nodes), surface.trusted)
+    supported = are_spoken_for(*np.where(levels > 0, (outside, inside), (inside, outside)))
+    decisions = []
+    for node, level, kept in zip(nodes, levels, supported, strict=True):
         centre = grid.positions(node)
-        for size in SHIFTS:
+        decision = LEFT, SPOKEN_FOR if kept else DATA
+        for size in () if kept else SHIFTS:
             shift = -math.copysign(size * reach, level)
             if abs(shift) < CLEARANCE * abs(level):
                 continue
@@ -110,14 +146,50 @@ def _try_shifts(surface: Surface, grid: Grid, values: Values, components: int | 
             before = values[box].copy()
             after = _shifted(surface, grid, before, box, centre, shift)
             (euler_before, inner_before), (euler_after, inner_after) = _shape(before), _shape(after)
-            if euler_after <= euler_before or inner_after != inner_before:
+            if euler_after <= euler_before:
+                continue
+            decision = LEFT, PARTS
+            if inner_after != inner_before:
                 continue
             values[box] = after
             if components is None or _count_components(values) == components:
                 removal = removal.with_one(centre, shift)
+                decision = (CLOSED if level > 0 else CUT), ""
                 break
             values[box] = before
-    return removal
+        decisions.append(decision)
+    told = _to_tell(values, nodes, levels, decisions, reach, grid.step)
+    return removal, Tried(grid.positions(nodes[told]), levels[told].astype(np.float64), [decisions[i] for i in told])
+
+
+def _to_tell(
+    values: Values, nodes: Integers, levels: Values, decisions: list[tuple[str, str]], reach: float, step: float
+) -> list[int]:
+    """Which decisions were about handles: what was removed, and what could have been if no data spoke against it."""
+    lower, upper = count_patches(values, nodes)
+    still = (values[tuple(nodes.T)] * levels > 0) & (np.where(levels > 0, upper, lower) > 1)
+    return [
+        i
+        for i, (decision, why) in enumerate(decisions)
+        if decision != LEFT
+        or (still[i] and (why == PARTS or _is_handle(values, nodes[i], float(levels[i]), reach, step)))
+    ]
+
+
+def _is_handle(values: Values, node: Integers, level: float, reach: float, step: float) -> bool:
+    """Whether a shift that data do not stop would remove a handle."""
+    for size in SHIFTS:
+        shift = -math.copysign(size * reach, level)
+        if abs(shift) < CLEARANCE * abs(level):
+            continue
+        box = _box(node, WIDTH * size * reach / step, values.shape)
+        before, width = values[box], WIDTH * size * reach
+        offsets = np.ogrid[box]
+        squares = sum((step * (ticks - place)) ** 2 for ticks, place in zip(offsets, node, strict=True)) / width**2
+        change = shift * np.maximum(1 - squares, 0) ** 2 * np.maximum(1 - (before / width) ** 2, 0)
+        if _shape((before + change).astype(np.float32))[0] > _shape(before)[0]:
+            return True
+    return False
 
 
 def _near_zero(function: Function, grid: Grid, width: float) -> Values:

@@ -90,7 +90,8 @@ class Surface(nn.Module):
         device = next(network.parameters()).device
         trusted = ~in_narrow_slits(planes)
         self.distance = PlaneDistance(planes, device)
-        self.objections = PlaneDistance(planes.chosen(trusted) if trusted.any() else planes, device)
+        self.trusted = planes.chosen(trusted) if trusted.any() else planes
+        self.objections = PlaneDistance(self.trusted, device)
 
     def forward(self, points: Tensor) -> Tensor:
         """

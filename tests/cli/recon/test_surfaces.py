@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.fitting import checkpoint, quality
 from art_levelset.recon.fitting.judgement import Judgement
 from art_levelset.recon.inspect.accounting import CUT
+from art_levelset.recon.meshing.handle_records import BRIDGE, CLOSED, DATA, LEFT, TUNNEL, Handle
 
 from ...nursing import Nursery
 
@@ -207,6 +209,31 @@ def test_the_attempts_are_told(scan: Path, monkeypatch: pytest.MonkeyPatch) -> N
         {"missed": 0.3, "astray": 0.0, "failed": True},
         {"missed": 0.01, "astray": 0.0, "failed": False},
     ]
+
+
+def test_what_was_done_about_handles_is_told(
+    tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed = Handle(TUNNEL, CLOSED, "", (1.0, 2.0, 3.0), 0.5, None, 0, 7)
+    left = Handle(BRIDGE, LEFT, DATA, (4.0, 5.0, 6.0), 0.25, 12.5, 3, 1)
+    two = replace(fitted_to_two_balls(two_balls(sphere_points)), handles=(closed, left))
+    monkeypatch.setitem(PRESETS, "default", lambda points, **_: two)
+    scan, report = tmp_path / "two.npy", tmp_path / "a.json"
+    np.save(scan, two_balls(sphere_points))
+    assert main([str(scan), *QUICK, "--json", str(report)]) == 0
+    assert capsys.readouterr().out.splitlines()[2] == "narrow handles: 1 tunnel closed, 1 bridge left"
+    first, second = json.loads(report.read_text(encoding="utf-8"))["handles"]
+    assert (first["decision"], first["place"], first["depth"]) == ("closed", [1.0, 2.0, 3.0], None)
+    assert second == {
+        "kind": "bridge",
+        "decision": "left",
+        "why": "no shift that data allow removes it",
+        "place": [4.0, 5.0, 6.0],
+        "width": 0.25,
+        "depth": 12.5,
+        "planes_for": 3,
+        "planes_against": 1,
+    }
 
 
 def test_what_is_no_point_is_told(
