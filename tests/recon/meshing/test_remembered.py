@@ -64,4 +64,4 @@ def test_what_is_known_of_other_weights_does_not_count(sphere: Reconstruction) -
     assert isinstance(sphere.network, GridNetwork)
     with torch.no_grad():
         sphere.network.output.bias += 0.2
-    assert sphere.mesh(32).volume < 0.6 * before
+    assert sphere.mesh(32).volume < 0.9 * before
