@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,11 @@ from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.cloud.sheets import upward
 from art_levelset.recon.fitting.judgement import Judgement
-from art_levelset.recon.meshing.extract import zero_set
+from art_levelset.recon.meshing.extract import grid_of_box, zero_set
 from art_levelset.recon.meshing.handle_records import Handle, records
-from art_levelset.recon.meshing.handles import find_handle_removal
+from art_levelset.recon.meshing.handles import FINEST, find_handle_removal
 from art_levelset.recon.meshing.refine import APART, nearest_points, polish_vertices, simplify_mesh, surface_normals
+from art_levelset.recon.meshing.remembered import Remembered
 from art_levelset.recon.meshing.surface import HandleRemoval, Surface
 from art_levelset.recon.meshing.topology import (
     Faces,
@@ -48,7 +49,8 @@ MANY = 100
 """But no crumb is what so many planes stand for: about twice as many as a sphere of that size has where they are as far
 from each other as usual, so here they are nearer, and so small a thing has been seen well."""
 
-CHUNK = 1 << 16
+CHUNK = 1 << 14
+"""So many points are evaluated together: what the layers make of them fits into a processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +92,7 @@ class Reconstruction:
     handle_removal: HandleRemoval = field(default_factory=HandleRemoval)
     attempts: tuple[Judgement, ...] = ()
     handles: tuple[Handle, ...] = ()
+    _before_removal: _Known | None = field(default=None, init=False, repr=False)
 
     @property
     def rejected(self) -> Judgement | None:
@@ -203,8 +206,12 @@ class Reconstruction:
         """
         plain = replace(self, handle_removal=HandleRemoval())
         surface = Surface(self.network, self.planes, self.correction, HandleRemoval())
-        removal, tried = find_handle_removal(surface, plain._values, *self._box())
-        return replace(self, handle_removal=removal, handles=records(*tried, surface.trusted, self.frame))
+        low, high = self._box()
+        known = Remembered(plain._values, grid_of_box(low, high, FINEST))
+        removal, tried = find_handle_removal(surface, known, low, high)
+        result = replace(self, handle_removal=removal, handles=records(*tried, surface.trusted, self.frame))
+        object.__setattr__(result, "_before_removal", _Known(known, surface, _versions(self.network)))
+        return result
 
     def save(self, path: str | Path) -> None:
         """
@@ -235,7 +242,11 @@ class Reconstruction:
     def _level_set(self, resolution: int, *, verbose: bool = False) -> tuple[Points, Faces, float]:
         """The components of the surface that data support, as vertices and triangles, and the edge of a grid cell."""
         low, high = self._box()
-        vertices, triangles = zero_set(self._values, low, high, resolution, verbose=verbose)
+        known = self._before_removal
+        function = self._values
+        if known is not None and known.versions == _versions(self.network):
+            function = partial(known.values, removal=self.handle_removal)
+        vertices, triangles = zero_set(function, low, high, resolution, verbose=verbose)
         smallest = SMALLEST * self.planes.reach
         centres = self.planes.centres
         triangles = triangles[supported_components(vertices, triangles, centres, SUPPORT, smallest, MANY)]
@@ -250,6 +261,29 @@ class Reconstruction:
                 chunk = torch.as_tensor(queries[start : start + CHUNK], dtype=torch.float32, device=device)
                 values.append(self.surface(chunk).squeeze(1).cpu().numpy())
         return np.concatenate(values)
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What is known of a surface before handles are removed: its values, the surface, and the state of the network."""
+
+    function: Remembered
+    surface: Surface
+    versions: list[tuple[int, int]]
+
+    def values(self, queries: Points, removal: HandleRemoval) -> NDArray[np.float32]:
+        """The values after a removal, (n,), at points of the unit frame, (n, 3)."""
+        device = self.surface.distance.centres.device
+        values = torch.as_tensor(self.function(queries), device=device)
+        points = torch.as_tensor(queries, dtype=torch.float32, device=device)
+        for centre, shift in zip(removal.centres, removal.shifts, strict=True):
+            values = self.surface.shift_values(points, values, centre, float(shift))
+        return values.cpu().numpy()
+
+
+def _versions(network: nn.Module) -> list[tuple[int, int]]:
+    """Numbers that change when a weight is changed."""
+    return [(id(weight), weight._version) for weight in network.parameters()]
 
 
 def _check_queries(points: object) -> Points:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from art_levelset.recon import GridNetwork
+from art_levelset.recon.network import SHARPNESS, Softplus
 
 
 def energy(grid: Tensor) -> Tensor:
@@ -33,3 +34,16 @@ def test_descent_continues_values_into_cells_without_data() -> None:
             grid[0, 0, :, :, 5:11] -= grid.grad[0, 0, :, :, 5:11]
     between = grid[0, 0, :, :, 5:11].mean(dim=(0, 1))
     torch.testing.assert_close(between, 1 + 2 * torch.arange(1, 7) / 7, atol=0.2, rtol=0)
+
+
+def test_softplus_is_that_of_the_library() -> None:
+    inputs = torch.cat([torch.linspace(-2, 2, 401), torch.tensor([0.0, 1e-6, -1e-6, 50.0, -50.0, torch.inf])])
+    expected = torch.nn.functional.softplus(inputs.double(), beta=SHARPNESS)
+    torch.testing.assert_close(Softplus.apply(inputs).double(), expected, rtol=2e-7, atol=2e-8)
+    assert torch.isnan(Softplus.apply(torch.tensor(torch.nan)))
+
+
+def test_softplus_has_first_and_second_derivatives() -> None:
+    inputs = (torch.linspace(-1, 1, 41, dtype=torch.float64) / 10).requires_grad_()
+    assert torch.autograd.gradcheck(Softplus.apply, inputs, eps=1e-7)
+    assert torch.autograd.gradgradcheck(Softplus.apply, inputs, eps=1e-7)

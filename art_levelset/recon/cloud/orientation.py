@@ -43,10 +43,11 @@ from art_levelset.recon.cloud.planes import COARSEST_SPACING, Planes
 logger = logging.getLogger(__name__)
 
 REACH = 1.3
-"""The periodic grids cover [-REACH, REACH)^3."""
+"""The periodic grids reach from -REACH to REACH along an axis along which the cloud does from -1 to 1, and elsewhere as
+far beyond it."""
 
 COARSE, FINE = (2.5, 128), (4.0, 224)
-"""Nodes per reach of the planes and the largest number of nodes along an axis, of the two grids."""
+"""Nodes per reach of the planes and the largest number of nodes along the longest axis, of the two grids."""
 
 ITERATIONS = 20
 WIDEST = 2.0
@@ -129,7 +130,7 @@ def indicator_of(planes: Planes, device: torch.device) -> Indicator:
         chi += _step(residuals, grid.read(added)) * added
     chi = _normalised(chi, grid)
     mean = (plain + chi) / 2
-    return Indicator(torch.where(mean > 0.5, mean, torch.minimum(plain, chi)))
+    return Indicator(torch.where(mean > 0.5, mean, torch.minimum(plain, chi)), grid.cell)
 
 
 def _normalised(chi: Tensor, grid: _PeriodicGrid) -> Tensor:
@@ -211,20 +212,22 @@ class Indicator:
     """
     The indicator function of the solid that a cloud encloses: about 1 inside, 0 outside, 1/2 on its surface.
 
-    :param nodes: Its values on the grid, (n, n, n).
+    :param nodes: Its values on a grid, (a, b, c), whose node (a / 2, b / 2, c / 2) is the origin.
+    :param cell: The distance between nodes, in the unit frame.
     """
 
     nodes: Tensor
+    cell: float
 
     def __call__(self, points: Tensor) -> Tensor:
         """
-        Interpolate between the nodes.
+        Interpolate between the nodes, and go on level beyond them.
 
         :param points: (n, 3) in the unit frame.
         :return: (n,).
         """
-        count = len(self.nodes)
-        scaled = (points + REACH) * (count / REACH / (count - 1)) - 1
+        counts = points.new_tensor(self.nodes.shape)
+        scaled = (2 * points / self.cell + counts) / (counts - 1) - 1
         volume = self.nodes[None, None]
         scaled = scaled.flip(1)[None, None, None]
         return functional.grid_sample(volume, scaled, align_corners=True, padding_mode="border")[0, 0, 0, 0]
@@ -236,29 +239,31 @@ class _PeriodicGrid:
     nodes, and the Green's function by Fourier transforms.
 
     :param points: (n, 3), in the unit frame.
-    :param nodes: Number of nodes along an axis.
+    :param nodes: Number of nodes along an axis along which the points reach from -1 to 1; fewer along shorter ones.
     """
 
     def __init__(self, points: Tensor, nodes: int) -> None:
-        self.shape = (nodes, nodes, nodes)
         self.cell = 2 * REACH / nodes
-        scaled = (points + REACH) / self.cell
+        sides = 2 * (points.abs().amax(dim=0) + REACH - 1) / self.cell
+        self.shape = tuple(min(next_fast_len(math.ceil(side)), nodes) for side in sides.tolist())
+        counts = torch.tensor(self.shape, device=points.device)
+        scaled = points / self.cell + counts / 2
         corners = (torch.arange(8, device=points.device)[:, None] >> torch.arange(3, device=points.device)) & 1
         lowest = scaled.floor()
         inner = (scaled - lowest)[:, None]
         near = lowest.long()[:, None] + corners
         weights = torch.where(corners == 1, inner, 1 - inner).prod(dim=2)
-        self.stencil = _Stencil(_flat(near, nodes), weights)
+        self.stencil = _Stencil(_flat(near, counts), weights)
         self.differences = [
             _Stencil(
-                torch.cat([_flat(near + step, nodes), _flat(near - step, nodes)], dim=1),
+                torch.cat([_flat(near + step, counts), _flat(near - step, counts)], dim=1),
                 torch.cat([weights, -weights], dim=1) / (2 * self.cell),
             )
             for step in torch.eye(3, dtype=torch.long, device=points.device)
         ]
-        wave = torch.fft.fftfreq(nodes, d=1 / nodes, device=points.device) * (math.pi / REACH)
-        half = wave[: nodes // 2 + 1].abs()
-        self.squares = wave[:, None, None] ** 2 + wave[None, :, None] ** 2 + half[None, None, :] ** 2
+        x, y = (torch.fft.fftfreq(count, self.cell, device=points.device) for count in self.shape[:2])
+        z = torch.fft.rfftfreq(self.shape[2], self.cell, device=points.device)
+        self.squares = (2 * math.pi) ** 2 * (x[:, None, None] ** 2 + y[:, None] ** 2 + z**2)
         self.widen(1.0)
 
     def widen(self, width: float) -> None:
@@ -317,10 +322,10 @@ class _Stencil:
         return nodes
 
 
-def _flat(coordinates: Tensor, nodes: int) -> Tensor:
-    """The indices of nodes in the flattened grid, (n, k), from (n, k, 3)."""
-    x, y, z = (coordinates % nodes).unbind(dim=2)
-    return (x * nodes + y) * nodes + z
+def _flat(coordinates: Tensor, counts: Tensor) -> Tensor:
+    """The indices of nodes in the flattened grid of so many nodes, (3,): (n, k) from (n, k, 3)."""
+    x, y, z = (coordinates % counts).unbind(dim=2)
+    return (x * counts[1] + y) * counts[2] + z
 
 
 def _signs(values: NDArray[np.float32]) -> NDArray[np.float64]:

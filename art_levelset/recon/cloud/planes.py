@@ -18,7 +18,7 @@ MOST_PLANES = 60_000
 FINEST_SPACING = 0.006
 COARSEST_SPACING = 0.02
 
-CURVATURE = 6.0
+CURVATURE = 3.0
 """The standard error of planes allows for a spacing l with curvature l^2 = error: nearer ones only repeat its noise."""
 
 TRIED = 1000

@@ -93,7 +93,7 @@ def indicator_below(planes: Planes, up: Points, device: torch.device) -> Indicat
     slopes = np.where(np.abs(slopes) < STEEPEST, np.copysign(STEEPEST, slopes), slopes)
     heights += np.einsum("ni,ni->n", normals, across) / slopes
     inside = np.clip(0.5 - heights / (4 * cell), 0, 1).reshape(NODES, NODES, NODES)
-    return Indicator(torch.as_tensor(inside, dtype=torch.float32, device=device))
+    return Indicator(torch.as_tensor(inside, dtype=torch.float32, device=device), cell)
 
 
 def _seen_from(up: Points, points: Points) -> tuple[Points, Points]:

@@ -61,6 +61,7 @@ class Fit:
         self.network, self.samples, self.budget, self.attempts = network, samples, budget, attempts
         self.learning_rate, self.held, self.penalties = learning_rate, held, penalties
         self.field = as_field(network)
+        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.smoothness = SMOOTHNESS[0] + SMOOTHNESS[1] * samples.error**2
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
 
@@ -116,7 +117,7 @@ class Fit:
             group["lr"] = self.learning_rate * _rate(part, self.held)
         self.optimizer.zero_grad(set_to_none=True)
         loss = batch_loss(self.field, self.samples, self.penalties)
-        torch.autograd.backward(loss)
+        torch.autograd.backward(loss, inputs=self.parameters)  # and not for the samples as well
         if isinstance(self.network, GridNetwork):
             self.network.add_smoothness_gradient(self.smoothness, self.samples.generator)
         self.optimizer.step()

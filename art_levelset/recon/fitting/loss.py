@@ -30,10 +30,11 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from art_levelset.checks import check_not_negative
-from art_levelset.core.fields import Field
+from art_levelset.core.fields import Field, jacobians_of
 from art_levelset.core.losses import reconstruction_loss
+from art_levelset.core.modes import evaluating
 from art_levelset.core.projection import project
-from art_levelset.core.sample_network import sample_network
+from art_levelset.core.pseudo_inverse import apply, pseudo_inverse
 from art_levelset.recon.fitting.samples import WALL, Samples, join
 
 LAMBDA = 1.0
@@ -58,20 +59,15 @@ def batch_loss(field: Field, samples: Samples, penalties: Penalties) -> Tensor:
     :param penalties: What is added.
     :return: A scalar, differentiable in the parameters of F.
     """
-    box = (-WALL, WALL)
-    on_zero = project(field, samples.around_surface(), max_iter=1, tol=1e-4, box=box)
-    drawn = samples.elsewhere()
-    elsewhere = project(field, drawn.points, max_iter=0)
-    split = len(on_zero.points)
-    space = join(samples.locate(on_zero.points), drawn)
-    jacobians = torch.cat([on_zero.jacobians, elsewhere.jacobians])
-    levels = torch.cat([on_zero.values, elsewhere.values]).squeeze(1)
-    gradients = jacobians.squeeze(1)
-    positions = sample_network(field, space.points, jacobians)
-    distances, beside = samples.distance(positions, levels, space.reach, space.found)
+    on_zero = newton_step(field, samples.around_surface())
+    space = join(samples.locate(on_zero), samples.elsewhere())
+    cloud, split = samples.of_cloud(), len(on_zero)
+    positions, values, gradients = attached(field, space.points, cloud)
+    levels = values[: len(space.points)]
+    distances, beside = samples.distance(positions, levels.detach(), space.reach, space.found)
 
     certain = samples.certain(space)
-    wrong = certain & (space.inside * levels > 0)
+    wrong = certain & (space.inside * levels.detach() > 0)
     counts = (torch.linalg.vector_norm(gradients, dim=1) > FLATTEST) & ~wrong
     # Over a hole of the data nothing is known about where the zero set should be: its samples there do not count.
     counts[:split] &= beside[:split]
@@ -79,14 +75,44 @@ def batch_loss(field: Field, samples: Samples, penalties: Penalties) -> Tensor:
     sets = [part for part in (rows[:split][counts[:split]], rows[split:][counts[split:]]) if len(part)]
 
     voters = split + torch.nonzero(certain[split:]).squeeze(1)
-    cloud = samples.of_cloud()
-    values = field(torch.cat([cloud, space.points[voters]])).squeeze(1)
-    missing = torch.relu(space.reach[voters, 0] / 2 + space.inside[voters].sign() * values[len(cloud) :])
+    missing = torch.relu(space.reach[voters, 0] / 2 + space.inside[voters].sign() * levels[voters])
     loss = VOTE_WEIGHT * missing.sum() / (len(counts) - split)
     if sets:
-        attached = [distances[part] for part in sets], [levels[part] for part in sets]
-        loss = reconstruction_loss(*attached, values[: len(cloud)], LAMBDA) + loss
+        level_sets = [distances[part] for part in sets], [levels[part].detach() for part in sets]
+        loss = reconstruction_loss(*level_sets, values[len(space.points) :], LAMBDA) + loss
     return penalties.add_to(loss, field, space.points, gradients, split)
+
+
+def newton_step(field: Field, points: Tensor) -> Tensor:
+    """
+    One generalized Newton step to the zero level set (eqs. 4, 5).
+
+    :param field: F.
+    :param points: (n, 3).
+    :return: Where F would be zero if it were linear, kept in the box of the samples, (n, 3).
+    """
+    start = project(field, points, max_iter=0, box=(-WALL, WALL))
+    moved = start.points - apply(pseudo_inverse(start.jacobians)[0], start.values)
+    return torch.where(torch.isfinite(moved), moved, start.points).clamp(-WALL, WALL)
+
+
+def attached(field: Field, points: Tensor, others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """
+    The sample network (eq. 9), F and D_xF, all from one evaluation of F.
+
+    :param field: F.
+    :param points: p, (n, 3).
+    :param others: More points at which F is needed, (m, 3).
+    :return: p(theta), (n, 3), and F at the points and at the others, (n + m,), both differentiable in the parameters;
+             D_xF at the points, (n, 3).
+    """
+    leaves = points.detach().clone().requires_grad_()
+    with evaluating(field.module):
+        values = field(torch.cat([leaves, others]))
+    jacobians = jacobians_of(values, leaves, retain_graph=True)
+    own = values[: len(points)]
+    positions = points - apply(pseudo_inverse(jacobians)[0], own - own.detach())
+    return positions, values.squeeze(1), jacobians.squeeze(1)
 
 
 def eikonal_penalty(field: Field, points: Tensor, gradients: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ class Brick:
         :return: (SIDE + 1, SIDE + 1, SIDE + 1), 1 at the other nodes.
         """
         values = np.ones((SIDE + 1,) * 3, dtype=np.float32)
-        values[_nodes_of(self.cells()[None])[0]] = self.known
+        values[nodes_of(self.cells()[None])[0]] = self.known
         return values
 
 
@@ -168,7 +168,7 @@ class _Search:
         side = SIDE
         while side > 1:
             side //= 2
-            values, known, cells = _halved(values), _halved(known), self._inside(_doubled(cells), bricks, side)
+            values, known, cells = _halved(values), _halved(known), self._inside(doubled(cells), bricks, side)
             if side == 1:
                 cells |= self._seeded(bricks)
             self._fill(values, known, cells, bricks, side)
@@ -184,7 +184,7 @@ class _Search:
             crossings = [_crossed(values, axes) for axes in _FACES]
         self._faces.append(self._border_faces(crossings, cells, bricks))
         crossed = cells & _crossed(values)
-        nodes = _nodes_of(crossed)
+        nodes = nodes_of(crossed)
         for row in np.flatnonzero(crossed.any(axis=(1, 2, 3))):
             brick = Brick(bricks[row] * SIDE, np.packbits(crossed[row]), values[row][nodes[row]])
             self.found[tuple(bricks[row].tolist())] = brick
@@ -203,7 +203,7 @@ class _Search:
 
     def _fill(self, values: Values, known: Mask, cells: Mask, bricks: Integers, side: int) -> None:
         """Evaluate F at the nodes of some cells of the given side."""
-        row, *local = np.nonzero(_nodes_of(cells) & ~known)
+        row, *local = np.nonzero(nodes_of(cells) & ~known)
         values[(row, *local)] = self._evaluated(bricks[row] * SIDE + np.stack(local, axis=1) * side)
         known[(row, *local)] = True
 
@@ -279,13 +279,23 @@ def _halved(nodes: NDArray[Kind]) -> NDArray[Kind]:
     return finer
 
 
-def _doubled(cells: Mask) -> Mask:
-    """Every cell's eight parts."""
+def doubled(cells: NDArray[Kind]) -> NDArray[Kind]:
+    """
+    Every cell's eight parts.
+
+    :param cells: (n, a, b, c).
+    :return: (n, 2a, 2b, 2c).
+    """
     return np.repeat(np.repeat(np.repeat(cells, 2, 1), 2, 2), 2, 3)
 
 
-def _nodes_of(cells: Mask) -> Mask:
-    """Which nodes, (n, m + 1, m + 1, m + 1), are corners of cells, (n, m, m, m)."""
+def nodes_of(cells: Mask) -> Mask:
+    """
+    Which nodes are corners of cells.
+
+    :param cells: (n, a, b, c).
+    :return: (n, a + 1, b + 1, c + 1).
+    """
     for axis in range(1, 4):
         cells = np.pad(cells, [(0, int(other == axis)) for other in range(4)])
         before = (slice(None),) * axis
@@ -293,8 +303,15 @@ def _nodes_of(cells: Mask) -> Mask:
     return cells
 
 
-def _merged(nodes: Mask, combine: np.ufunc, axes: tuple[int, ...] = (1, 2, 3)) -> Mask:
-    """Combine what is at the nodes of every edge, face or cell along the axes: (..., m + 1, ...) -> (..., m, ...)."""
+def merged(nodes: Mask, combine: np.ufunc, axes: tuple[int, ...] = (1, 2, 3)) -> Mask:
+    """
+    Combine what is at the nodes of every edge, face or cell.
+
+    :param nodes: (n, a + 1, b + 1, c + 1).
+    :param combine: Of two values the combination.
+    :param axes: Those of the edges, faces or cells.
+    :return: The same shape, one less along each of the axes.
+    """
     for axis in axes:
         before = (slice(None),) * axis
         nodes = combine(nodes[(*before, slice(None, -1))], nodes[(*before, slice(1, None))])
@@ -303,13 +320,13 @@ def _merged(nodes: Mask, combine: np.ufunc, axes: tuple[int, ...] = (1, 2, 3)) -
 
 def _near(values: Values, reach: float) -> Mask:
     """The cells with a corner as small as the reach, and the crossed ones."""
-    return _merged(np.abs(values) <= reach, np.logical_or) | _crossed(values)
+    return merged(np.abs(values) <= reach, np.logical_or) | _crossed(values)
 
 
 def _crossed(values: Values, axes: tuple[int, ...] = (1, 2, 3)) -> Mask:
     """The cells, or the faces along two axes, with positive and other values at their corners."""
     positive = values > 0
-    return _merged(positive, np.logical_or, axes) & ~_merged(positive, np.logical_and, axes)
+    return merged(positive, np.logical_or, axes) & ~merged(positive, np.logical_and, axes)
 
 
 def _behind(crossings: list[Mask], cells: Mask) -> Mask:

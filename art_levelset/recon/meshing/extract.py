@@ -76,16 +76,27 @@ def zero_set(
     """
     check_count("resolution", resolution, COARSEST)
     check_positive("slope", slope)
-    step = float((high - low).max()) / resolution
-    # A side that is a whole number of cells but for rounding does not need another cell.
-    shape = np.maximum(np.ceil((high - low) / step - 1e-6).astype(np.int64), 1)
-    grid = Grid(low, step, shape)
+    grid = grid_of_box(low, high, resolution)
     check_resolution(function, low, high, resolution, slope=slope, point=point)
     bricks = crossed_bricks(function, grid, slope, verbose=verbose)
     if not bricks:
         raise ValueError("the reconstruction is empty: the network's zero level set does not meet the box of the cloud")
     tiny = TINY * max(float(np.abs(brick.known).max()) for brick in bricks)
     return _welded([_brick_mesh(bricks.pop(), grid, tiny) for _ in range(len(bricks))], grid)
+
+
+def grid_of_box(low: Points, high: Points, resolution: int) -> Grid:
+    """
+    The grid of a mesh.
+
+    :param low: One corner of the box, (3,).
+    :param high: The opposite corner, (3,).
+    :param resolution: Number of cells along the longest side of the box, >= 1.
+    :return: The grid, which begins at the first corner and covers the box.
+    """
+    step = float((high - low).max()) / resolution
+    # A side that is a whole number of cells but for rounding does not need another cell.
+    return Grid(low, step, np.maximum(np.ceil((high - low) / step - 1e-6).astype(np.int64), 1))
 
 
 def _welded(meshes: list[BrickMesh], grid: Grid) -> tuple[Points, Faces]:

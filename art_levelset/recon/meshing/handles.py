@@ -26,11 +26,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.cloud.quadrics import Floats
-from art_levelset.recon.meshing.bricks import Function, Grid, Integers, Values
+from art_levelset.recon.meshing.bricks import Function, Grid, Integers, Values, doubled, merged, nodes_of
 from art_levelset.recon.meshing.extract import STEEPEST
 from art_levelset.recon.meshing.handle_records import (
     CLOSED,
@@ -193,20 +192,28 @@ def _is_handle(values: Values, node: Integers, level: float, reach: float, step:
 
 
 def _near_zero(function: Function, grid: Grid, width: float) -> Values:
-    """F at the nodes, (a, b, c), as far as it is not larger than a width; elsewhere 1 or -1 with its sign."""
-    corners = np.moveaxis(np.indices(tuple(grid.shape // STRIDE + 1)), 0, -1)
-    coarse = function(grid.positions(corners.reshape(-1, 3) * STRIDE)).reshape(corners.shape[:3])
-    small = np.abs(coarse) <= width + STEEPEST * STRIDE * grid.step * math.sqrt(3) / 2
-    cells = np.zeros(tuple(grid.shape // STRIDE), dtype=bool)
-    for corner in product((0, 1), repeat=3):
-        cells |= small[tuple(slice(first, first + size) for first, size in zip(corner, cells.shape, strict=True))]
-    near, signs = cells, np.sign(coarse[:-1, :-1, :-1])
-    for axis in range(3):
-        near, signs = (np.repeat(array, STRIDE, axis) for array in (near, signs))
-    near, signs = (np.pad(array, [(0, 1)] * 3, mode="edge") for array in (near, signs))
-    near = ndimage.maximum_filter(near, size=2)  # a node belongs to the cells before and after it
-    values = signs.astype(np.float32)
-    values[near] = function(grid.positions(np.argwhere(near)))
+    """
+    F at the nodes, (a, b, c), as far as it is not larger than a width; elsewhere 1 or -1 with its sign.
+
+    It is evaluated at every fourth node, then at every second one, and then at all, of the cells in which it may be as
+    small as that if its slope is :data:`art_levelset.recon.meshing.extract.STEEPEST` at most.
+    """
+    stride = STRIDE
+    nodes = np.moveaxis(np.indices(tuple(grid.shape // stride + 1)), 0, -1)
+    values = function(grid.positions(nodes.reshape(-1, 3) * stride)).reshape(nodes.shape[:3])
+    known = np.ones(values.shape, dtype=bool)
+    while stride > 1:
+        small = known & (np.abs(values) <= width + STEEPEST * stride * grid.step * math.sqrt(3) / 2)
+        near = doubled(merged(small[None], np.logical_or))
+        signs = doubled(np.sign(values[None, :-1, :-1, :-1]))[0]
+        coarse, stride = (values, known), stride // 2
+        values = np.pad(signs, [(0, 1)] * 3, mode="edge").astype(np.float32)
+        values[::2, ::2, ::2] = coarse[0]
+        missing = nodes_of(near)[0]
+        missing[::2, ::2, ::2] &= ~coarse[1]
+        values[missing] = function(grid.positions(np.argwhere(missing) * stride))
+        known = missing
+        known[::2, ::2, ::2] |= coarse[1]
     return values
 
 

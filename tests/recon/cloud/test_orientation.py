@@ -93,6 +93,25 @@ def sphere_of(count: int) -> Points:
     return np.stack([np.cos(azimuth) * np.sin(polar), np.sin(azimuth) * np.sin(polar), np.cos(polar)], axis=1)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_the_grid_of_a_thin_solid_is_as_thin_and_knows_all_of_the_box(order: tuple[int, ...]) -> None:
+    axes = np.array([1.0, 0.45, 0.25])[list(order)]
+    directions = sphere_of(4000)
+    normals = directions / axes
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    turned_in = np.random.default_rng(0).random(len(normals)) < 0.5
+    planes = orient(Planes(axes * directions, np.where(turned_in[:, None], -normals, normals), 0.05), CPU)
+    assert ((planes.normals * normals).sum(axis=1) > 0).all()
+    indicator = indicator_of(planes, CPU)
+    lengths = np.array(indicator.nodes.shape) * indicator.cell
+    np.testing.assert_allclose(lengths, 2 * (axes + 0.3), rtol=0.05)
+    places = np.random.default_rng(1).uniform(-1.1, 1.1, (2000, 3))
+    sizes = np.linalg.norm(places / axes, axis=1)
+    found = indicator(torch.tensor(places, dtype=torch.float32)).numpy()
+    assert (found[sizes < 0.8] > INSIDE).all()
+    assert (found[sizes > 1.25] < OUTSIDE).all()
+
+
 def on_axis(x: float, *z: float) -> torch.Tensor:
     return torch.tensor([[x, 0.0, height] for height in z])
 

@@ -10,8 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from art_levelset.core.fields import as_field
-from art_levelset.recon.fitting.loss import Penalties, curvature_penalty, eikonal_penalty
+from art_levelset.core.fields import as_field, values_and_jacobians
+from art_levelset.core.sample_network import sample_network
+from art_levelset.recon.fitting.loss import (
+    Penalties,
+    attached,
+    curvature_penalty,
+    eikonal_penalty,
+    newton_step,
+)
+from art_levelset.recon.fitting.samples import WALL
 
 Function = Callable[[Tensor], Tensor]
 Penalty = Callable[..., Tensor]
@@ -105,3 +113,29 @@ def test_each_penalty_has_its_own_samples() -> None:
 def test_bad_weights(name: str, weight: float) -> None:
     with pytest.raises(ValueError, match=f"{name} must be a finite number >= 0, got {weight}"):
         Penalties(**{"eikonal": 0.0, "curvature": 0.0, name: weight})
+
+
+def test_one_evaluation_attaches_samples_as_the_sample_network_does() -> None:
+    network = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 1)).double()
+    points, others = somewhere(40), somewhere(10)
+    positions, values, gradients = attached(as_field(network), points, others)
+    expected_values, jacobians = values_and_jacobians(network, torch.cat([points, others]))
+    torch.testing.assert_close(values, expected_values[:, 0])
+    torch.testing.assert_close(gradients, jacobians[: len(points), 0])
+    assert torch.equal(positions, points)
+    weights, parameters = torch.randn_like(points), tuple(network.parameters())
+    expected = sample_network(network, points, jacobians[: len(points)])
+    found = torch.autograd.grad((weights * positions).sum(), parameters, allow_unused=True)
+    wanted = torch.autograd.grad((weights * expected).sum(), parameters, allow_unused=True)
+    torch.testing.assert_close(found, wanted)
+
+
+def testnewton_step_ends_on_a_plane_and_stays_where_there_is_no_slope() -> None:
+    points = somewhere()
+    moved = newton_step(as_field(lambda x: 3 * plane(x)), points)
+    inside = moved.abs().amax(dim=1) < WALL
+    assert inside.any()
+    assert float(plane(moved[inside]).abs().max()) < 1e-12
+    assert float(moved.abs().max()) <= WALL
+    flat = newton_step(as_field(lambda x: torch.ones_like(x[:, :1])), points)
+    assert torch.equal(flat, points.clamp(-WALL, WALL))
