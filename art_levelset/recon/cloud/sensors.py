@@ -18,6 +18,7 @@ room, seen from within, the surface encloses the sensors: where the indicator fu
 from __future__ import annotations
 
 import logging
+import math
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.cloud.orientation import REACH, Indicator
+from art_levelset.recon.cloud.orientation import Indicator
 
 logger = logging.getLogger(__name__)
 
@@ -76,40 +77,46 @@ def directions_to(points: Points, sensors: Points) -> Points:
     return units
 
 
-def free_nodes(points: Points, sensors: Points, nodes: int, margin: float) -> NDArray[np.bool_]:
+def free_nodes(
+    points: Points, sensors: Points, shape: tuple[int, int, int], cell: float, margin: float
+) -> NDArray[np.bool_]:
     """
     Which nodes of the indicator function's grid segments from the sensors to the points pass by.
 
     :param points: (n, 3), in the unit frame.
     :param sensors: Where each was seen from, (n, 3), in the unit frame; NaN where that is not known.
-    :param nodes: Number of nodes along an axis.
+    :param shape: Numbers of nodes along the axes, (a, b, c); that in the middle, (a / 2, b / 2, c / 2), is the origin.
+    :param cell: The distance between nodes.
     :param margin: How far from its point a segment ends, h >= 0.
-    :return: (nodes, nodes, nodes).
+    :return: (a, b, c).
     """
     known = np.isfinite(sensors).all(axis=1)
     points, sensors = points[known], sensors[known]
     if len(points) > MOST_SEGMENTS:
         rows = np.random.default_rng(0).choice(len(points), MOST_SEGMENTS, replace=False)
         points, sensors = points[rows], sensors[rows]
-    passes = np.zeros(nodes**3, dtype=np.int32)
+    passes = np.zeros(math.prod(shape), dtype=np.int32)
     for first in range(0, len(points), BATCH):
         part = slice(first, first + BATCH)
-        np.add.at(passes, _passed(points[part], sensors[part], nodes, margin), 1)
-    counts = passes.reshape(nodes, nodes, nodes)
+        np.add.at(passes, _passed(points[part], sensors[part], shape, cell, margin), 1)
+    counts = passes.reshape(shape)
     for axis in range(3):
         counts = ndimage.correlate1d(counts, np.ones(3, dtype=np.int32), axis=axis, mode="constant")
     free: NDArray[np.bool_] = counts >= PASSES
     return free
 
 
-def _passed(points: Points, sensors: Points, nodes: int, margin: float) -> NDArray[np.int64]:
+def _passed(
+    points: Points, sensors: Points, shape: tuple[int, int, int], cell: float, margin: float
+) -> NDArray[np.int64]:
     """The nodes nearest to points of the segments that are half a cell apart, each once a segment."""
-    cell = 2 * REACH / nodes
+    last = np.array(shape) - 1
+    middle = (last + 1) / 2
     ways = points - sensors
     lengths = np.linalg.norm(ways, axis=1)
     ways = ways / np.where(lengths > 0, lengths, 1.0)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):  # where a segment enters and leaves the grid
-        walls = np.stack([(wall - sensors) / ways for wall in (-REACH, REACH - cell)])
+        walls = np.stack([(wall - sensors) / ways for wall in (-middle * cell, (last - middle) * cell)])
     enter = np.nan_to_num(walls.min(axis=0), nan=-np.inf).max(axis=1).clip(min=0)
     leave = np.minimum(np.nan_to_num(walls.max(axis=0), nan=np.inf).min(axis=1), lengths - margin)
     steps = np.arange(0, max(float((leave - enter).max(initial=0)), 0) + cell, cell / 2)
@@ -117,8 +124,8 @@ def _passed(points: Points, sensors: Points, nodes: int, margin: float) -> NDArr
     used = along <= leave[:, None]
     rows = np.nonzero(used)[0]
     places = sensors[rows] + along[used][:, None] * ways[rows]
-    x, y, z = np.rint((places + REACH) / cell).astype(np.int64).clip(0, nodes - 1).T
-    visited = (x * nodes + y) * nodes + z
+    x, y, z = np.rint(places / cell + middle).astype(np.int64).clip(0, last).T
+    visited = (x * shape[1] + y) * shape[2] + z
     again = (visited[1:] == visited[:-1]) & (rows[1:] == rows[:-1])
     once: NDArray[np.int64] = visited[np.concatenate([np.ones(min(len(visited), 1), dtype=bool), ~again])]
     return once
@@ -135,7 +142,8 @@ def carved(indicator: Indicator, points: Points, sensors: Points, margin: float)
     :return: The same, but 0 where it is free, or 1 where most of that is inside.
     """
     chi = indicator.nodes
-    free = torch.as_tensor(free_nodes(points, sensors, len(chi), margin), device=chi.device)
+    a, b, c = chi.shape
+    free = torch.as_tensor(free_nodes(points, sensors, (a, b, c), indicator.cell, margin), device=chi.device)
     if not bool(free.any()):
         return indicator
     inside = bool(chi[free].median() > 0.5)
@@ -147,4 +155,4 @@ def carved(indicator: Indicator, points: Points, sensors: Points, margin: float)
     )
     value = torch.maximum(chi, chi.new_ones(())) if inside else torch.minimum(chi, chi.new_zeros(()))
     nodes: Tensor = torch.where(free, value, chi)
-    return Indicator(nodes)
+    return Indicator(nodes, indicator.cell)
