@@ -113,8 +113,8 @@ def reconstruct(
            :class:`GridNetwork`; FC-2 of the paper is `art_levelset.models.fc_2()`. Every attempt starts from its
            weights.
     :param quality: How much work it is: "draft", "standard" or "fine"
-           (:data:`~art_levelset.recon.fitting.quality.QUALITIES`). The first two start where the planes are, and take a
-           third and a half of the time of the last; a network of one's own is for "fine".
+           (:data:`~art_levelset.recon.fitting.quality.QUALITIES`). The first two start where the planes are, and take
+           about a half of the time of the last; a network of one's own is for "fine".
     :param steps: The most optimisation steps of an attempt, >= 1. None for those of the quality or, with a time budget,
            for as many as it allows.
     :param time_budget: The most wall seconds of the fit, > 0, what is done before the first step included. It ends when
