@@ -186,8 +186,8 @@ def _add_surface_options(parser: Parser, scans: Group) -> None:
     group.add_argument(
         "--quality",
         choices=tuple(QUALITIES),
-        help="draft takes a little less than half of the time of fine and standard a little more, for a surface that is "
-        "nearly as good; they start where the local planes are (default: fine)",
+        help="draft takes a little less than half of the time of fine and standard a little more, for a surface that "
+        "is nearly as good; they start where the local planes are (default: fine)",
     )
     steps = ", ".join(f"{number} of {name}" for name, number in QUALITIES.items())
     group.add_argument(
