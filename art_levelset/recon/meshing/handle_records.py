@@ -128,14 +128,14 @@ def are_spoken_for(planes_for: Integers, planes_against: Integers) -> NDArray[np
 
 def describe(handles: Sequence[Handle]) -> str:
     """
-    The handles for a terminal.
+    The handles that were removed, for a terminal.
 
-    :param handles: Their records.
+    :param handles: The records of all that were tried.
     :return: A line; empty if there are none.
     """
     counts = [
         (sum((handle.kind, handle.decision) == (kind, decision) for handle in handles), kind, decision)
-        for kind, decision in ((TUNNEL, CLOSED), (BRIDGE, CUT), (TUNNEL, LEFT), (BRIDGE, LEFT))
+        for kind, decision in ((TUNNEL, CLOSED), (BRIDGE, CUT))
     ]
     parts = [f"{count:,} {kind}{'s'[: count != 1]} {decision}" for count, kind, decision in counts if count]
     return f"narrow handles: {', '.join(parts)}" if parts else ""

@@ -221,7 +221,7 @@ def test_what_was_done_about_handles_is_told(
     scan, report = tmp_path / "two.npy", tmp_path / "a.json"
     np.save(scan, two_balls(sphere_points))
     assert main([str(scan), *QUICK, "--json", str(report)]) == 0
-    assert capsys.readouterr().out.splitlines()[2] == "narrow handles: 1 tunnel closed, 1 bridge left"
+    assert capsys.readouterr().out.splitlines()[2] == "narrow handles: 1 tunnel closed"
     first, second = json.loads(report.read_text(encoding="utf-8"))["handles"]
     assert (first["decision"], first["place"], first["depth"]) == ("closed", [1.0, 2.0, 3.0], None)
     assert second == {

@@ -179,6 +179,7 @@ def test_records_are_in_the_coordinates_of_the_scan() -> None:
     tunnel, bridge = records(places, values, [(CLOSED, ""), (LEFT, DATA)], planes, FRAME)
     assert tunnel == Handle(TUNNEL, CLOSED, "", (100.0, 0.0, -4.5), pytest.approx(0.2), None, 1, 0)
     assert bridge == Handle(BRIDGE, LEFT, DATA, (100.0, 0.0, -4.5), pytest.approx(0.4), None, 0, 1)
-    assert describe([tunnel, bridge, bridge]) == "narrow handles: 1 tunnel closed, 2 bridges left"
-    assert describe([replace(bridge, decision=CUT)]) == "narrow handles: 1 bridge cut"
-    assert describe([]) == ""
+    cut = replace(bridge, decision=CUT)
+    assert describe([tunnel, cut, cut, bridge]) == "narrow handles: 1 tunnel closed, 2 bridges cut"
+    assert describe([cut]) == "narrow handles: 1 bridge cut"
+    assert describe([bridge]) == describe([]) == ""
