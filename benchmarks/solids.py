@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import numpy as np
 import trimesh
@@ -153,14 +154,7 @@ def union(*parts: Solid) -> Solid:
     :param parts: The solids.
     :return: The smallest of their functions.
     """
-
-    def value(points: Points) -> Values:
-        least = parts[0](points)
-        for part in parts[1:]:
-            least = np.minimum(least, part(points))
-        return least
-
-    return value
+    return lambda points: reduce(np.minimum, (part(points) for part in parts))
 
 
 def common(*parts: Solid) -> Solid:
@@ -170,14 +164,7 @@ def common(*parts: Solid) -> Solid:
     :param parts: The solids.
     :return: The largest of their functions.
     """
-
-    def value(points: Points) -> Values:
-        most = parts[0](points)
-        for part in parts[1:]:
-            most = np.maximum(most, part(points))
-        return most
-
-    return value
+    return lambda points: reduce(np.maximum, (part(points) for part in parts))
 
 
 def without(solid: Solid, *cuts: Solid) -> Solid:

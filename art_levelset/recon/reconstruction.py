@@ -105,7 +105,7 @@ class Reconstruction:
         """The `trim` of :meth:`mesh` that leaves open what no plane is beside, in the scan's units: half of a reach."""
         return self.planes.reach / 2 * self.frame.scale
 
-    @property
+    @cached_property
     def is_sheet(self) -> bool:
         """Whether the cloud is an open sheet that is nowhere steep (:mod:`art_levelset.recon.cloud.sheets`)."""
         return upward(self.planes) is not None
