@@ -24,7 +24,7 @@ import numpy as np
 from art_levelset.experiments import known_curves as known
 from art_levelset.recon.cloud.clouds import Points, check_cloud, unit_frame, without_outliers
 from art_levelset.recon.curves import Polyline, reconstruct_curve
-from art_levelset.recon.curves.ordering import linear_radius, order_at_radius, order_points
+from art_levelset.recon.curves.ordering import linear_radius, order_points, orders_at_radius
 from art_levelset.recon.curves.spline import principal_curve
 
 CURVES = {
@@ -71,7 +71,7 @@ def classical(cloud: Points, truth: Polyline) -> list[str]:
 
     def ordered(radius: float) -> list[Polyline]:
         try:
-            return order_at_radius(unit, radius, None, np.random.default_rng(0))
+            return next(orders_at_radius(unit, radius, None, np.random.default_rng(0)))
         except ValueError:  # no curve is seen at this radius
             return []
 

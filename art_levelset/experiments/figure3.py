@@ -42,8 +42,8 @@ from art_levelset.experiments.table2 import colour_parts
 from art_levelset.files import replacing
 from art_levelset.recon import compare, read_points, reconstruct
 from art_levelset.recon.cloud.clouds import Points, demo_scan_path
-from art_levelset.recon.curves import CurveNetwork, CurveReconstruction, Polyline, load_curve, reconstruct_curve
-from art_levelset.recon.curves.fit import SPACING, STEPS
+from art_levelset.recon.curves import CurveReconstruction, Polyline, load_curve, reconstruct_curve
+from art_levelset.recon.curves.fit import SPACING
 from art_levelset.recon.curves.loops import WALL
 from art_levelset.recon.curves.polylines import distance_to
 from art_levelset.recon.curves.preview import COLOURS, hypersurfaces, widest_view
@@ -79,15 +79,11 @@ class Size:
     :param points: Of a scan, at most.
     :param resolution: Cells of our mesh along its longest side.
     :param surface: Options of both surface fits: seconds, or steps.
-    :param steps: Of a curve's fit.
-    :param width: Of a curve's network; None for the package's choice.
     """
 
     points: int | None
     resolution: int
     surface: dict[str, Any]
-    steps: int
-    width: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,10 +174,10 @@ def run(arguments: argparse.Namespace) -> str:
         check_seed(seed, "seeds")
     if arguments.references and len(arguments.references) != len(arguments.scans):
         raise ValueError(f"references: need one for each of {len(arguments.scans)} scans or none")
-    size = Size(None, 256, {"time_budget": arguments.seconds, "clock": time.process_time}, STEPS, None)
+    size = Size(None, 256, {"time_budget": arguments.seconds, "clock": time.process_time})
     seeds, settings = arguments.seeds, {"seconds": arguments.seconds, "points": POINTS, "gap": GAP}
     if arguments.fast:
-        size = Size(1000, 24, {"steps": 30, "batch_size": 256}, 120, 48)
+        size = Size(1000, 24, {"steps": 30, "batch_size": 256})
         seeds, settings = arguments.seeds[:1], {"fast": True}
     rows = Rows(arguments.output, settings, keys=("name", "method", "seed"))
     arguments.work_dir.mkdir(parents=True, exist_ok=True)
@@ -197,7 +193,7 @@ def run(arguments: argparse.Namespace) -> str:
     for seed in seeds:
         for name, options in CASES.items():
             case = Case(name, seed=seed, **options)
-            found = _curve(case, size, rows, arguments)
+            found = _curve(case, rows, arguments)
             if seed == seeds[0]:
                 drawn.append((case, found))
     draw(surfaces, drawn, arguments.output.with_suffix(".png"))
@@ -305,15 +301,14 @@ def _surface(
     return mesh
 
 
-def _curve(case: Case, size: Size, rows: Rows, arguments: argparse.Namespace) -> CurveReconstruction:
+def _curve(case: Case, rows: Rows, arguments: argparse.Namespace) -> CurveReconstruction:
     """The reconstruction of a case, fitted and measured unless it is there."""
     name = "".join(letter if letter.isalnum() else "_" for letter in case.name)
-    path = arguments.work_dir / f"{name}_{size.steps}_{case.seed}.pt"
+    path = arguments.work_dir / f"{name}_{case.seed}.pt"
     if path.exists() and rows.find(name=case.name, method=OURS, seed=case.seed):
         return load_curve(path)
     started = time.process_time()
-    network = None if size.width is None else CurveNetwork(size.width, generator=torch.Generator().manual_seed(0))
-    found = reconstruct_curve(case.cloud, network=network, steps=size.steps, closed=case.closed, seed=case.seed)
+    found = reconstruct_curve(case.cloud, closed=case.closed, seed=case.seed)
     seconds = time.process_time() - started
     distances = errors(found.pieces, case.truth)
     row = {

@@ -72,7 +72,7 @@ def circle(count: int = 300) -> Points:
 
 @pytest.fixture(scope="module")
 def curve() -> CurveReconstruction:
-    return reconstruct_curve(circle(), steps=40, verbose=False)
+    return reconstruct_curve(circle(), verbose=False)
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,6 @@ QUALITIES = {"draft": 100, "standard": 200, "fine": 800}
 """How much work a fit is, and its steps."""
 
 PAPER_STEPS = 5000
-CURVE_STEPS = 1000
 RESOLUTION = 256
 
 FORMATS = ".asc .conf .csv .e57 .las .laz .npy .npz .obj .off .pcd .ply .pts .stl .txt .xyz .xyzn .xyzrgb"
@@ -243,10 +242,6 @@ def _add_surface_options(parser: Parser, scans: Group) -> None:
 
 
 def _add_curve_options(parser: Parser) -> None:
-    group = parser.add_argument_group("the fit")
-    group.add_argument(
-        "--steps", type=int, default=CURVE_STEPS, metavar="N", help="optimisation steps (default: %(default)s)"
-    )
     ends = parser.add_argument_group("the curves").add_mutually_exclusive_group()
     ends.add_argument("--closed", action="store_const", const=True, help="close every piece, over whatever gap")
     ends.add_argument("--open", dest="closed", action="store_const", const=False, help="leave every piece open")

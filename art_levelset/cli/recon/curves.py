@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from art_levelset.checks import check_count
 from art_levelset.cli.output import as_json
 from art_levelset.cli.recon import files
 from art_levelset.cli.recon.batch import Result, Seconds, document
-from art_levelset.recon.curves.fit import FEWEST_STEPS, reconstruct_curve
+from art_levelset.recon.curves.fit import reconstruct_curve
 from art_levelset.recon.curves.polylines import SUFFIXES
 from art_levelset.recon.curves.preview import draw_curve
 from art_levelset.recon.curves.result import CurveReconstruction
@@ -33,10 +32,9 @@ def arguments_of_each(arguments: argparse.Namespace) -> list[argparse.Namespace]
 
     :param arguments: What the parser returns.
     :return: For each scan the arguments, with the `scan` and all paths.
-    :raises ValueError: If there are too few steps or a file cannot be written afterwards.
+    :raises ValueError: If a file cannot be written afterwards.
     :raises OSError: If the directory of the curves cannot be made.
     """
-    check_count("--steps", arguments.steps, FEWEST_STEPS)
     check_columns(arguments.columns, "--columns")
     return files.arguments_of_each(arguments, FILES, ".curve.ply")
 
@@ -59,7 +57,6 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     with seconds.of("fit"):
         curves = reconstruct_curve(
             points,
-            steps=arguments.steps,
             seed=arguments.seed,
             closed=arguments.closed,
             device=arguments.device,

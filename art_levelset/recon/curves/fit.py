@@ -9,7 +9,8 @@ inverse of D_xF D_xF^T).
 A network that does not wind once around the curve cannot vanish on all of it, and eq. 13 does not teach it to. So the
 cloud is ordered first, and the network learns the field that winds around the ordered curve by its solid angle
 (:mod:`art_levelset.recon.curves.samples`); eq. 13 goes on from there. Away from the curve it stays with that field,
-so no further components of the zero set appear.
+so no further components of the zero set appear. The package's own network is linear in its weights, which are solved
+for (:mod:`art_levelset.recon.curves.solve`); any other is descended to, as here.
 
 The distance to the nearest point follows the noise. d(x, X) is measured to averaged targets instead: to the tangent of
 the cloud's principal curve at its nearest point (:mod:`art_levelset.recon.curves.spline`).
@@ -34,8 +35,9 @@ from art_levelset.recon.cloud.clouds import FEWEST_POINTS, Points, check_cloud, 
 from art_levelset.recon.curves.loops import WALL, close_pieces, match_loops, trim_to_data
 from art_levelset.recon.curves.ordering import linear_radius, order_points
 from art_levelset.recon.curves.polylines import Polyline
-from art_levelset.recon.curves.result import CurveNetwork, CurveReconstruction
+from art_levelset.recon.curves.result import CurveReconstruction
 from art_levelset.recon.curves.samples import Samples
+from art_levelset.recon.curves.solve import network_around, solve
 from art_levelset.recon.curves.spline import PrincipalCurve, principal_curve
 from art_levelset.recon.curves.trace import trace
 
@@ -53,7 +55,8 @@ SPACING = 0.01
 STEPS = 1000
 FEWEST_STEPS = 3
 PRETRAINING = 0.8
-WIDTHS = (96, 128)
+LEARNING_RATE = 2e-3
+DETAILS = (1.0, 1.5)
 """Of the networks that are tried, one after the other until the zero set is that of the ordered cloud."""
 
 SEEDS = 500
@@ -64,8 +67,8 @@ def reconstruct_curve(
     points: object,
     *,
     network: nn.Module | None = None,
-    steps: int = STEPS,
-    learning_rate: float = 2e-3,
+    steps: int | None = None,
+    learning_rate: float | None = None,
     closed: bool | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -79,26 +82,32 @@ def reconstruct_curve(
     :param points: The cloud, (n, 3), unordered, in any units, n >= 10; noise and gaps are expected, outliers are
            left out.
     :param network: The network to fit in place, (batch, 3) -> (batch, 2), in the unit frame [-1, 1]^3. None for a
-           :class:`CurveNetwork`, a larger one where the first does not hold the curve; FC-1 of the paper is
-           `art_levelset.models.fc_1(3, 2)`.
-    :param steps: Number of optimisation steps, >= 3: four fifths learn the winding field, the others minimise eq. 13.
-    :param learning_rate: The highest learning rate of Adam, > 0.
+           :class:`art_levelset.recon.curves.result.CurveNetwork`, which is solved for, with more and narrower units
+           where the first does not hold the curve; FC-1 of the paper is `art_levelset.models.fc_1(3, 2)`.
+    :param steps: Number of steps of Adam for the given network, >= 3: four fifths learn the winding field, the others
+           minimise eq. 13. None for :data:`STEPS`.
+    :param learning_rate: Its highest learning rate, > 0. None for :data:`LEARNING_RATE`.
     :param closed: True: all pieces are closed, over gaps of any width. False: all are open. None: a piece is closed if
            its ends look at each other and the gap is not too wide.
     :param seed: Seed of the initialisation and of the samples, >= 0. On a CPU it determines the result.
     :param device: Where to compute; None for the network's device, or the CPU.
     :param verbose: Whether to show a progress bar.
     :return: The reconstruction, whose lines are in the coordinates of the points.
-    :raises ValueError: If the points cannot be a curve (see :func:`check_cloud`) or a number is out of range.
+    :raises ValueError: If the points cannot be a curve (see :func:`check_cloud`), a number is out of range, or
+            there are `steps` or a `learning_rate` without a network.
 
     >>> import numpy as np
     >>> from art_levelset import reconstruct_curve
     >>> angles = np.random.default_rng(0).uniform(0, 2 * np.pi, 200)
     >>> circle = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)
-    >>> curves = reconstruct_curve(circle, steps=100, verbose=False)
+    >>> curves = reconstruct_curve(circle, verbose=False)
     >>> [(piece.closed, round(piece.length)) for piece in curves.pieces]
     [(True, 6)]
     """
+    for name, option in (("steps", steps), ("learning_rate", learning_rate)):
+        if option is not None and network is None:
+            raise ValueError(f"{name}: is that of a given network's fit, and there is no network")
+    steps, learning_rate = STEPS if steps is None else steps, LEARNING_RATE if learning_rate is None else learning_rate
     check_count("steps", steps, FEWEST_STEPS)
     check_positive("learning_rate", learning_rate)
     check_seed(seed)
@@ -114,12 +123,17 @@ def reconstruct_curve(
     cloud, curves = _principal_curves(cloud, lines, radius)
     loops = close_pieces([curve.line for curve in curves], radius)
     noise = max(curve.noise for curve in curves)
-    tries = [network] if network is not None else [CurveNetwork(width, generator=_torch(seed)) for width in WIDTHS]
-    for attempt, candidate in enumerate(tries):
-        target = next(candidate.parameters()).device if device is None else torch.device(device)
-        candidate = candidate.to(target)
+    target = torch.device("cpu" if network is None else next(network.parameters()).device) if device is None else device
+    target = torch.device(target)
+    for detail in DETAILS if network is None else [1.0]:
         samples = Samples(cloud, loops, 4 * noise, _torch(seed), target)
-        _fit(candidate, samples, (1 + attempt) * steps, learning_rate, verbose)
+        candidate: nn.Module
+        if network is None:
+            candidate = around = network_around(loops, detail, _torch(seed)).to(target)
+            solve(around, samples)
+        else:
+            candidate = network.to(target)
+            _fit(candidate, samples, steps, learning_rate, verbose)
         seeds = np.concatenate([*(loop.line.resampled(SPACING).points for loop in loops), samples.anywhere(SEEDS)])
         traced = trace(candidate, torch.as_tensor(seeds, dtype=torch.float32, device=target), step=SPACING, wall=WALL)
         pieces, spurious = trim_to_data(traced.lines, loops, cloud, radius)
@@ -127,7 +141,7 @@ def reconstruct_curve(
             break
         logger.info("%d pieces were expected, the zero level set has %d", len(loops), len(pieces))
     if not found:
-        logger.warning("the zero level set is not that of the ordered cloud: try more steps or another network")
+        logger.warning("the zero level set is not that of the ordered cloud: try another seed or network")
     found_pieces = [Polyline(frame.from_unit(piece.points), piece.closed) for piece in pieces]
     junctions = frame.from_unit(traced.junctions)
     return CurveReconstruction(candidate, frame, found_pieces, junctions, spurious, float(noise * frame.scale))

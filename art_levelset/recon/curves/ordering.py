@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from itertools import combinations, count, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +41,9 @@ NEARLY = 0.9
 """Where no radius is that linear, the smallest that is nearly as linear as the best."""
 
 VOTES = 3
+MORE_VOTES = 8
+"""If the first ones differ."""
+
 RADII = (0.6, 0.8, 1.0)
 """Parts of the largest radius at which a cloud is ordered."""
 
@@ -153,24 +159,30 @@ def _sums(row: NDArray[np.int64], values: NDArray[np.float64], size: int) -> NDA
     return np.bincount(row, weights=values, minlength=size).astype(np.float64)
 
 
-def order_at_radius(
+def orders_at_radius(
     cloud: Points, radius: float, closed: bool | None, generator: np.random.Generator
-) -> list[Polyline]:
+) -> Iterator[list[Polyline]]:
     """
-    Order a cloud.
+    Order a cloud again and again, each time with its points in another sequence.
 
     :param cloud: (n, 3), n >= 10.
     :param radius: Radius of the neighbourhoods in which it looks like a line (:func:`linear_radius`).
     :param closed: Whether the pieces are closed: True closes every one over whatever gap, False leaves every one open,
            None closes those whose ends look at each other over a gap that is not too wide.
     :param generator: Source of randomness.
-    :return: The pieces.
+    :return: The pieces each time, without end.
     :raises ValueError: If nothing in the cloud looks like a curve.
     """
     cloud = cloud[generator.permutation(len(cloud))[:MOST_POINTS]]
     moved, lines = onto_lines(cloud, cloud, radius, REPEATS)
     typical = np.median(lines.counts)
     moved = moved[lines.counts >= typical / 8]
+    while True:
+        yield _ordered(generator.permutation(moved), cloud, radius, closed)
+
+
+def _ordered(moved: Points, cloud: Points, radius: float, closed: bool | None) -> list[Polyline]:
+    """The pieces through points that were moved onto the curve."""
     nodes = moved[spread(moved, SPACING * radius)]
     pieces = _pieces(nodes, fit_lines(nodes, cloud, radius).directions, radius)
     if not pieces:
@@ -185,11 +197,12 @@ def order_points(
     """
     Order a cloud at several radii, several times each with its points in another sequence.
 
-    In noise the tree can take a short cut; by chance, so the usual result counts. A small radius follows bends best,
-    but in much noise the curve falls to pieces there, or its ends miss each other: of all results those with the fewest
-    pieces vote which are closed, and the smallest radius at which most agree is taken.
+    In noise the tree can take a short cut; by chance, so the usual result counts, and where results differ there are
+    more of them. A small radius follows bends best, but in much noise the curve falls to pieces there, or its ends miss
+    each other: of all results those with the fewest pieces vote which are closed, and the smallest radius at which most
+    agree is taken. What jumps from strand to strand is longer than what does not: the shortest result there is it.
 
-    :param cloud: As for :func:`order_at_radius`, which has the other parameters, too.
+    :param cloud: As for :func:`orders_at_radius`, which has the other parameters, too.
     :param radius: The largest radius.
     :param closed: See there.
     :param generator: See there.
@@ -197,19 +210,27 @@ def order_points(
     :raises ValueError: If nothing in the cloud looks like a curve.
     """
     results: list[tuple[list[Polyline], float]] = []
+    tries: Counter[float] = Counter()
     for part in RADII:
         try:
-            results += [(order_at_radius(cloud, part * radius, closed, generator), part * radius) for _ in range(VOTES)]
+            orders = orders_at_radius(cloud, part * radius, closed, generator)
+            found = list(islice(orders, VOTES))
+            if len({_kind(lines) for lines in found}) > 1:
+                found += islice(orders, MORE_VOTES)
         except ValueError:
             if part == RADII[-1] and not results:
                 raise
+            continue
+        results += [(lines, part * radius) for lines in found]
+        tries[part * radius] = len(found)
     fewest = min(len(lines) for lines, _ in results)
     kinds = Counter(_kind(lines) for lines, _ in results if len(lines) == fewest)
     wanted = max(kinds, key=lambda kind: kinds[kind])
     agreeing = [(lines, at) for lines, at in results if _kind(lines) == wanted]
     votes = Counter(at for _, at in agreeing)
-    smallest = min([at for at in votes if 2 * votes[at] > VOTES] or [max(votes, key=lambda at: votes[at])])
-    return next(result for result in agreeing if result[1] == smallest)
+    smallest = min([at for at in votes if 2 * votes[at] > tries[at]] or [max(votes, key=lambda at: votes[at])])
+    there = (result for result in agreeing if result[1] == smallest)
+    return min(there, key=lambda result: sum(line.length for line in result[0]))
 
 
 def _kind(lines: list[Polyline]) -> tuple[bool, ...]:
@@ -231,35 +252,42 @@ def _pieces(nodes: Points, directions: Points, radius: float) -> list[Points]:
     tree = minimum_spanning_tree(coo_matrix((costs, pairs.T), shape=size)).tocoo()
     lengths = np.linalg.norm(nodes[tree.row] - nodes[tree.col], axis=1)
     forest = coo_matrix((lengths, (tree.row, tree.col)), shape=size).tocsr()
-    paths = []
-    while (path := _longest_path(forest))[1] >= SHORTEST * radius:
-        paths.append(nodes[path[0]])
-        kept = np.ones(len(nodes))
-        kept[path[0]] = 0.0
-        mask = coo_matrix((kept, (np.arange(len(nodes)), np.arange(len(nodes)))), shape=size).tocsr()
-        forest = mask @ forest @ mask
-        forest.eliminate_zeros()
-    return paths
+    return [nodes[path] for path in _longest_paths(csr_matrix(forest + forest.T), SHORTEST * radius)]
 
 
-def _longest_path(forest: csr_matrix) -> tuple[list[int], float]:
-    """The longest path of a forest, and its length."""
-    best: tuple[list[int], float] = ([], 0.0)
-    count, part = connected_components(forest, directed=False)
-    sizes = np.bincount(part, minlength=count)
-    firsts = np.unique(part, return_index=True)[1]
-    for first in firsts[sizes > 1]:
-        there = dijkstra(forest, directed=False, indices=np.array(first))
-        end = int(np.argmax(np.where(np.isfinite(there), there, -1.0)))
-        distances, before = dijkstra(forest, directed=False, indices=np.array(end), return_predecessors=True)
-        distances = np.where(np.isfinite(distances), distances, -1.0)
-        other = int(np.argmax(distances))
-        if distances[other] > best[1]:
-            path = [other]
-            while path[-1] != end:
-                path.append(int(before[path[-1]]))
-            best = (path, float(distances[other]))
-    return best
+def _longest_paths(forest: csr_matrix, shortest: float) -> Iterator[NDArray[np.int64]]:
+    """The longest path of a forest, the longest of what is left without it, and so on while there is one so long."""
+    order = count()  # paths cannot be compared
+    left = [(-length, next(order), path, part) for length, path, part in _paths(forest, np.arange(forest.shape[0]))]
+    heapify(left)
+    while left and -left[0][0] >= shortest:
+        _, _, path, part = heappop(left)
+        yield path
+        for length, next_path, rest in _paths(forest, np.setdiff1d(part, path)):
+            heappush(left, (-length, next(order), next_path, rest))
+
+
+def _paths(
+    forest: csr_matrix, nodes: NDArray[np.int64]
+) -> Iterator[tuple[float, NDArray[np.int64], NDArray[np.int64]]]:
+    """The longest path of each tree of a part of a forest, if it has an edge: its length, itself, the tree's nodes."""
+    inner = forest[nodes][:, nodes]
+    amount, part = connected_components(inner, directed=False)
+    members = np.argsort(part, kind="stable")
+    for tree in np.split(members, np.cumsum(np.bincount(part, minlength=amount))[:-1]):
+        if len(tree) < 2:
+            continue
+        end = _farthest(dijkstra(inner, indices=np.array(tree[0])))
+        distances, before = dijkstra(inner, indices=np.array(end), return_predecessors=True)
+        path = [_farthest(distances)]
+        while path[-1] != end:
+            path.append(int(before[path[-1]]))
+        yield float(distances[path[0]]), nodes[path], nodes[tree]
+
+
+def _farthest(distances: NDArray[np.float64]) -> int:
+    """Which node is the farthest of those that can be reached."""
+    return int(np.argmax(np.where(np.isfinite(distances), distances, -1.0)))
 
 
 def join_ends(pieces: list[Points], radius: float, closed: bool | None) -> list[Polyline]:
@@ -268,7 +296,7 @@ def join_ends(pieces: list[Points], radius: float, closed: bool | None) -> list[
 
     :param pieces: Ordered points, (m_i, 3) each.
     :param radius: The radius of the neighbourhoods; gaps of a few radii are no gaps.
-    :param closed: As for :func:`order_at_radius`.
+    :param closed: As for :func:`orders_at_radius`.
     :return: The longer pieces.
     """
     ends = _Ends(pieces, radius)
@@ -301,9 +329,10 @@ class _Ends:
 
     def by_cost(self) -> list[tuple[int, int]]:
         """All pairs of ends, the cheapest first."""
-        count = len(self._partner)
-        pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
-        return sorted(pairs, key=lambda pair: self._gap(*pair)[0] * (1 + sum(self._gap(*pair)[1:])))
+        pairs = list(combinations(range(len(self._partner)), 2))
+        gaps = [self._gap(*pair) for pair in pairs]
+        order = np.argsort([gap * (1 + sum(turns)) for gap, *turns in gaps], kind="stable")
+        return [pairs[index] for index in order]
 
     def same_piece(self, first: int, second: int) -> bool:
         """Whether joining two ends would close a line."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from itertools import pairwise
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +19,43 @@ from art_levelset.recon.curves.polylines import Polyline, write_polylines
 from art_levelset.tensors import has_format, load_tensors
 from art_levelset.untrusted import opened
 
-FORMAT = 1
+FORMAT = 2
 
 
 class CurveNetwork(nn.Module):
     """
-    A sinusoidal network: h_1 = sin(f (A_1 x + b_1)), h_(k+1) = sin(f (A_(k+1) h_k + b_(k+1))), F = A h + b.
+    A network with a layer of radial units, and affine beside it:
 
-    It is smooth, and so is its zero set. The weights of the first layer are uniform in [-1/3, 1/3], those of the others
-    in [-sqrt(6 / width) / f, sqrt(6 / width) / f], which keeps the activations' distribution from layer to layer.
+        F(x) = W^T h(x),  h(x) = (exp(-|x - c_1|^2 / (2 s_1^2)), ..., exp(-|x - c_k|^2 / (2 s_k^2)), x, 1).
 
-    | Paper link: https://arxiv.org/abs/2006.09661
+    It is smooth, and so is its zero set; and it is linear in W, its only parameters. The centres c and the widths s are
+    buffers. :func:`art_levelset.recon.curves.solve.network_around` puts them where curves are.
 
-    :param width: Units of a hidden layer, >= 1.
-    :param depth: Number of hidden layers, >= 1.
-    :param frequency: f, > 0: how fast F can change in the unit frame [-1, 1]^3.
-    :param generator: Source of the random initial weights; None for torch's default one.
-    :raises ValueError: If a number is out of range.
+    :param units: Number of radial units, k >= 1; all are at the origin, with a width of 1, and W is zero.
+    :raises ValueError: If the number is out of range.
     """
 
-    def __init__(
-        self, width: int = 96, depth: int = 3, frequency: float = 8.0, generator: torch.Generator | None = None
-    ) -> None:
+    centres: Tensor
+    widths: Tensor
+
+    def __init__(self, units: int) -> None:
         super().__init__()
-        check_count("width", width)
-        check_count("depth", depth)
-        check_positive("frequency", frequency)
-        self.width, self.depth, self.frequency = width, depth, frequency
-        sizes = [3, *[width] * depth, 2]
-        layers = [nn.Linear(before, after) for before, after in pairwise(sizes)]
-        for index, layer in enumerate(layers):
-            bound = 1 / 3 if index == 0 else sqrt(6 / width) / frequency
-            shift = (1 if index == 0 else 1 / frequency) / sqrt(layer.in_features)
-            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-            nn.init.uniform_(layer.bias, -shift, shift, generator=generator)
-        self.layers = nn.ModuleList(layers)
+        check_count("units", units)
+        self.units = units
+        self.register_buffer("centres", torch.zeros(units, 3))
+        self.register_buffer("widths", torch.ones(units))
+        self.weights = nn.Parameter(torch.zeros(units + 4, 2))
+
+    def features(self, points: Tensor) -> Tensor:
+        """
+        Evaluate h.
+
+        :param points: (batch, 3), in the unit frame.
+        :return: (batch, units + 4).
+        """
+        squares = (points**2).sum(dim=1, keepdim=True) + (self.centres**2).sum(dim=1) - 2 * points @ self.centres.T
+        radial = torch.exp(-squares / (2 * self.widths**2))
+        return torch.cat([radial, points, torch.ones_like(points[:, :1])], dim=1)
 
     def forward(self, points: Tensor) -> Tensor:
         """
@@ -64,11 +64,7 @@ class CurveNetwork(nn.Module):
         :param points: (batch, 3), in the unit frame.
         :return: (batch, 2).
         """
-        hidden = points
-        for layer in self.layers[:-1]:
-            hidden = torch.sin(self.frequency * layer(hidden))
-        values: Tensor = self.layers[-1](hidden)
-        return values
+        return self.features(points) @ self.weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +111,7 @@ class CurveReconstruction:
         """
         sizes = None
         if isinstance(self.network, CurveNetwork):
-            sizes = {name: getattr(self.network, name) for name in ("width", "depth", "frequency")}
+            sizes = {"units": self.network.units}
         contents = {
             "format": FORMAT,
             "sizes": sizes,

@@ -10,6 +10,9 @@ is a smooth map off the curve that winds once around it; for a link, omega is th
 fans of triangles a, b, c (seen from x), each of which contributes (van Oosterom and Strackee)
 
     tan(omega / 2) = det(a, b, c) / (|a||b||c| + (a.b)|c| + (b.c)|a| + (c.a)|b|).
+
+The right side is the slope of a complex number, and the numbers of all triangles, made 1 long, multiply to
+exp(i omega / 2). The determinant is affine in x, and the products follow from the lengths.
 """
 
 from __future__ import annotations
@@ -26,14 +29,14 @@ from art_levelset.recon.cloud.clouds import Points, neighbours
 from art_levelset.recon.curves.loops import WALL, Loop
 from art_levelset.recon.curves.polylines import Polyline, distance_to
 
-STOCK = 16_000
+STOCK = 4000
 """Number of points around the curves, and half as many anywhere, at which the winding field is known."""
 
 NEAREST, FARTHEST = 0.005, 0.4
 """Distances of the points around the curves, log-uniform, in the unit frame."""
 
 SATURATION = 0.25
-EDGE = 0.04
+EDGE = 0.02
 """Edges of the polygons whose solid angle is taken."""
 
 FLOOR = 0.03
@@ -42,8 +45,8 @@ FLOOR = 0.03
 SPACING = 0.01
 """Distance of the targets in the unit frame."""
 
-CHUNK = 1 << 19
-"""Triangles that are evaluated at once."""
+CHUNK = 1 << 16
+"""Triangles that are evaluated at once: what is made of them fits into a processor's cache."""
 
 ASIDE = np.array([0.0717, 0.1133, 0.1571])
 
@@ -82,7 +85,7 @@ class Samples:
         distances = distance_to(queries, lines)
         values = winding_field(queries, [line.resampled(EDGE) for line in lines], SATURATION)
         self._queries, self._values = self._tensor(queries), self._tensor(values)
-        self._weights = self._tensor(1 / (distances + FLOOR))
+        self._weights = self._tensor(1 / (distances + FLOOR)).unsqueeze(1)
         self._far = torch.as_tensor(np.flatnonzero(distances > max(reach, EDGE)))
 
     def anywhere(self, count: int) -> Points:
@@ -99,7 +102,11 @@ class Samples:
         """
         rows = self._far[self._rows(len(self._far), count)] if far else self._rows(len(self._queries), count)
         rows = rows.to(self._device)
-        return self._queries[rows], self._values[rows], self._weights[rows].unsqueeze(1)
+        return self._queries[rows], self._values[rows], self._weights[rows]
+
+    def field(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All points at which the winding field is known, as :meth:`winding` returns some of them."""
+        return self._queries, self._values, self._weights
 
     def around_curve(self, count: int) -> Tensor:
         """Where the projection to the zero set starts, (count, 3)."""
@@ -112,12 +119,17 @@ class Samples:
 
     def distances(self, points: Tensor) -> Tensor:
         """d(x, X), (n,), to the tangents of the principal curves, differentiable in x."""
-        nearest = neighbours(self._tree, points.detach().cpu().double().numpy(), 1)[1][:, 0]
-        rows = torch.as_tensor(nearest, device=self._device)
-        offsets, tangents = points - self._targets[rows], self._tangents[rows]
+        targets, tangents = self.tangents(points)
+        offsets = points - targets
         across = offsets - (offsets * tangents).sum(dim=1, keepdim=True) * tangents
         lengths: Tensor = torch.linalg.vector_norm(across, dim=1)
         return lengths
+
+    def tangents(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest points of the principal curves, (n, 3), and the unit tangents there, (n, 3)."""
+        nearest = neighbours(self._tree, points.detach().cpu().double().numpy(), 1)[1][:, 0]
+        rows = torch.as_tensor(nearest, device=self._device)
+        return self._targets[rows], self._tangents[rows]
 
     def _rows(self, size: int, count: int) -> Tensor:
         return torch.randint(size, (count,), generator=self._generator)
@@ -135,15 +147,9 @@ def half_solid_angle(queries: Points, curves: Sequence[Polyline]) -> NDArray[np.
 
     :param queries: x, (n, 3), not on a curve.
     :param curves: The polygons; their orientation gives the sign.
-    :return: omega / 2, (n,), right modulo 2 pi.
+    :return: omega / 2, (n,), in [-pi, pi]; it is defined modulo 2 pi.
     """
-    total = np.zeros(len(queries))
-    for curve in curves:
-        per_chunk = max(CHUNK // len(curve), 1)
-        for start in range(0, len(queries), per_chunk):
-            part = slice(start, start + per_chunk)
-            total[part] += _half_of_polygon(queries[part], curve.points)
-    return total
+    return np.angle(_direction(queries, curves))
 
 
 def winding_field(queries: Points, curves: Sequence[Polyline], saturation: float) -> Points:
@@ -155,25 +161,36 @@ def winding_field(queries: Points, curves: Sequence[Polyline], saturation: float
     :param saturation: |F| far from the curves, > 0.
     :return: F, (n, 2).
     """
-    omega = half_solid_angle(queries, curves)
-    size = saturation * np.tanh(distance_to(queries, curves) / saturation)
-    return np.stack([size * np.cos(omega), size * np.sin(omega)], axis=1)
+    field = saturation * np.tanh(distance_to(queries, curves) / saturation) * _direction(queries, curves)
+    return np.stack([field.real, field.imag], axis=1)
 
 
-def _half_of_polygon(queries: Points, polygon: Points) -> NDArray[np.float64]:
+def _direction(queries: Points, curves: Sequence[Polyline]) -> NDArray[np.complex128]:
+    """exp(i omega / 2), (n,)."""
+    total = np.ones(len(queries), dtype=np.complex128)
+    for curve in curves:
+        per_chunk = max(CHUNK // len(curve), 1)
+        for start in range(0, len(queries), per_chunk):
+            part = slice(start, start + per_chunk)
+            total[part] *= _of_polygon(queries[part], curve.points)
+    return total
+
+
+def _of_polygon(queries: Points, polygon: Points) -> NDArray[np.complex128]:
     """The fan's apex is beside the centre, which may be special: on an edge of the fan the formula is 0 / 0."""
-    centre = polygon.mean(axis=0) + polygon.std() * ASIDE - queries  # (n, 3)
-    corners = polygon[None] - queries[:, None]  # (n, m, 3)
-    lengths = np.linalg.norm(corners, axis=2)
-    apex = np.linalg.norm(centre, axis=1)
-    next_corners, next_lengths = np.roll(corners, -1, axis=1), np.roll(lengths, -1, axis=1)
-    with_centre = np.einsum("nmi,ni->nm", corners, centre)
-    volume = np.einsum("nmi,ni->nm", np.cross(corners, next_corners), centre)
-    denominator = (
-        apex[:, None] * lengths * next_lengths
-        + np.einsum("nmi,nmi->nm", corners, next_corners) * apex[:, None]
-        + with_centre * next_lengths
-        + np.roll(with_centre, -1, axis=1) * lengths
-    )
-    angles: NDArray[np.float64] = np.arctan2(volume, denominator).sum(axis=1)
-    return angles
+    apex = polygon.mean(axis=0) + polygon.std() * ASIDE
+    following = np.roll(polygon, -1, axis=0)
+    normals = np.cross(polygon - apex, following - apex)
+    squares = (queries**2).sum(axis=1)[:, None] + (polygon**2).sum(axis=1) - 2 * queries @ polygon.T  # (n, m)
+    lengths = np.sqrt(np.maximum(squares, 0))
+    to_apex = np.linalg.norm(queries - apex, axis=1)[:, None]
+    next_lengths = np.roll(lengths, -1, axis=1)
+    with_apex = (squares + to_apex**2 - ((polygon - apex) ** 2).sum(axis=1)) / 2
+    with_next = (squares + np.roll(squares, -1, axis=1) - ((polygon - following) ** 2).sum(axis=1)) / 2
+    volume = (normals * apex).sum(axis=1) - queries @ normals.T
+    product = to_apex * lengths * next_lengths + with_next * to_apex
+    product += with_apex * next_lengths + np.roll(with_apex, -1, axis=1) * lengths
+    numbers = product + 1j * volume
+    numbers /= np.abs(numbers)
+    directions: NDArray[np.complex128] = np.multiply.reduce(numbers, axis=1)
+    return directions

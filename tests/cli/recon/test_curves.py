@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 
 from art_levelset.cli.main import main as command_line
-from art_levelset.cli.recon import CURVE_STEPS
 from art_levelset.cli.recon.curves import CurveReport, Piece
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves import load_curve
-from art_levelset.recon.curves.fit import STEPS
 
 
 def main(argv: list[str]) -> int:
@@ -41,7 +39,7 @@ OneError = Callable[[Callable[[list[str]], int], list[str]], str]
 
 def test_a_cloud_becomes_a_curve(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table, picture, saved = (scan.with_name(name) for name in ("a.csv", "a.png", "a.pt"))
-    argv = [str(scan), "--steps", "150", "--csv", str(table), "--preview", str(picture)]
+    argv = [str(scan), "--csv", str(table), "--preview", str(picture)]
     assert main([*argv, "--save", str(saved)]) == 0
     lines = capsys.readouterr().out.splitlines()
     output = scan.with_name("ring.curve.ply")
@@ -60,7 +58,7 @@ def test_a_cloud_becomes_a_curve(scan: Path, capsys: pytest.CaptureFixture[str])
 
 def test_the_figures_as_a_file(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = scan.with_suffix(".json")
-    assert main([str(scan), "--steps", "150", "--open", "--json", str(figures)]) == 0
+    assert main([str(scan), "--open", "--json", str(figures)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"  {figures}"
     found = json.loads(figures.read_text())
     assert found.keys() >= {"settings", "environment", "points", "seconds", "junctions"}
@@ -91,7 +89,7 @@ def test_what_is_said_of_several_pieces() -> None:
 def test_several_scans(jobs: str, scans: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = scans[0].with_name("curves")
     options = ["--jobs", jobs, "--output-dir", str(folder), "--json", str(folder / "{stem}.json")]
-    argv = [str(scans[0]), "--seed", "0", *map(str, scans[1:]), "--steps", "150", *options]
+    argv = [str(scans[0]), "--seed", "0", *map(str, scans[1:]), *options]
     assert main(argv) == 1
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
@@ -117,7 +115,6 @@ def test_several_scans(jobs: str, scans: list[Path], capsys: pytest.CaptureFixtu
         (["--preview", "a.jpg"], "--preview: must be a .png file, got a.jpg"),
         (["--save", "ring.xyz"], "--save: ring.xyz is also the scan itself"),
         (["-o", "a.csv", "--csv", "a.csv"], "--csv: a.csv is also --output"),
-        (["b.xyz", "--steps", "2"], "--steps must be an integer >= 3, got 2"),
         (["b.xyz", "--seed", "-1"], "--seed must be an integer >= 0, got -1"),
         (["b.xyz", "--csv", "a.csv"], "--csv: a.csv is one file for 2 scans: write {stem} in it, as in {stem}.csv"),
         (["c/ring.npy", "-o", "{stem}.ply"], "--output: ring.ply is also --output of ring.xyz"),
@@ -165,4 +162,3 @@ def test_the_help_is_that_of_curves(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed.startswith("usage: art-levelset recon --curve SCAN ... [options]\n")
     assert "--csv" in printed
     assert "--resolution" not in printed
-    assert CURVE_STEPS == STEPS

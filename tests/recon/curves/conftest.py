@@ -28,4 +28,4 @@ def ring_cloud(known: Any, far_away: Points) -> Points:
 @pytest.fixture(scope="session")
 def ring(ring_cloud: Points) -> CurveReconstruction:
     """The reconstruction of that circle."""
-    return reconstruct_curve(ring_cloud, steps=150, verbose=False)
+    return reconstruct_curve(ring_cloud, verbose=False)

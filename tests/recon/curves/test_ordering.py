@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import dijkstra
 
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.curves import ordering
-from art_levelset.recon.curves.ordering import fit_lines, join_ends, linear_radius, order_at_radius, order_points
+from art_levelset.recon.curves.ordering import fit_lines, join_ends, linear_radius, order_points, orders_at_radius
 from art_levelset.recon.curves.polylines import Polyline
 
 
 def ordered(cloud: Points, closed: bool | None = None) -> list[Polyline]:
     generator = np.random.default_rng(0)
-    return order_at_radius(cloud, linear_radius(cloud, generator), closed, generator)
+    return next(orders_at_radius(cloud, linear_radius(cloud, generator), closed, generator))
 
 
 def arc(degrees: float, count: int = 400, noise: float = 0.01) -> Points:
@@ -88,7 +93,7 @@ def test_a_chain_of_pieces_is_joined_the_right_way_round() -> None:
 
 def test_nothing_like_a_curve() -> None:
     with pytest.raises(ValueError, match="points: no curve can be seen in them"):
-        order_at_radius(np.random.default_rng(0).standard_normal((12, 3)), 0.1, None, np.random.default_rng(0))
+        next(orders_at_radius(np.random.default_rng(0).standard_normal((12, 3)), 0.1, None, np.random.default_rng(0)))
 
 
 def test_lines_follow_the_tangents() -> None:
@@ -114,6 +119,7 @@ def test_a_lonely_query_point_is_its_own_centre() -> None:
         (["o o c", "o o c", "c c c"], 0.1),
         (["oc o oc", "oc c c", "oc oc oc"], 0.08),
         (["c oc oc", "oc oc oc", "oc oc oc"], 0.06),
+        (["o o c c c", "c c c", "c c c"], 0.06),  # three more where the first ones differ
     ],
 )
 def test_the_usual_order_wins_of_those_with_the_fewest_pieces(
@@ -121,6 +127,34 @@ def test_the_usual_order_wins_of_those_with_the_fewest_pieces(
 ) -> None:
     ring, broken = Polyline(arc(360), True), Polyline(arc(90), False)
     known = {"o": broken, "c": ring}
-    results = iter([[known[kind] for kind in lines] for part in at_radii for lines in part.split()])
-    monkeypatch.setattr(ordering, "order_at_radius", lambda *arguments: next(results))
+    results = iter(at_radii)
+    monkeypatch.setattr(
+        ordering, "orders_at_radius", lambda *_: ([known[kind] for kind in lines] for lines in next(results).split())
+    )
     assert order_points(arc(360), 0.1, None, np.random.default_rng(0)) == ([ring], pytest.approx(radius))
+
+
+def test_the_shortest_of_the_usual_orders_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    jumping, right = Polyline(arc(360, noise=0.1), True), Polyline(arc(360, noise=0.001), True)
+    monkeypatch.setattr(ordering, "orders_at_radius", lambda *_: iter([[jumping], [right], [jumping]]))
+    assert order_points(arc(360), 0.1, None, np.random.default_rng(0))[0] == [right]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 40), st.integers(0, 10_000))
+def test_the_longest_paths_of_a_forest_are_disjoint_and_ever_shorter(size: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    parents = np.array([generator.integers(0, node) for node in range(1, size)])
+    kept = generator.random(size - 1) < 0.9
+    lengths = generator.uniform(0.1, 1, size - 1)
+    edges = coo_matrix((lengths[kept], (parents[kept], np.arange(1, size)[kept])), shape=(size, size))
+    forest = csr_matrix(edges + edges.T)
+    dense = forest.toarray()
+    paths = list(ordering._longest_paths(forest, 0.0))
+    found = [sum(dense[a, b] for a, b in pairwise(path)) for path in paths]
+    everywhere = dijkstra(forest)
+    if paths:
+        assert found[0] == pytest.approx(everywhere[np.isfinite(everywhere)].max())
+    assert found == sorted(found, reverse=True)
+    assert all(dense[a, b] > 0 for path in paths for a, b in pairwise(path))
+    assert len(np.unique(np.concatenate([*paths, []]))) == sum(map(len, paths))

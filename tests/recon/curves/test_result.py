@@ -142,7 +142,16 @@ def test_a_picture_of_nothing(ring: CurveReconstruction, ring_cloud: Points, tmp
 
 
 def test_bad_networks() -> None:
-    with pytest.raises(ValueError, match="width must be an integer >= 1, got 0"):
+    with pytest.raises(ValueError, match="units must be an integer >= 1, got 0"):
         CurveNetwork(0)
-    with pytest.raises(ValueError, match="frequency must be a finite number > 0, got 0.0"):
-        CurveNetwork(frequency=0.0)
+
+
+def test_a_network_of_two_units() -> None:
+    network = CurveNetwork(2)
+    network.centres.copy_(torch.tensor([[0.0, 0, 0], [1.0, 0, 0]]))
+    network.widths.copy_(torch.tensor([1.0, 0.5]))
+    with torch.no_grad():
+        network.weights[:, 0] = torch.tensor([1.0, 0, 0, 0, 2, 0])
+        network.weights[:, 1] = torch.tensor([0.0, 1, 0, 0, 0, 3])
+    place = torch.tensor([[1.0, 1, 1]])
+    torch.testing.assert_close(network(place), torch.tensor([[np.exp(-1.5) + 2, np.exp(-4) + 3]], dtype=torch.float32))
