@@ -74,7 +74,7 @@ def ball_pivoting(points: Points) -> trimesh.Trimesh:
     return current(meshes)
 
 
-def level_set(points: Points, seed: int, curvature: float = 0.0, quality: str = "fine") -> trimesh.Trimesh:
+def level_set(points: Points, seed: int, curvature: float = 0.0, quality: str = "standard") -> trimesh.Trimesh:
     """
     The package's reconstruction with the settings of its command line.
 
@@ -140,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The reconstruction beside what is used otherwise.")
     parser.add_argument("files", type=Path, nargs="+", help="scan, reference, scan, reference ...")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--qualities", nargs="*", choices=tuple(QUALITIES), default=["fine"])
+    parser.add_argument("--qualities", nargs="*", choices=tuple(QUALITIES), default=["standard"])
     parser.add_argument("--alone", action="store_true", help="without the others")
     arguments = parser.parse_args()
     if len(arguments.files) % 2:

@@ -44,7 +44,7 @@ if arguments.scan is None:
     file.write(arguments.scan)
 
 points = read_cloud(arguments.scan).points
-steps, batch_size, resolution = (99, 128, 24) if arguments.fast else (500, 4096, 256)
+steps, batch_size, resolution = (99, 128, 24) if arguments.fast else (None, 4096, 256)
 # A wall has no inside that its points could tell: the side that the scanner has seen is outside.
 normals, quiet = np.array(arguments.scanner) - points, arguments.fast
 reconstruction = reconstruct(points, normals=normals, steps=steps, batch_size=batch_size, verbose=not quiet)

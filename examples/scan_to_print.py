@@ -22,7 +22,7 @@ arguments = parser.parse_args()
 
 points = read_cloud(arguments.scan).points
 points = points[::8] if arguments.fast else points
-steps, batch_size, resolution = (99, 128, 24) if arguments.fast else (500, 4096, 192)
+steps, batch_size, resolution = (99, 128, 24) if arguments.fast else (None, 4096, 192)
 
 # One closed surface: holes of the scan (an object's underside, say) are closed smoothly.
 reconstruction = reconstruct(points, steps=steps, batch_size=batch_size, verbose=not arguments.fast)

@@ -43,7 +43,6 @@ EPS_TRAIN = 0.2
 
 ATTACK_STEPS = 40
 
-SCAN_STEPS = 500
 SCAN_RESOLUTION = 128
 
 
@@ -223,7 +222,7 @@ def reconstruct_scan(folder: Path, *, seed: int = 0, verbose: bool = True) -> Su
     """
     started = time.perf_counter()
     points = read_points(demo_scan_path())
-    mesh = reconstruct(points, steps=SCAN_STEPS, seed=seed, verbose=verbose).mesh(SCAN_RESOLUTION)
+    mesh = reconstruct(points, seed=seed, verbose=verbose).mesh(SCAN_RESOLUTION)
     mesh.export(str(folder / "scan.mesh.ply"))
     draw(folder / "scan.png", mesh, points, title=f"{len(points):,} points, {len(mesh.faces):,} triangles")
     return Surface(

@@ -8,7 +8,7 @@ comes out, `curves` is the same for curves, and `paper` is the paper's own setti
 
 >>> from art_levelset.recon import demo_scan_path, read_cloud, reconstruct
 >>> points = read_cloud(demo_scan_path()).points[::12]
->>> reconstruction = reconstruct(points, steps=5, batch_size=64, verbose=False)  # all points and 800 steps for use
+>>> reconstruction = reconstruct(points, steps=5, batch_size=64, verbose=False)  # all points and 200 steps for use
 >>> mesh = reconstruction.mesh(resolution=16)
 >>> type(mesh).__name__, mesh.faces.shape[1]
 ('Trimesh', 3)

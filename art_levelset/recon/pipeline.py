@@ -68,7 +68,7 @@ def reconstruct(
     normals: object = None,
     sensors: object = None,
     network: nn.Module | None = None,
-    quality: str = "fine",
+    quality: str | None = None,
     steps: int | None = None,
     time_budget: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
@@ -96,7 +96,7 @@ def reconstruct(
     >>> from art_levelset import reconstruct
     >>> directions = np.random.default_rng(0).standard_normal((300, 3))
     >>> sphere = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    >>> reconstruction = reconstruct(sphere, steps=5, batch_size=64, verbose=False)  # 800 steps for use
+    >>> reconstruction = reconstruct(sphere, steps=5, batch_size=64, verbose=False)  # 200 steps for use
     >>> reconstruction.sdf([[0.0, 0.0, 0.0], [1.5, 0.0, 0.0]]) < 0
     array([ True, False])
 
@@ -114,7 +114,8 @@ def reconstruct(
            weights.
     :param quality: How much work it is: "draft", "standard" or "fine"
            (:data:`~art_levelset.recon.fitting.quality.QUALITIES`). The first two start where the planes are, and take
-           about a half of the time of the last; a network of one's own is for "fine".
+           about a half of the time of the last. None for "standard" or, with a network of one's own, "fine", the only
+           one for it.
     :param steps: The most optimisation steps of an attempt, >= 1. None for those of the quality or, with a time budget,
            for as many as it allows.
     :param time_budget: The most wall seconds of the fit, > 0, what is done before the first step included. It ends when
@@ -146,6 +147,8 @@ def reconstruct(
             range, the time budget is too small for a single step, or the checkpoint is damaged or that of another fit.
     :raises OSError: If the checkpoint cannot be read or written.
     """
+    if quality is None:
+        quality = "standard" if network is None else "fine"
     if quality not in QUALITIES:
         raise ValueError(f"quality must be one of {', '.join(QUALITIES)}, got {quality!r}")
     kind = QUALITIES[quality]

@@ -51,7 +51,7 @@ def test_the_whole_demonstration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "compare_on_digits", partial(demo.compare_on_digits, nb_epochs=12))
-    monkeypatch.setattr(demo, "SCAN_STEPS", 60)
+    monkeypatch.setattr(demo, "reconstruct", partial(demo.reconstruct, steps=20))
     monkeypatch.setattr(demo, "SCAN_RESOLUTION", 64)
     folder = tmp_path / "new" / "folder"
     assert main(["demo", "-o", str(folder), "--seed", "0"]) == 0

@@ -132,13 +132,24 @@ def test_samples_know_the_signed_distance(sphere_points: Points) -> None:
     assert samples.signed_distance(torch.zeros(0, 3)).shape == (0,)
 
 
+def test_the_quality_is_standard_but_for_a_network_of_ones_own(sphere_points: Points) -> None:
+    def places(**options: Any) -> Any:
+        options = {"steps": 2, "batch_size": 64, "verbose": False} | options
+        return reconstruct(sphere_points, **options).sdf(sphere_points[:20])
+
+    np.testing.assert_array_equal(places(), places(quality="standard"))
+    own = {"network": GridNetwork((8,), (2,), width=8, generator=torch.Generator().manual_seed(0))}
+    again = {"network": GridNetwork((8,), (2,), width=8, generator=torch.Generator().manual_seed(0))}
+    np.testing.assert_array_equal(places(**own), places(quality="fine", **again))
+
+
 @pytest.mark.parametrize("quality", ["draft", "standard"])
 def test_a_fit_from_the_planes_needs_few_steps(sphere_points: Points, quality: str) -> None:
     result = reconstruct(sphere_points, quality=quality, steps=3, batch_size=64, verbose=False)
     mesh = result.mesh(32)
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).mean() < 0.02
     assert mesh.euler_number == 2
-    slower = reconstruct(sphere_points, steps=3, batch_size=64, verbose=False).mesh(32)
+    slower = reconstruct(sphere_points, quality="fine", steps=3, batch_size=64, verbose=False).mesh(32)
     assert np.abs(np.linalg.norm(slower.vertices, axis=1) - 1).mean() > 0.05, "from a sphere of another radius"
 
 

@@ -153,7 +153,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if options.curve:
         return work_on_all(options, curves.arguments_of_each, curves.reconstruct_scan, curves.FILES, output)
     if options.quality is None and options.preset == "default":
-        options.quality = "fine"
+        options.quality = "standard"
     if options.steps is None and options.time_budget is None:
         options.steps = PAPER_STEPS if options.preset == "paper" else QUALITIES[options.quality]
     return work_on_all(options, surfaces.arguments_of_each, surfaces.reconstruct_scan, surfaces.FILES, output)
@@ -185,8 +185,8 @@ def _add_surface_options(parser: Parser, scans: Group) -> None:
     group.add_argument(
         "--quality",
         choices=tuple(QUALITIES),
-        help="draft takes a little less than half of the time of fine and standard a little more, for a surface that "
-        "is nearly as good; they start where the local planes are (default: fine)",
+        help="draft and standard start where the local planes are, and take about half of the time of fine, for a "
+        "surface that is nearly as good (default: standard)",
     )
     steps = ", ".join(f"{number} of {name}" for name, number in QUALITIES.items())
     group.add_argument(

@@ -180,7 +180,7 @@ def test_presets(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for preset, argv in (("default", []), ("paper", ["--preset", "paper"]), ("paper", ["--preset", "paper", *QUICK])):
         monkeypatch.setitem(PRESETS, preset, fit)
         assert main([str(scan), *argv]) == 2
-    assert steps == [800, 5000, 40]
+    assert steps == [200, 5000, 40]
 
 
 def test_the_setting_of_the_paper(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
