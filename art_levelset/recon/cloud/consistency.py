@@ -11,7 +11,10 @@ space mix points of both sides. With outward normals, the two sheets of a wall a
 space have points of one side only, and the planes are fitted again to these (:func:`refit_planes`).
 
 Planes that their neighbours contradict are left out: fitted to points of both sheets they lie between them, and fitted
-to a few points they may have any direction.
+to a few points they may have any direction. The few planes on the wall of a deep hole have most of their neighbours on
+the faces around it. These speak for them as well: at an edge of a solid and on both sides of a thin wall, each of two
+planes is behind the other, and across a groove or a gap each is in front of the other. A plane of any direction cuts
+through its neighbours, and is in front of those that are behind it.
 """
 
 from __future__ import annotations
@@ -33,12 +36,16 @@ TURN = 2.0
 VOTERS = 3
 """The normal of a point is the mean of those of so many planes."""
 
-NEAREST = 8
-SUPPORTERS = 3
-"""A plane needs so many of its nearest ones that agree with it."""
+NEAREST = 16
+SUPPORT = 5.5
+"""A plane needs this support of so many nearest ones: 1 of each that is of one sheet with it, and a half of each that
+makes an edge, a wall or a gap with it."""
 
 AGREEING = 0.5
-"""The smallest cosine between the normals of planes that agree."""
+"""The smallest cosine between the normals of planes of one sheet."""
+
+CLEARLY = 2.0
+"""Planes are in front of each other, or behind, by so many standard errors at least."""
 
 BEND = 0.35
 """How far planes of one sheet may miss each other's centres, as a part of the distance between these; three standard
@@ -78,7 +85,8 @@ def turn_outvoted(planes: Planes) -> Planes:
     """
     if len(planes) < 2:
         return planes
-    distances, found, cosines, misses = _relations(planes, NEIGHBOURS)
+    distances, found, cosines, heights = _relations(planes, NEIGHBOURS)
+    misses = np.abs(heights).max(axis=0)
     weights = np.abs(cosines) ** FLATNESS * np.maximum(1 - (misses / _most_missed(planes, distances)) ** 2, 0)
     own = (planes.error / (TRUSTED * float(np.median(distances[:, 0])))) ** 6
     rows = np.repeat(np.arange(len(planes)), found.shape[1])
@@ -109,15 +117,19 @@ def drop_contradicted(planes: Planes) -> Planes:
     """
     Leave out the planes that their neighbours contradict.
 
-    Two planes agree if their normals point the same way and each passes by the other's centre.
+    Two planes are of one sheet if their normals point the same way and each passes by the other's centre. They make an
+    edge, a wall or a gap if their normals do not, and each centre is clearly behind the other plane, or in front of it.
 
     :param planes: The planes, with outward normals.
-    :return: Those of whose :data:`NEAREST` nearest ones at least :data:`SUPPORTERS` agree.
+    :return: Those that have :data:`SUPPORT` of their :data:`NEAREST` nearest ones, or its share of fewer.
     :raises ValueError: If there are none: the points are of no surface.
     """
-    distances, _, cosines, misses = _relations(planes, NEAREST)
-    agree = (cosines > AGREEING) & (misses < _most_missed(planes, distances))
-    kept = agree.sum(axis=1) >= min(SUPPORTERS, agree.shape[1])
+    distances, _, cosines, heights = _relations(planes, NEAREST)
+    sheets = (cosines > AGREEING) & (np.abs(heights).max(axis=0) < _most_missed(planes, distances))
+    clear = np.abs(heights).min(axis=0) > CLEARLY * planes.error
+    edges = (cosines <= AGREEING) & clear & (heights[0] * heights[1] > 0)
+    support = sheets.sum(axis=1) + edges.sum(axis=1) / 2
+    kept = support >= SUPPORT * sheets.shape[1] / NEAREST
     if not kept.any():
         raise ValueError("points: they are of no surface, all planes fitted to neighbouring ones contradict each other")
     return planes.chosen(kept)
@@ -142,16 +154,16 @@ def in_narrow_slits(planes: Planes) -> NDArray[np.bool_]:
 
 def _relations(planes: Planes, count: int) -> tuple[Floats, NDArray[np.int64], Floats, Floats]:
     """
-    Of each plane to its nearest ones, (n, k): the distances between the centres, their indices, the cosines between the
-    normals, and how far one passes by the other's centre at most.
+    Of each plane to its nearest ones: the distances between the centres, their indices and the cosines between the
+    normals, (n, k), and the heights of their centres over it and of its centre over them, (2, n, k).
     """
     count = min(count + 1, len(planes))
     distances, found = neighbours(cKDTree(planes.centres), planes.centres, count)
     distances, found = distances[:, 1:], found[:, 1:]
     normals, offsets = planes.normals[found], planes.centres[found] - planes.centres[:, None]
     cosines = np.einsum("nki,ni->nk", normals, planes.normals)
-    heights = np.einsum("nki,ni->nk", offsets, planes.normals), np.einsum("nki,nki->nk", offsets, normals)
-    return distances, found, cosines, np.abs(heights).max(axis=0)
+    heights = np.stack([np.einsum("nki,ni->nk", offsets, planes.normals), -np.einsum("nki,nki->nk", offsets, normals)])
+    return distances, found, cosines, heights
 
 
 def _most_missed(planes: Planes, distances: Floats) -> Floats:
@@ -162,7 +174,9 @@ def _most_missed(planes: Planes, distances: Floats) -> Floats:
 def _refitted(cloud: Points, planes: Planes) -> Planes:
     """Planes near the same points, fitted to points of the same side."""
     distances, found = neighbours(cKDTree(planes.centres), cloud, min(VOTERS, len(planes)))
+    heights = np.einsum("nki,nki->nk", cloud[:, None] - planes.centres[found], planes.normals[found])
     weights = np.exp(-2 * (distances / (distances[:, :1] + planes.reach / 2)) ** 2)
+    weights /= 1 + (heights / _most_missed(planes, distances)) ** 4  # of another sheet
     normals = np.einsum("nk,nki->ni", weights, planes.normals[found])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     width = TURN * planes.reach

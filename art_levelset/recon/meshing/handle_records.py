@@ -4,7 +4,9 @@ What was done about each handle near the surface, and what data there are for an
 A plane speaks about a place that is no further than two of its reaches, as far as the widest shift moves F, and is seen
 from its centre under at most 45 degrees from its normal, in front or behind. Places in front of it by more than the
 noise are outside by what it says, those behind it are inside. So the walls of a bored hole speak for the tunnel, and
-planes over its mouth against it.
+planes over its mouth against it. A plane knows nothing of what is round the corner: the middle of a deep hole is behind
+the faces that it goes through, but its walls are nearer. So nobody speaks who is more than twice as far away as another
+one.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ CLOSED, CUT, LEFT = "closed", "cut", "left"
 FAR = 2.0
 """Planes speak about places within so many reaches."""
 
-MANY = 5
+FARTHER = 2.0
+"""Planes so many times as far from a place as the nearest one that speaks about it are not asked."""
+
+MANY = 3
 """So many planes for a handle and none against it are enough to leave it as it is."""
 
 SPOKEN_FOR = "planes speak for it"
@@ -108,8 +113,9 @@ def count_speakers(places: Points, planes: Planes) -> tuple[Integers, Integers]:
     for i, near in enumerate(cKDTree(planes.centres).query_ball_point(places, FAR * planes.reach)):
         offsets = places[i] - planes.centres[near]
         heights = np.einsum("ki,ki->k", offsets, planes.normals[near])
-        facing = 2 * heights**2 >= (offsets**2).sum(axis=1)
-        sure = facing & (np.abs(heights) > DOUBT * planes.error)
+        squares = (offsets**2).sum(axis=1)
+        sure = (2 * heights**2 >= squares) & (np.abs(heights) > DOUBT * planes.error)
+        sure &= squares <= FARTHER**2 * squares[sure].min(initial=np.inf)
         outside[i], inside[i] = np.count_nonzero(sure & (heights > 0)), np.count_nonzero(sure & (heights < 0))
     return outside, inside
 

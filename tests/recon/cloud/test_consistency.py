@@ -51,6 +51,19 @@ def test_both_sheets_of_a_wall_thinner_than_the_gaps_between_planes_are_kept() -
     assert len(drop_contradicted(wall)) == len(wall)
 
 
+def test_the_few_planes_on_the_wall_of_a_deep_hole_are_kept() -> None:
+    """Most of their nearest ones are on the faces, and only 7 of them have three neighbours of their own sheet."""
+    grid, count, radius = np.arange(-15, 16) * 0.04, 15, 0.12
+    flat = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    face = np.pad(flat[np.linalg.norm(flat, axis=1) > radius], [(0, 0), (0, 1)], constant_values=0.15)
+    up = np.tile([0.0, 0.0, 1.0], (len(face), 1))
+    angles = np.pi * (1 + np.sqrt(5)) * np.arange(count)
+    inwards = -np.stack([np.cos(angles), np.sin(angles), np.zeros(count)], axis=1)
+    walls = np.linspace(-0.12, 0.12, count)[:, None] * [0.0, 0.0, 1.0] - radius * inwards
+    plate = Planes(np.vstack([face, face * [1, 1, -1], walls]), np.vstack([up, -up, inwards]), 0.12, 0.003)
+    assert len(drop_contradicted(plate)) == len(plate)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_planes_are_enough(count: int) -> None:
     planes = lattice()
@@ -130,6 +143,15 @@ def test_the_sheets_of_a_thin_wall_are_told_apart() -> None:
     before, after = (np.abs(np.abs(planes.centres[:, 2]) - 0.03).mean() for planes in (first, again))
     assert after < 0.3 * before
     assert len(again) > 0.8 * len(first)
+
+
+def test_points_of_a_thin_wall_follow_the_planes_that_pass_by_them() -> None:
+    """Of a thinner one the nearest plane is often on the other sheet, and one in a hundred was fitted to both."""
+    cloud = wall(0.05, 0.001)
+    first = fit_planes(cloud)
+    again = refit_planes(cloud, turned(first, np.sign(first.centres[:, 2:]) * [0.0, 0.0, 1.0]))
+    misses = np.abs(np.abs(again.centres[:, 2]) - 0.025)
+    assert (misses > 0.05 / 3).mean() < 0.005
 
 
 def test_an_edge_is_sharper_than_in_neighbourhoods_of_both_faces() -> None:

@@ -94,11 +94,13 @@ def test_a_pinhole_that_was_closed_is_told() -> None:
     assert first.planes_against > 0
 
 
-def test_a_hole_that_points_outline_is_told_to_be_left() -> None:
-    """Narrow enough to be tried, and kept for its wall, although some planes over its mouths are against it."""
+@pytest.mark.parametrize(("enough", "why"), [(MANY, SPOKEN_FOR), (1000, DATA)])
+def test_a_hole_that_points_outline_is_told_to_be_left(enough: int, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Narrow enough to be tried, and kept for its wall: for its planes, and without their word as shifts stop there."""
+    monkeypatch.setattr(handle_records, "MANY", enough)
     result = bored(0.015, unseen=0.025, wall=400)
     assert not len(result.handle_removal)
-    assert {(handle.kind, handle.decision, handle.why) for handle in result.handles} == {(TUNNEL, LEFT, DATA)}
+    assert {(handle.kind, handle.decision, handle.why) for handle in result.handles} == {(TUNNEL, LEFT, why)}
     assert max(handle.planes_for for handle in result.handles) >= 5
     assert all(np.hypot(handle.place[0] - 100, handle.place[1]) < 0.1 for handle in result.handles)
     assert len(result.handles) < 20
@@ -171,6 +173,19 @@ def test_planes_speak_about_what_they_face() -> None:
     outside, inside = count_speakers(places, planes)
     assert outside.tolist() == [1, 0, 1, 0, 0, 0]
     assert inside.tolist() == [0, 1, 0, 0, 0, 0]
+
+
+def test_who_is_twice_as_far_away_as_another_one_is_not_asked() -> None:
+    """The middle of a deep hole is behind the faces that it goes through."""
+    middle, walls = np.zeros((1, 3)), 0.05 * np.array([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
+    mouths = np.array([[0.07, 0.0, 0.08], [-0.07, 0.0, 0.08]])
+    up = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    planes = Planes(np.vstack([walls, mouths]), np.vstack([-walls / 0.05, up]), 0.1, 0.001)
+    outside, inside = count_speakers(middle, planes)
+    assert (outside.tolist(), inside.tolist()) == ([4], [0])
+    nearer = replace(planes, centres=np.vstack([walls, 0.9 * mouths]))
+    assert count_speakers(middle, nearer)[1].tolist() == [2]
+    assert count_speakers(middle, planes.chosen(np.arange(6) > 3))[1].tolist() == [2]
 
 
 def test_records_are_in_the_coordinates_of_the_scan() -> None:
