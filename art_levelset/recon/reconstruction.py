@@ -21,7 +21,14 @@ from art_levelset.recon.fitting.judgement import Judgement
 from art_levelset.recon.meshing.extract import grid_of_box, zero_set
 from art_levelset.recon.meshing.handle_records import Handle, records
 from art_levelset.recon.meshing.handles import FINEST, find_handle_removal
-from art_levelset.recon.meshing.refine import APART, nearest_points, polish_vertices, simplify_mesh, surface_normals
+from art_levelset.recon.meshing.refine import (
+    APART,
+    nearest_points,
+    polish_vertices,
+    simplify_mesh,
+    simplify_within,
+    surface_normals,
+)
 from art_levelset.recon.meshing.remembered import Remembered
 from art_levelset.recon.meshing.surface import HandleRemoval, Surface
 from art_levelset.recon.meshing.topology import (
@@ -48,6 +55,10 @@ neighbourhoods that they were fitted to: a crumb."""
 MANY = 100
 """But no crumb is what so many planes stand for: about twice as many as a sphere of that size has where they are as far
 from each other as usual, so here they are nearer, and so small a thing has been seen well."""
+
+FINEST_DETAIL = 1 / 400
+"""Where the planes have hardly any error the zero set still deviates from them, and nothing smaller than this part of
+their reach is worth a triangle."""
 
 CHUNK = 1 << 14
 """So many points are evaluated together: what the layers make of them fits into a processor's cache."""
@@ -105,6 +116,14 @@ class Reconstruction:
         """The `trim` of :meth:`mesh` that leaves open what no plane is beside, in the scan's units: half of a reach."""
         return self.planes.reach / 2 * self.frame.scale
 
+    @property
+    def noise_tolerance(self) -> float:
+        """
+        The `tolerance` of :meth:`mesh` that the noise hides, in the scan's units: the usual standard error of the local
+        planes, and no less than 1/400 of their reach. The error of the mesh is usually a tenth of it.
+        """
+        return max(self.planes.error, FINEST_DETAIL * self.planes.reach) * self.frame.scale
+
     @cached_property
     def is_sheet(self) -> bool:
         """Whether the cloud is an open sheet that is nowhere steep (:mod:`art_levelset.recon.cloud.sheets`)."""
@@ -142,6 +161,7 @@ class Reconstruction:
         resolution: int = 256,
         *,
         faces: int | None = None,
+        tolerance: float | None = None,
         parts: int | None = None,
         trim: float | None = None,
         polish: bool = True,
@@ -156,7 +176,10 @@ class Reconstruction:
         box of the cloud (8% larger than that on each side), `trim` opens it or `faces` is given.
 
         :param resolution: Number of grid cells along the longest side of the cloud's bounding box, >= 8.
-        :param faces: Simplify to about so many triangles, >= 4. Needs the extra `mesh`.
+        :param faces: Simplify to about so many triangles, >= 4. None for all.
+        :param tolerance: Simplify as far as no vertex is further than this from the planes of the triangles that it
+               stands for, in the scan's units, > 0: few triangles where the surface is flat. Topology and borders stay.
+               :attr:`noise_tolerance` changes less than the noise of the scan does. None for all triangles.
         :param parts: Keep so many connected components, those of the largest areas, >= 1. None for all that data
                support.
         :param trim: Cut away what is further from the data than this, in the scan's units: triangles that close holes
@@ -167,14 +190,18 @@ class Reconstruction:
                vertex normals.
         :param verbose: Whether to show a progress bar.
         :return: The mesh.
-        :raises ValueError: If a number is out of range, the network has no zero level set there, or nothing is left.
-        :raises ImportError: If `faces` is given and fast-simplification is missing.
+        :raises ValueError: If a number is out of range, both `faces` and `tolerance` are given, the network has no zero
+                level set there, or nothing is left.
         """
         from trimesh import Trimesh
         from trimesh.caching import TrackedArray
 
         if trim is not None:
             check_positive("trim", trim)
+        if tolerance is not None:
+            check_positive("tolerance", tolerance)
+        if faces is not None and tolerance is not None:
+            raise ValueError("faces and tolerance: only one of them can be given")
         vertices, triangles, cell = self._level_set(resolution, verbose=verbose)
         if parts is not None:
             triangles = triangles[largest_components(vertices, triangles, parts)]
@@ -190,6 +217,9 @@ class Reconstruction:
                 raise ValueError(f"trim: nothing of the surface is within {trim} of the data")
         if faces is not None:
             vertices, triangles = simplify_mesh(vertices, triangles, faces)
+        if tolerance is not None:
+            vertices, triangles = simplify_within(vertices, triangles, tolerance / self.frame.scale)
+            vertices = polish_vertices(self.surface, vertices, triangles, cell) if polish else vertices
         indices = triangles.astype(np.int64).view(TrackedArray)
         del triangles  # of a mesh of millions, 12 bytes each
         hash(indices)  # trimesh copies them for it, but only once: now, while there are no normals
