@@ -120,7 +120,7 @@ class Reconstruction:
     def noise_tolerance(self) -> float:
         """
         The `tolerance` of :meth:`mesh` that the noise hides, in the scan's units: the usual standard error of the local
-        planes, and no less than 1/400 of their reach. The error of the mesh is usually a tenth of it.
+        planes, and no less than 1/400 of their reach.
         """
         return max(self.planes.error, FINEST_DETAIL * self.planes.reach) * self.frame.scale
 
