@@ -18,6 +18,7 @@ from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.cloud.sheets import upward
 from art_levelset.recon.fitting.judgement import Judgement
+from art_levelset.recon.meshing.creases import sharpen
 from art_levelset.recon.meshing.extract import grid_of_box, zero_set
 from art_levelset.recon.meshing.handle_records import Handle, records
 from art_levelset.recon.meshing.handles import FINEST, find_handle_removal
@@ -164,6 +165,7 @@ class Reconstruction:
         tolerance: float | None = None,
         parts: int | None = None,
         trim: float | None = None,
+        sharp: bool = False,
         polish: bool = True,
         verbose: bool = False,
     ) -> Trimesh:
@@ -185,6 +187,9 @@ class Reconstruction:
         :param trim: Cut away what is further from the data than this, in the scan's units: triangles that close holes
                of the scan, > 0. The data are the local planes, counted as discs of half their reach;
                :attr:`open_trim` leaves nothing that is not beside one.
+        :param sharp: Whether to put vertices and edges on the creases between faces, where the planes speak for them
+               (:mod:`art_levelset.recon.meshing.creases`): for machined parts. Beside them the mesh is no zero
+               set then.
         :param polish: Whether to move the vertices onto the zero set (see
                :func:`art_levelset.recon.meshing.refine.polish_vertices`) and give them the normals D_xF / |D_xF| as
                vertex normals.
@@ -209,6 +214,8 @@ class Reconstruction:
         vertices, triangles = compact(vertices, triangles)
         if polish:
             vertices = polish_vertices(self.surface, vertices, triangles, cell)
+        if sharp:
+            vertices, triangles = sharpen(vertices, triangles, self.planes, cell)
         if trim is not None:
             gap = self.planes.reach / 2  # between the centres of the planes that stand for the data
             kept = near_data(vertices, triangles, self.planes.centres, trim / self.frame.scale + gap)
@@ -219,11 +226,12 @@ class Reconstruction:
             vertices, triangles = simplify_mesh(vertices, triangles, faces)
         if tolerance is not None:
             vertices, triangles = simplify_within(vertices, triangles, tolerance / self.frame.scale)
-            vertices = polish_vertices(self.surface, vertices, triangles, cell) if polish else vertices
+            if polish and not sharp:
+                vertices = polish_vertices(self.surface, vertices, triangles, cell)
         indices = triangles.astype(np.int64).view(TrackedArray)
         del triangles  # of a mesh of millions, 12 bytes each
         hash(indices)  # trimesh copies them for it, but only once: now, while there are no normals
-        directions = surface_normals(self.surface, vertices) if polish else None
+        directions = surface_normals(self.surface, vertices) if polish and not sharp else None
         vertices = self.frame.from_unit(vertices)
         return Trimesh(vertices, indices, vertex_normals=directions, process=False)
 

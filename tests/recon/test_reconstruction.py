@@ -211,6 +211,12 @@ def test_the_border_that_trim_leaves_stays() -> None:
     assert ends[0] == ends[1]
 
 
+def test_a_ball_has_no_sharp_edges() -> None:
+    mesh, sharp = BALL.mesh(24), BALL.mesh(24, sharp=True)
+    np.testing.assert_array_equal(mesh.vertices, sharp.vertices)
+    np.testing.assert_array_equal(mesh.faces, sharp.faces)
+
+
 def border(mesh: Trimesh) -> Points:
     edges: Points = mesh.edges_sorted[group_rows(mesh.edges_sorted, require_count=1)]
     return edges

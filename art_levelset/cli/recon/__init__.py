@@ -228,6 +228,11 @@ def _add_surface_options(parser: Parser, scans: Group) -> None:
         "terrain, and there is no --trim",
     )
     group.add_argument(
+        "--sharp",
+        action="store_true",
+        help="sharp edges where faces meet and the points speak for it: for machined parts",
+    )
+    group.add_argument(
         "--faces",
         type=_faces,
         metavar="N|all",

@@ -94,6 +94,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             arguments.resolution,
             parts=arguments.parts,
             trim=trim,
+            sharp=arguments.sharp,
             verbose=arguments.bars,
             **_simplification(arguments, cloud, reconstruction),
         )
