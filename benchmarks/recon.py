@@ -85,7 +85,7 @@ def level_set(points: Points, seed: int, curvature: float = 0.0, quality: str = 
     :return: The mesh.
     """
     result = reconstruct(points, quality=quality, seed=seed, curvature=curvature, verbose=False)
-    return result.mesh(RESOLUTION)
+    return result.mesh(RESOLUTION, tolerance=result.noise_tolerance)
 
 
 def loaded(points: Points) -> Any:

@@ -18,10 +18,18 @@ from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.cloud.sheets import upward
 from art_levelset.recon.fitting.judgement import Judgement
+from art_levelset.recon.meshing.creases import sharpen
 from art_levelset.recon.meshing.extract import grid_of_box, zero_set
 from art_levelset.recon.meshing.handle_records import Handle, records
 from art_levelset.recon.meshing.handles import FINEST, find_handle_removal
-from art_levelset.recon.meshing.refine import APART, nearest_points, polish_vertices, simplify_mesh, surface_normals
+from art_levelset.recon.meshing.refine import (
+    APART,
+    nearest_points,
+    polish_vertices,
+    simplify_mesh,
+    simplify_within,
+    surface_normals,
+)
 from art_levelset.recon.meshing.remembered import Remembered
 from art_levelset.recon.meshing.surface import HandleRemoval, Surface
 from art_levelset.recon.meshing.topology import (
@@ -48,6 +56,10 @@ neighbourhoods that they were fitted to: a crumb."""
 MANY = 100
 """But no crumb is what so many planes stand for: about twice as many as a sphere of that size has where they are as far
 from each other as usual, so here they are nearer, and so small a thing has been seen well."""
+
+FINEST_DETAIL = 1 / 400
+"""Where the planes have hardly any error the zero set still deviates from them, and nothing smaller than this part of
+their reach is worth a triangle."""
 
 CHUNK = 1 << 14
 """So many points are evaluated together: what the layers make of them fits into a processor's cache."""
@@ -105,6 +117,14 @@ class Reconstruction:
         """The `trim` of :meth:`mesh` that leaves open what no plane is beside, in the scan's units: half of a reach."""
         return self.planes.reach / 2 * self.frame.scale
 
+    @property
+    def noise_tolerance(self) -> float:
+        """
+        The `tolerance` of :meth:`mesh` that the noise hides, in the scan's units: the usual standard error of the local
+        planes, and no less than 1/400 of their reach.
+        """
+        return max(self.planes.error, FINEST_DETAIL * self.planes.reach) * self.frame.scale
+
     @cached_property
     def is_sheet(self) -> bool:
         """Whether the cloud is an open sheet that is nowhere steep (:mod:`art_levelset.recon.cloud.sheets`)."""
@@ -142,8 +162,10 @@ class Reconstruction:
         resolution: int = 256,
         *,
         faces: int | None = None,
+        tolerance: float | None = None,
         parts: int | None = None,
         trim: float | None = None,
+        sharp: bool = False,
         polish: bool = True,
         verbose: bool = False,
     ) -> Trimesh:
@@ -156,25 +178,35 @@ class Reconstruction:
         box of the cloud (8% larger than that on each side), `trim` opens it or `faces` is given.
 
         :param resolution: Number of grid cells along the longest side of the cloud's bounding box, >= 8.
-        :param faces: Simplify to about so many triangles, >= 4. Needs the extra `mesh`.
+        :param faces: Simplify to about so many triangles, >= 4. None for all.
+        :param tolerance: Simplify as far as no vertex is further than this from the planes of the triangles that it
+               stands for, in the scan's units, > 0: few triangles where the surface is flat. Topology and borders stay.
+               :attr:`noise_tolerance` changes less than the noise of the scan does. None for all triangles.
         :param parts: Keep so many connected components, those of the largest areas, >= 1. None for all that data
                support.
         :param trim: Cut away what is further from the data than this, in the scan's units: triangles that close holes
                of the scan, > 0. The data are the local planes, counted as discs of half their reach;
                :attr:`open_trim` leaves nothing that is not beside one.
+        :param sharp: Whether to put vertices and edges on the creases between faces, where the planes speak for them
+               (:mod:`art_levelset.recon.meshing.creases`): for machined parts. Beside them the mesh is no zero
+               set then.
         :param polish: Whether to move the vertices onto the zero set (see
                :func:`art_levelset.recon.meshing.refine.polish_vertices`) and give them the normals D_xF / |D_xF| as
                vertex normals.
         :param verbose: Whether to show a progress bar.
         :return: The mesh.
-        :raises ValueError: If a number is out of range, the network has no zero level set there, or nothing is left.
-        :raises ImportError: If `faces` is given and fast-simplification is missing.
+        :raises ValueError: If a number is out of range, both `faces` and `tolerance` are given, the network has no zero
+                level set there, or nothing is left.
         """
         from trimesh import Trimesh
         from trimesh.caching import TrackedArray
 
         if trim is not None:
             check_positive("trim", trim)
+        if tolerance is not None:
+            check_positive("tolerance", tolerance)
+        if faces is not None and tolerance is not None:
+            raise ValueError("faces and tolerance: only one of them can be given")
         vertices, triangles, cell = self._level_set(resolution, verbose=verbose)
         if parts is not None:
             triangles = triangles[largest_components(vertices, triangles, parts)]
@@ -182,6 +214,8 @@ class Reconstruction:
         vertices, triangles = compact(vertices, triangles)
         if polish:
             vertices = polish_vertices(self.surface, vertices, triangles, cell)
+        if sharp:
+            vertices, triangles = sharpen(vertices, triangles, self.planes, cell)
         if trim is not None:
             gap = self.planes.reach / 2  # between the centres of the planes that stand for the data
             kept = near_data(vertices, triangles, self.planes.centres, trim / self.frame.scale + gap)
@@ -190,10 +224,14 @@ class Reconstruction:
                 raise ValueError(f"trim: nothing of the surface is within {trim} of the data")
         if faces is not None:
             vertices, triangles = simplify_mesh(vertices, triangles, faces)
+        if tolerance is not None:
+            vertices, triangles = simplify_within(vertices, triangles, tolerance / self.frame.scale)
+            if polish and not sharp:
+                vertices = polish_vertices(self.surface, vertices, triangles, cell)
         indices = triangles.astype(np.int64).view(TrackedArray)
         del triangles  # of a mesh of millions, 12 bytes each
         hash(indices)  # trimesh copies them for it, but only once: now, while there are no normals
-        directions = surface_normals(self.surface, vertices) if polish else None
+        directions = surface_normals(self.surface, vertices) if polish and not sharp else None
         vertices = self.frame.from_unit(vertices)
         return Trimesh(vertices, indices, vertex_normals=directions, process=False)
 

@@ -30,7 +30,6 @@ def scan(tmp_path: Path) -> Path:
 
 
 def test_all_of_it_works(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("fast_simplification", reason="simplifies meshes; it comes with the extra mesh")
     output = tmp_path / "universality.json"
     done = {"name": "bumps, 1 subdivisions", "on_surface": 0, "wrong": 0, "points": 500}
     done |= dict.fromkeys(("faces", "planes", "pieces", "units", "depth", "weights", "seconds"), 0)
@@ -61,7 +60,6 @@ def test_holes_are_closed(scan: Path) -> None:
 
 def test_bunny(data_dir: Path) -> None:
     """The scan of the bunny, closed and simplified to 500 faces."""
-    pytest.importorskip("fast_simplification", reason="simplifies meshes; it comes with the extra mesh")
     scan = trimesh.load_mesh(data_dir / "scans" / "bunny_reference.ply")
     mesh = universality.simplified(universality.closed(scan), 500)
     network = exact_network(mesh)

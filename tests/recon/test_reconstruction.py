@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from trimesh import Trimesh
+from trimesh.grouping import group_rows
 
 from art_levelset.recon import Reconstruction
 from art_levelset.recon.cloud.clouds import Frame, Points
@@ -165,7 +166,6 @@ def test_the_largest_part_has_the_largest_area_not_the_most_triangles() -> None:
 
 
 def test_fewer_faces() -> None:
-    pytest.importorskip("fast_simplification")
     mesh = BALL.mesh(48, faces=1000)
     assert 900 < len(mesh.faces) <= 1000
     assert mesh.is_watertight
@@ -176,7 +176,6 @@ def test_fewer_faces() -> None:
 
 
 def test_flaps_of_the_simplification_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    simplification = pytest.importorskip("fast_simplification")
     mesh = BALL.mesh(12)
     extra = len(mesh.vertices)
     edge = mesh.faces[0, :2].tolist()
@@ -185,16 +184,48 @@ def test_flaps_of_the_simplification_are_left_out(monkeypatch: pytest.MonkeyPatc
     def simplify(*_: object, **__: object) -> tuple[Points, Points]:
         return np.concatenate([mesh.vertices, mesh.vertices[:1] * 2]), np.concatenate([mesh.faces, flap])
 
-    monkeypatch.setattr(simplification, "simplify", simplify)
+    monkeypatch.setattr("fast_simplification.simplify", simplify)
     vertices, faces = simplify_mesh(np.asarray(mesh.vertices), np.asarray(mesh.faces), 10)
     np.testing.assert_array_equal(vertices, mesh.vertices)
     np.testing.assert_array_equal(faces, mesh.faces)
 
 
-def test_fewer_faces_need_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fast_simplification", None)
-    with pytest.raises(ImportError, match=r"pip install 'art-levelset\[mesh\]'"):
-        BALL.mesh(24, faces=100)
+def test_no_more_faces_than_the_tolerance_needs() -> None:
+    whole, mesh = BALL.mesh(48), BALL.mesh(48, tolerance=0.01 * SCALE)
+    assert len(mesh.faces) < 0.5 * len(whole.faces)
+    assert mesh.is_watertight
+    assert mesh.euler_number == 2
+    assert errors(mesh.vertices).max() < 1e-5  # on the zero set again
+    assert errors(mesh.triangles_center).max() < 0.01
+    outwards = (mesh.vertices - OFFSET) / np.linalg.norm(mesh.vertices - OFFSET, axis=1, keepdims=True)
+    np.testing.assert_allclose(mesh.vertex_normals, outwards, atol=1e-5)
+    assert errors(BALL.mesh(48, tolerance=0.01 * SCALE, polish=False).vertices).max() > 1e-4
+
+
+def test_the_border_that_trim_leaves_stays() -> None:
+    half = replace(BALL, planes=BALL.planes.chosen(BALL.planes.centres[:, 2] > 0))
+    whole, mesh = (half.mesh(32, trim=1.0, tolerance=tolerance) for tolerance in (None, 0.02))
+    assert len(mesh.faces) < 0.8 * len(whole.faces)
+    assert (mesh.euler_number, whole.euler_number) == (1, 1)
+    ends = [{tuple(vertex) for vertex in of.vertices[np.unique(border(of))].round(4)} for of in (whole, mesh)]
+    assert ends[0] == ends[1]
+
+
+def test_a_ball_has_no_sharp_edges() -> None:
+    mesh, sharp = BALL.mesh(24), BALL.mesh(24, sharp=True)
+    np.testing.assert_array_equal(mesh.vertices, sharp.vertices)
+    np.testing.assert_array_equal(mesh.faces, sharp.faces)
+
+
+def border(mesh: Trimesh) -> Points:
+    edges: Points = mesh.edges_sorted[group_rows(mesh.edges_sorted, require_count=1)]
+    return edges
+
+
+def test_what_the_noise_hides() -> None:
+    noisy = replace(BALL, planes=replace(BALL.planes, error=0.002))
+    assert noisy.noise_tolerance == pytest.approx(0.002 * SCALE)
+    assert BALL.noise_tolerance == pytest.approx(BALL.planes.reach / 400 * SCALE)  # there is no noise
 
 
 def test_bad_numbers() -> None:
@@ -202,6 +233,11 @@ def test_bad_numbers() -> None:
         BALL.mesh(16, parts=0)
     with pytest.raises(ValueError, match="faces must be an integer >= 4, got 3"):
         BALL.mesh(16, faces=3)
+    with pytest.raises(ValueError, match="faces and tolerance: only one of them can be given"):
+        BALL.mesh(16, faces=100, tolerance=0.1)
+    for tolerance in (0.0, -1.0, float("inf")):
+        with pytest.raises(ValueError, match=f"tolerance must be a finite number > 0, got {tolerance}"):
+            BALL.mesh(16, tolerance=tolerance)
     for trim in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match=f"trim must be a finite number > 0, got {trim}"):
             BALL.mesh(16, trim=trim)

@@ -17,6 +17,7 @@ QUALITIES = {"draft": 100, "standard": 200, "fine": 800}
 
 PAPER_STEPS = 5000
 RESOLUTION = 256
+ALL = "all"
 
 FORMATS = ".asc .conf .csv .e57 .las .laz .npy .npz .obj .off .pcd .ply .pts .stl .txt .xyz .xyzn .xyzrgb"
 """What :func:`art_levelset.recon.io.reading.read_cloud` reads."""
@@ -225,7 +226,18 @@ def _add_surface_options(parser: Parser, scans: Group) -> None:
         help="a surface where there are data and nothing else; so it is anyway where they are an open sheet, such as "
         "terrain, and there is no --trim",
     )
-    group.add_argument("--faces", type=int, metavar="N", help="simplify to about so many triangles (default: all)")
+    group.add_argument(
+        "--sharp",
+        action="store_true",
+        help="sharp edges where faces meet and the points speak for it: for machined parts",
+    )
+    group.add_argument(
+        "--faces",
+        type=_faces,
+        metavar="N",
+        help="simplify to about so many triangles; all keeps all of them (default: as many as change less than the noise of the "
+        "scan does; all for a cloud with colours, which are those of the vertices)",
+    )
     group.add_argument(
         "--parts", type=int, metavar="N", help="keep so many connected components, the largest ones (default: all)"
     )
@@ -249,6 +261,16 @@ def _add_curve_options(parser: Parser) -> None:
     group.add_argument("--csv", type=Path, metavar="CSV", help="also a table: piece, closed, s, x, y, z")
     group.add_argument("--preview", type=Path, metavar="PNG", help="also draw the two surfaces and the curves")
     group.add_argument("--save", type=Path, metavar="FILE", help="the fitted network, for load_curve")
+
+
+def _faces(text: str) -> int | str:
+    """A number of triangles, or all of them."""
+    if text == ALL:
+        return text
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a number of triangles or {ALL}, got {text!r}") from error
 
 
 def _add_outputs(parser: Parser, metavar: str, what: str, suffix: str) -> Group:

@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from trimesh import Trimesh
 
 from art_levelset.checks import check_count, check_positive
 from art_levelset.cli.output import as_json
-from art_levelset.cli.recon import files
+from art_levelset.cli.recon import ALL, files
 from art_levelset.cli.recon.batch import Result, Seconds, document
 from art_levelset.recon.fitting.judgement import Judgement
 from art_levelset.recon.inspect.accounting import Account, account_for
@@ -93,10 +92,11 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
         trim = _trim(arguments, reconstruction)
         mesh = reconstruction.mesh(
             arguments.resolution,
-            faces=arguments.faces,
             parts=arguments.parts,
             trim=trim,
+            sharp=arguments.sharp,
             verbose=arguments.bars,
+            **_simplification(arguments, cloud, reconstruction),
         )
         if cloud.colours is not None:
             mesh = transfer_colours(mesh, cloud.points, cloud.colours)
@@ -144,6 +144,15 @@ def _trim(arguments: argparse.Namespace, reconstruction: Reconstruction) -> floa
     return reconstruction.open_trim if arguments.open or reconstruction.is_sheet else None
 
 
+def _simplification(arguments: argparse.Namespace, cloud: Cloud, reconstruction: Reconstruction) -> dict[str, Any]:
+    """How many triangles the mesh has: as `--faces` says, else few where the noise hides it and no colours are lost."""
+    if arguments.faces == ALL:
+        return {}
+    if arguments.faces is not None:
+        return {"faces": arguments.faces}
+    return {} if cloud.colours is not None else {"tolerance": reconstruction.noise_tolerance}
+
+
 def _sensors(arguments: argparse.Namespace, cloud: Cloud) -> object:
     """Where the points were seen from, as far as that is given."""
     if arguments.use_sensors and cloud.sensors is None:
@@ -155,7 +164,7 @@ def _check(arguments: argparse.Namespace) -> None:
     """Whether the numbers make sense and the options go together."""
     for name, least in (("steps", 1), ("resolution", 8), ("faces", 4), ("parts", 1)):
         value = getattr(arguments, name)
-        if value is not None:
+        if value not in (None, ALL):
             check_count(f"--{name}", value, least)
     check_columns(arguments.columns, "--columns")
     if arguments.trim is not None:
@@ -171,8 +180,6 @@ def _check(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')}: the preset paper does not have it")
     if arguments.heat_map is not None and arguments.reference is None:
         raise ValueError("--heat-map needs a --reference")
-    if arguments.faces is not None and find_spec("fast_simplification") is None:
-        raise ValueError("--faces needs fast-simplification: pip install 'art-levelset[mesh]'")
     if arguments.output is not None:
         _check_format(arguments.output)
 

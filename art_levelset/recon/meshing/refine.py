@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from art_levelset.checks import check_count
+from art_levelset.checks import check_count, check_positive
 from art_levelset.core.fields import values_and_jacobians
 from art_levelset.core.projection import project
+from art_levelset.memory import available
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.meshing.topology import Faces, compact, short_edges
+from art_levelset.recon.meshing.topology import Faces, compact, euler_number, open_edges, short_edges
 
 STEPS = 3
 """Newton steps (and halvings) of a vertex: it starts within a fraction of a cell."""
@@ -31,6 +32,14 @@ ROUNDS = 10
 
 CHUNK = 1 << 16
 """So many points are projected together."""
+
+STEEP = 7.0
+LARGEST_COST = 1e-9 * 102**STEEP
+"""The library collapses edges whose cost is below 1e-9 (i + 3)^:data:`STEEP` in the passes i = 0 ... 99, unless it is
+told to stop at a number of triangles: the cheapest ones first, and in the end all below this."""
+
+TRIANGLE = 400.0
+"""Bytes that a triangle takes while edges are collapsed."""
 
 PASS = 1 << 14
 """So many normals are computed together: memory that a larger pass takes may stay with the process."""
@@ -123,16 +132,49 @@ def simplify_mesh(vertices: Points, faces: Faces, count: int) -> tuple[Points, F
     :param count: About how many triangles to leave, >= 4; nothing is done to a mesh that has no more.
     :return: The vertices, (k, 3), and the triangles, (l, 3).
     :raises ValueError: If the count is out of range.
-    :raises ImportError: If the library is missing.
     """
     check_count("faces", count, 4)
     if len(faces) <= count:
         return vertices, faces
-    try:
-        from fast_simplification import simplify
-    except ImportError as error:
-        raise ImportError("fewer faces need fast-simplification: pip install 'art-levelset[mesh]'") from error
-    remaining, triangles = simplify(vertices, faces, target_count=count)
+    return _collapsed(vertices, faces, target_count=count)
+
+
+def simplify_within(vertices: Points, faces: Faces, tolerance: float) -> tuple[Points, Faces]:
+    """
+    A mesh of as few triangles as an error allows.
+
+    The cost of a collapsed edge is the sum of the squared distances of the new vertex from the planes of all triangles
+    that it stands for. It remains below the square of the tolerance: so does each of these distances, and
+    most of them far below. Vertices of a border stay.
+
+    | Paper link: https://doi.org/10.1145/258734.258849 (Garland, Heckbert, 1997)
+
+    :param vertices: (n, 3).
+    :param faces: (m, 3).
+    :param tolerance: The largest distance of a vertex from these planes, > 0.
+    :return: The vertices, (k, 3), and the triangles, (l, 3); those that were given if a collapse would change the
+             topology, or there is not the memory.
+    :raises ValueError: If the tolerance is out of range.
+    """
+    check_positive("tolerance", tolerance)
+    if len(faces) <= 4 or TRIANGLE * len(faces) > available():
+        return vertices, faces
+    scale = LARGEST_COST**0.5 / tolerance
+    moved, triangles = _collapsed(vertices * scale, faces, target_count=4, agg=STEEP, preserve_border=True)
+    before, after = _shape(faces, len(vertices)), _shape(triangles, len(moved))
+    return (moved / scale, triangles) if before == after else (vertices, faces)
+
+
+def _shape(triangles: Faces, size: int) -> tuple[int, int]:
+    """The Euler number and the number of edges that are not shared by two, of triangles of so many vertices."""
+    return euler_number(triangles, size), open_edges(triangles, size)
+
+
+def _collapsed(vertices: Points, faces: Faces, **options: float) -> tuple[Points, Faces]:
+    """What the library makes of a mesh, without flaps."""
+    from fast_simplification import simplify
+
+    remaining, triangles = simplify(vertices, faces, **options)
     # A collapsed edge may leave a flap, two triangles back to back: without them the mesh is closed as before.
     _, group, members = np.unique(np.sort(triangles, axis=1), axis=0, return_inverse=True, return_counts=True)
     single = members[group.ravel()] == 1

@@ -195,7 +195,7 @@ def without_short_edges(vertices: Points, triangles: Faces, shortest: float) -> 
     first = np.unique(cluster, return_index=True)[1].astype(np.int32)
     merged = first[cluster][triangles]
     merged = merged[np.logical_and.reduce([one != other for one, other in _sides(merged)])]
-    return merged if _closed(merged, len(vertices)) else triangles
+    return triangles if open_edges(merged, len(vertices)) else merged
 
 
 def sorted_edges(triangles: Faces, size: int) -> NDArray[np.int64]:
@@ -229,11 +229,17 @@ def euler_number(triangles: Faces, size: int) -> int:
     return len(np.unique(triangles)) - different + len(triangles)
 
 
-def _closed(triangles: Faces, size: int) -> bool:
-    """Whether every edge is shared by two triangles; `size` is the number of vertices."""
+def open_edges(triangles: Faces, size: int) -> int:
+    """
+    How many edges are not shared by two triangles.
+
+    :param triangles: Indices of vertices, (m, 3).
+    :param size: The number of vertices.
+    :return: 0 for a closed surface.
+    """
     edges = sorted_edges(triangles, size)
-    twice = len(edges) % 2 == 0 and bool((edges[::2] == edges[1::2]).all())
-    return twice and not (edges[1:-1:2] == edges[2::2]).any()
+    first = np.flatnonzero(np.diff(edges, prepend=-1))
+    return int(np.count_nonzero(np.diff(first, append=len(edges)) != 2))
 
 
 def _sides(triangles: Faces) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:

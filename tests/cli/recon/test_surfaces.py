@@ -18,7 +18,7 @@ from art_levelset.cli.recon import FORMATS, PAPER_STEPS, QUALITIES
 from art_levelset.cli.recon.surfaces import PRESETS
 from art_levelset.models import fc_2
 from art_levelset.recon import Reconstruction, paper, reconstruct
-from art_levelset.recon.cloud.clouds import Points, check_cloud, unit_frame
+from art_levelset.recon.cloud.clouds import Frame, Points, check_cloud, unit_frame
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.fitting import checkpoint, quality
 
@@ -140,10 +140,37 @@ def test_georeferenced_scans_keep_their_millimetres(
     assert "  1,501 in x 500000.1850 to 500000.2750, y 5000000.2" in capsys.readouterr().out
 
 
-def test_fewer_triangles_need_a_library(scan: Path, monkeypatch: pytest.MonkeyPatch, one_error: OneError) -> None:
-    monkeypatch.setattr("art_levelset.cli.recon.surfaces.find_spec", lambda name: None)
-    line = one_error(main, [str(scan), "--faces", "100"])
-    assert line == "--faces needs fast-simplification: pip install 'art-levelset[mesh]'"
+def faces_of_balls(
+    argv: list[str], folder: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch, colours: object = None
+) -> int:
+    """How many triangles `recon` makes of two balls, where the planes' error is a hundredth."""
+
+    def fitted(points: Points, **_: object) -> Reconstruction:
+        return Reconstruction(Balls(), Frame(np.zeros(3), 1.0), Planes(points, np.zeros_like(points), 0.05, 0.01))
+
+    monkeypatch.setitem(PRESETS, "default", fitted)
+    trimesh.PointCloud(two_balls(sphere_points), colors=colours).export(folder / "scan.ply")
+    assert main([str(folder / "scan.ply"), "--resolution", "64", *argv]) == 0
+    mesh = trimesh.load(folder / "scan.mesh.ply", force="mesh", process=False)
+    assert mesh.is_watertight
+    assert mesh.euler_number == 4
+    return len(mesh.faces)
+
+
+def test_there_are_no_more_triangles_than_the_noise_is_worth(
+    tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, whole, few = (
+        faces_of_balls(argv, tmp_path, sphere_points, monkeypatch)
+        for argv in ([], ["--faces", "all"], ["--faces", "200"])
+    )
+    assert 180 < few <= 200 < usual < 0.5 * whole
+
+
+def test_colours_keep_their_vertices(tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
+    colours = np.full((len(two_balls(sphere_points)), 3), 99, dtype=np.uint8)
+    coloured = faces_of_balls([], tmp_path, sphere_points, monkeypatch, colours)
+    assert coloured == faces_of_balls(["--faces", "all"], tmp_path, sphere_points, monkeypatch)
 
 
 def test_detail_far_from_the_origin_survives(scan: Path) -> None:
@@ -258,6 +285,7 @@ def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Pa
         (["-o", "mesh"], "--output: cannot write a mesh as ''"),
         (["-o", "mesh.gltf"], "--output: cannot write a mesh as '.gltf'"),
         (["--faces", "3"], "--faces must be an integer >= 4, got 3"),
+        (["--faces", "few"], "--faces must be a number of triangles or all, got 'few'"),
         (["--parts", "0"], "--parts must be an integer >= 1, got 0"),
         (["--trim", "0"], "--trim must be a finite number > 0, got 0.0"),
         (["--trim", "1", "--open"], "--trim and --open: only one of them can be given"),

@@ -1,0 +1,211 @@
+"""
+Sharp edges: where faces meet, the mesh gets vertices on the crease and edges along it.
+
+The zero set of F is smooth, and what it is fitted to is as well: planes beside an edge are of points of both faces.
+With the planes put back to their faces (:func:`art_levelset.recon.cloud.quiet.with_quiet_normals`), there are near a
+vertex x of the mesh one to three groups k of planes whose normals are far apart: the nearest plane and those like it,
+the nearest one of the others and those like that, and so on. Each has a surface, of the height
+
+    h_k(x) = sum_i w_i (1 + n_i . n_k) h_i(x) / sum_i w_i (1 + n_i . n_k)
+
+over it, with h_i over a single plane as spheres have it, weights that fall with distance and residual, and the normal
+n_k, the mean of the group's. Two groups meet at a ridge if the centres of one lie below the surface of the other,
+else in a groove. So the foot x_k = x - h_k(x) n_k is on the solid's surface if all others have h_l(x_k) <= 0 at
+ridges, >= 0 at grooves. x moves to the foot that breaks these rules least, and, of several, is nearest.
+
+An edge of the mesh whose ends have gone to different faces crosses a crease. There a vertex is inserted at the point
+y nearest to the edge's middle of those of least
+
+    sum_k (n_k . (y - x_k))^2,
+
+over both ends, and in triangles whose corners are on three faces another one, over the corners. Triangles are divided
+at these, so the crease is a line of edges, and the topology of the mesh stays (after extended marching cubes, which
+do it in the cells).
+
+That this is an edge and not a bend, or noise, is told by the planes: the normals of a bend are a continuum, and have
+been turned to make two groups of them. Evidence for a crossing is e = p q: p, from 0 to 1, says how far the normals
+of both ends are apart, from 30 to 75 degrees, and q which share of the groups' planes have not been turned by more
+than 10 degrees. Where the mean of e over the crossings nearby is too small, or these are no line of some length,
+nothing is done, and away from the others the mesh stays as it is.
+
+| Paper link: https://doi.org/10.1145/383259.383265 (Kobbelt, Botsch, Schwanecke, Seidel, 2001)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from art_levelset.recon.cloud.clouds import Points, neighbours
+from art_levelset.recon.cloud.planes import Planes
+from art_levelset.recon.cloud.quadrics import Floats
+from art_levelset.recon.cloud.quiet import heights_over, unit, with_quiet_normals
+from art_levelset.recon.meshing.splitting import Crossings, Split, crossings_of, split_triangles
+from art_levelset.recon.meshing.topology import Faces
+
+AROUND = 24
+"""Planes that are looked at around a vertex."""
+
+GROUPS = 3
+FEWEST = 3
+"""Planes of a group."""
+
+LIKE, UNLIKE, OPPOSITE = np.cos(np.radians([25.0, 35.0, 120.0]))
+"""Cosines of normals: planes of a group, those that begin another one, and faces of a thin wall, which do not meet."""
+
+BENT, SHARP = np.radians([30.0, 75.0])
+"""The angles between which p rises from 0 to 1."""
+
+TURNED = np.radians(10.0)
+EVIDENCE = 0.3
+"""The smallest mean of e."""
+
+NEARBY = 1.5
+"""The mean is over so many reaches."""
+
+LENGTH = 3.0
+"""The smallest extent of a line of crossings, in reaches."""
+
+FAR = 0.5
+"""Vertices move no further than this, in reaches."""
+
+FULL, NONE = 0.75, 1.25
+"""Up to the first distance from a crease, in reaches, vertices move all the way, from the second on not at all."""
+
+NEARNESS = 0.3
+"""What a reach to a foot counts, beside one by which a rule is broken."""
+
+CHUNK = 1 << 13
+
+Mask = NDArray[np.bool_]
+
+
+class Feet(NamedTuple):
+    """
+    Where vertices go.
+
+    :param points: x_k, (n, 3).
+    :param normals: n_k, (n, 3).
+    :param parted: Whether there is more than one group, (n,).
+    :param quiet: The share of the group's planes that have hardly been turned, (n,).
+    """
+
+    points: Points
+    normals: Points
+    parted: Mask
+    quiet: Floats
+
+
+def sharpen(vertices: Points, triangles: Faces, planes: Planes, cell: float) -> Split:
+    """
+    Put vertices and edges of a mesh on the creases between faces.
+
+    :param vertices: (n, 3), in the unit frame.
+    :param triangles: Indices of vertices, (m, 3).
+    :param planes: The planes of the cloud, with outward normals.
+    :param cell: How far an inserted vertex may be from its edge's middle, > 0.
+    :return: The vertices, those of creases last, and the triangles; what was given if there are no creases.
+    """
+    faces = with_quiet_normals(planes)
+    turned = np.arccos(np.einsum("ni,ni->n", planes.normals, faces.normals).clip(-1, 1)) > TURNED
+    feet = _feet(vertices, faces, turned)
+    crossings = crossings_of(triangles)
+    first, second = crossings.ends.T
+    cosines = np.einsum("ni,ni->n", feet.normals[first], feet.normals[second])
+    mixed = (cosines < np.cos(BENT)) & (cosines > OPPOSITE) & feet.parted[first] & feet.parted[second]
+    mixed[mixed] = _supported(feet, crossings.ends[mixed], cosines[mixed], planes.reach)
+    mixed = _long(feet.points, crossings, mixed, LENGTH * planes.reach)
+    if not mixed.any():
+        return Split(vertices, triangles)
+    middles = feet.points[crossings.ends[mixed]].mean(axis=1)
+    gaps = neighbours(cKDTree(middles), feet.points, 1)[0][:, 0] / planes.reach
+    share = ((NONE - gaps) / (NONE - FULL)).clip(0, 1)[:, None]
+    return split_triangles(vertices + share * (feet.points - vertices), feet.normals, triangles, crossings, mixed, cell)
+
+
+def _feet(vertices: Points, faces: Planes, turned: Mask) -> Feet:
+    """Where vertices go, and vertices that would go too far do not."""
+    tree = cKDTree(faces.centres)
+    parts = [
+        _feet_of_chunk(vertices[start : start + CHUNK], tree, faces, turned) for start in range(0, len(vertices), CHUNK)
+    ]
+    return Feet(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _feet_of_chunk(points: Points, tree: cKDTree, faces: Planes, turned: Mask) -> Feet:
+    distances, found = neighbours(tree, points, min(AROUND, len(faces)))
+    centres, normals, rows = faces.centres[found], faces.normals[found], np.arange(len(points))
+    near = np.exp(-2 * (distances / (distances[:, :1] + faces.reach / 2)) ** 2)
+    free = np.ones(found.shape, dtype=bool)
+    groups = []
+    for _ in range(GROUPS):
+        seed = free.argmax(axis=1)
+        middle = normals[rows, seed]
+        for _ in range(2):
+            like = np.einsum("nki,ni->nk", normals, middle) > LIKE
+            middle = unit(np.einsum("nk,nki->ni", near * like, normals))
+        cosines = np.einsum("nki,ni->nk", normals, middle)
+        like = (cosines > LIKE) & free[rows, seed, None]
+        votes = heights_over(points[:, None] - centres, normals, middle[:, None])
+        weights = near * like * (1 + cosines)
+        high = _mean(votes, weights)
+        spread = _mean((votes - high[:, None]) ** 2, weights) + 1e-12
+        high = _mean(votes, weights / (1 + (votes - high[:, None]) ** 2 / spread[:, None]))
+        groups.append((points - high[:, None] * middle, middle, like, like.sum(axis=1) >= FEWEST))
+        free &= cosines < UNLIKE
+    feet, middles, likes, there = (np.stack(column, axis=1) for column in zip(*groups, strict=True))
+    members = near[:, None] * likes
+    hearts = np.einsum("ngk,nki->ngi", members, centres) / np.maximum(members.sum(axis=2), 1e-12)[:, :, None]
+    # Of the foot on each group's surface, and of each other group: [n, group of the foot, other group].
+    below = np.sign(np.einsum("ngli,ngi->ngl", feet[:, :, None] - hearts[:, None], middles))
+    over = np.einsum("ngli,nli->ngl", feet[:, :, None] - feet[:, None], middles)
+    meet = there[:, None] & (np.einsum("ngi,nli->ngl", middles, middles) > OPPOSITE)
+    costs = (np.maximum(below * over, 0) * meet * (1 - np.eye(GROUPS))).sum(axis=2)
+    costs += NEARNESS * np.linalg.norm(feet - points[:, None], axis=2)
+    best = np.where(there, costs, np.inf).argmin(axis=1)
+    chosen, own = feet[rows, best], likes[rows, best]
+    far = np.linalg.norm(chosen - points, axis=1) > FAR * faces.reach
+    quiet = (own & ~turned[found]).sum(axis=1) / np.maximum(own.sum(axis=1), 1)
+    parted = there[:, :2].all(axis=1) & ~far
+    return Feet(np.where(far[:, None], points, chosen), middles[rows, best], parted, quiet)
+
+
+def _mean(values: Floats, weights: Floats) -> Floats:
+    means: Floats = (weights * values).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-12)
+    return means
+
+
+def _supported(feet: Feet, ends: Faces, cosines: Floats, reach: float) -> Mask:
+    """Which crossings have enough evidence around them."""
+    if not len(ends):
+        return np.zeros(0, dtype=bool)
+    apart = ((np.arccos(cosines.clip(-1, 1)) - BENT) / (SHARP - BENT)).clip(0, 1)
+    evidence = apart * feet.quiet[ends].min(axis=1)
+    tree = cKDTree(feet.points[ends].mean(axis=1))
+    pairs = tree.sparse_distance_matrix(tree, NEARBY * reach, output_type="coo_matrix")
+    total = np.bincount(pairs.row, weights=evidence[pairs.col], minlength=len(ends))
+    supported: Mask = total / np.bincount(pairs.row, minlength=len(ends)) >= EVIDENCE
+    return supported
+
+
+def _long(points: Points, crossings: Crossings, mixed: Mask, length: float) -> Mask:
+    """Those of the crossings, (n,), that are in lines of some extent; crossings of one triangle are in one line."""
+    of_triangle = mixed[crossings.edges]
+    pairs = [
+        crossings.edges[of_triangle[:, one] & of_triangle[:, other]][:, [one, other]]
+        for one, other in ((0, 1), (1, 2), (0, 2))
+    ]
+    ends = np.concatenate(pairs).T
+    graph = coo_matrix((np.ones(ends.shape[1], dtype=bool), (ends[0], ends[1])), shape=2 * (len(mixed),))
+    count, line = connected_components(graph, directed=False)
+    middles = points[crossings.ends[mixed]].mean(axis=1)
+    low, high = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
+    np.minimum.at(low, line[mixed], middles)
+    np.maximum.at(high, line[mixed], middles)
+    long: Mask = mixed & (np.linalg.norm((high - low).clip(min=0), axis=1) >= length)[line]
+    return long
