@@ -235,8 +235,8 @@ def _add_surface_options(parser: Parser, scans: Group) -> None:
         "--faces",
         type=_faces,
         metavar="N",
-        help="simplify to about so many triangles; all keeps all of them (default: as many as change less than the noise of the "
-        "scan does; all for a cloud with colours, which are those of the vertices)",
+        help="simplify to about so many triangles; all keeps all of them (default: as many as change less than the "
+        "noise of the scan does; all for a cloud with colours, which are those of the vertices)",
     )
     group.add_argument(
         "--parts", type=int, metavar="N", help="keep so many connected components, the largest ones (default: all)"
