@@ -102,7 +102,7 @@ def find_handle_removal(surface: Surface, function: Function, low: Points, high:
         removal, tried = _try_shifts(surface, grid, changed, components if watched else None)
         if watched or not len(removal) or _count_components(changed) == components:
             break
-    return removal, tried
+    return removal, _told(changed, grid, tried, surface.distance.reach)
 
 
 def count_patches(values: Values, nodes: Integers) -> tuple[Integers, Integers]:
@@ -127,7 +127,7 @@ def _try_shifts(surface: Surface, grid: Grid, values: Values, components: int | 
     """
     The shifts that remove handles and keep the number of components if it is given; `values` become their result.
 
-    Of what was left handles are told that are still there in the end: what one shift removes may have several middles.
+    All that were tried are returned with them, handles or not.
     """
     reach, removal = surface.distance.reach, HandleRemoval()
     nodes, levels = _tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE)
@@ -157,22 +157,25 @@ def _try_shifts(surface: Surface, grid: Grid, values: Values, components: int | 
                 break
             values[box] = before
         decisions.append(decision)
-    told = _to_tell(values, nodes, levels, decisions, reach, grid.step)
-    return removal, Tried(grid.positions(nodes[told]), levels[told].astype(np.float64), [decisions[i] for i in told])
+    return removal, Tried(grid.positions(nodes), levels.astype(np.float64), decisions)
 
 
-def _to_tell(
-    values: Values, nodes: Integers, levels: Values, decisions: list[tuple[str, str]], reach: float, step: float
-) -> list[int]:
-    """Which decisions were about handles: what was removed, and what could have been if no data spoke against it."""
+def _told(values: Values, grid: Grid, tried: Tried, reach: float) -> Tried:
+    """
+    Which of all that were tried are handles: what was removed, and what could have been if no data spoke against it.
+
+    Of what was left those are told that are still there in the end: what one shift removes may have several middles.
+    """
+    nodes = np.rint((tried.places - grid.low) / grid.step).astype(np.int64)
     lower, upper = count_patches(values, nodes)
-    still = (values[tuple(nodes.T)] * levels > 0) & (np.where(levels > 0, upper, lower) > 1)
-    return [
+    still = (values[tuple(nodes.T)] * tried.values > 0) & (np.where(tried.values > 0, upper, lower) > 1)
+    told = [
         i
-        for i, (decision, why) in enumerate(decisions)
+        for i, (decision, why) in enumerate(tried.decisions)
         if decision != LEFT
-        or (still[i] and (why == PARTS or _is_handle(values, nodes[i], float(levels[i]), reach, step)))
+        or (still[i] and (why == PARTS or _is_handle(values, nodes[i], float(tried.values[i]), reach, grid.step)))
     ]
+    return Tried(tried.places[told], tried.values[told], [tried.decisions[i] for i in told])
 
 
 def _is_handle(values: Values, node: Integers, level: float, reach: float, step: float) -> bool:
