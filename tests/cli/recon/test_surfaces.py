@@ -146,7 +146,8 @@ def faces_of_balls(
     """How many triangles `recon` makes of two balls, where the planes' error is a hundredth."""
 
     def fitted(points: Points, **_: object) -> Reconstruction:
-        return Reconstruction(Balls(), Frame(np.zeros(3), 1.0), Planes(points, np.zeros_like(points), 0.05, 0.01))
+        away = points / np.linalg.norm(points, axis=1, keepdims=True)
+        return Reconstruction(Balls(), Frame(np.zeros(3), 1.0), Planes(points, away, 0.05, 0.01))
 
     monkeypatch.setitem(PRESETS, "default", fitted)
     trimesh.PointCloud(two_balls(sphere_points), colors=colours).export(folder / "scan.ply")
@@ -171,6 +172,22 @@ def test_colours_keep_their_vertices(tmp_path: Path, sphere_points: Points, monk
     colours = np.full((len(two_balls(sphere_points)), 3), 99, dtype=np.uint8)
     coloured = faces_of_balls([], tmp_path, sphere_points, monkeypatch, colours)
     assert coloured == faces_of_balls(["--faces", "all"], tmp_path, sphere_points, monkeypatch)
+
+
+def test_edges_are_sharp_if_that_is_asked_for(
+    tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    mesh = Reconstruction.mesh
+
+    def recorded(self: Reconstruction, *args: Any, **options: Any) -> trimesh.Trimesh:
+        seen.append(options["sharp"])
+        return mesh(self, *args, **options)
+
+    monkeypatch.setattr(Reconstruction, "mesh", recorded)
+    for argv in ([], ["--sharp"]):
+        faces_of_balls(argv, tmp_path, sphere_points, monkeypatch)
+    assert seen == [False, True]
 
 
 def test_detail_far_from_the_origin_survives(scan: Path) -> None:

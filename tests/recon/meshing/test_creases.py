@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon import Reconstruction
+from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.cloud.quiet import heights_over, with_quiet_normals
 from art_levelset.recon.meshing.creases import sharpen
@@ -91,6 +93,31 @@ def test_a_cube_gets_its_edges(noise: float) -> None:
     assert mesh.area_faces[upright].sum() > 0.97 * mesh.area
     inserted = np.sort(np.abs(found.vertices[len(vertices) :]), axis=1)
     assert np.median(np.abs(inserted[:, 1:] - 1)) < 0.01  # on two faces
+
+
+class RoundCube(torch.nn.Module):
+    """The signed distance to the cube with rounded edges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.radius = torch.nn.Parameter(torch.tensor(0.15))
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        over = points.abs() - (1 - self.radius)
+        outside = torch.linalg.vector_norm(over.clamp_min(0), dim=1) + over.max(dim=1).values.clamp_max(0)
+        return (outside - self.radius)[:, None]
+
+
+def test_a_sharp_mesh_of_few_triangles() -> None:
+    reconstruction = Reconstruction(RoundCube(), Frame(np.zeros(3), 10.0), blurred_cube())
+    whole, few = (reconstruction.mesh(40, sharp=True, tolerance=tolerance) for tolerance in (None, 0.1))
+    assert len(few.faces) < 0.3 * len(whole.faces)
+    for mesh in (whole, few):
+        assert mesh.is_watertight
+        assert mesh.euler_number == 2
+        upright = np.abs(mesh.face_normals).max(axis=1) > np.cos(np.radians(10))
+        assert mesh.area_faces[upright].sum() > 0.95 * mesh.area
+        assert np.einsum("ni,ni->n", mesh.vertex_normals, mesh.vertices).min() > 0
 
 
 def test_a_ball_stays_as_it_is() -> None:
