@@ -37,7 +37,7 @@ VOTERS = 3
 """The normal of a point is the mean of those of so many planes."""
 
 NEAREST = 16
-SUPPORT = 5.5
+SUPPORT = 6.5
 """A plane needs this support of so many nearest ones: 1 of each that is of one sheet with it, and a half of each that
 makes an edge, a wall or a gap with it."""
 
