@@ -1,4 +1,4 @@
-"""`art-levelset demo`: the three jobs on real data, in about three minutes."""
+"""`art-levelset demo`: the three jobs on real data, in about a minute."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_parser(verbs: Verbs) -> None:
         "demo",
         help="train robustly, draw decision boundaries and reconstruct a scan",
         description="Train a network on handwritten digits plainly and with LevelSetMarginTrainer and attack both, "
-        "draw the paper's Figure 1, and reconstruct a scan: on data that come along, in about three minutes on two "
+        "draw the paper's Figure 1, and reconstruct a scan: on data that come along, in about a minute on two "
         "cores.",
         examples=EXAMPLES,
         add_help=False,

@@ -35,7 +35,7 @@ DESCRIPTION = (
 )
 
 EXAMPLES = (
-    (f"{PROGRAM} demo", "everything once, on data that come along, in about three minutes"),
+    (f"{PROGRAM} demo", "everything once, on data that come along, in about a minute"),
     (
         f"{PROGRAM} train --data digits --arch convnet2a --eps 0.15 -o robust.pth",
         "train a network that withstands changes of every pixel by 0.15",

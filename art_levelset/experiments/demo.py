@@ -1,5 +1,5 @@
 """
-The demonstration: the package's three jobs on real data that come along, in about three minutes on two cores.
+The demonstration: the package's three jobs on real data that come along, in about a minute on two cores.
 
 1. A small network learns scikit-learn's handwritten digits twice through the Adversarial Robustness Toolbox, once with
    `classifier.fit` and once with :class:`LevelSetMarginTrainer` (eq. 12), and both are attacked.
