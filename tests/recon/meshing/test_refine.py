@@ -114,3 +114,21 @@ def test_a_mesh_stays_whole_without_memory(monkeypatch: pytest.MonkeyPatch) -> N
 def test_bad_tolerances(tolerance: float) -> None:
     with pytest.raises(ValueError, match=f"tolerance must be a finite number > 0, got {tolerance}"):
         simplify_within(*cube(1), tolerance)
+
+
+def test_a_smaller_tolerance_is_tried_where_the_topology_would_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    ball = trimesh.creation.icosphere(subdivisions=4)
+    wanted = simplify_within(np.asarray(ball.vertices), np.asarray(ball.faces, dtype=np.int32), 0.005)
+    shapes = iter([(2, 0), (0, 0), (2, 0)])  # as if the first try made a handle
+    monkeypatch.setattr(refine, "_shape", lambda *_: next(shapes))
+    found = simplify_within(np.asarray(ball.vertices), np.asarray(ball.faces, dtype=np.int32), 0.01)
+    np.testing.assert_array_equal(found[1], wanted[1])
+    np.testing.assert_allclose(found[0], wanted[0])
+
+
+def test_a_mesh_stays_whole_whose_topology_would_change_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    ball = trimesh.creation.icosphere(subdivisions=3)
+    shapes = iter([(2, 0), (0, 0), (0, 0), (0, 0)])
+    monkeypatch.setattr(refine, "_shape", lambda *_: next(shapes))
+    faces = np.asarray(ball.faces, dtype=np.int32)
+    assert simplify_within(np.asarray(ball.vertices), faces, 0.01)[1] is faces
