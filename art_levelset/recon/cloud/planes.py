@@ -107,6 +107,18 @@ def fit_planes(cloud: Points) -> Planes:
     return planes if dense.all() else _with_thin_places(cloud, planes, middles[~dense])
 
 
+def axes_across(normals: Points) -> tuple[Points, Points]:
+    """
+    Two unit vectors at right angles to each normal and to each other.
+
+    :param normals: Unit vectors, (n, 3).
+    :return: Both, (n, 3) each.
+    """
+    first = np.cross(normals, np.eye(3)[np.abs(normals).argmin(axis=1)])
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    return first, np.cross(normals, first)
+
+
 def _with_thin_places(cloud: Points, planes: Planes, middles: Points) -> Planes:
     """More planes around thin places, (n, 3), as far as quadrics fit well, about a reach from each other."""
     centres, normals, radius = _flat_quadrics(cloud, middles)
@@ -116,9 +128,7 @@ def _with_thin_places(cloud: Points, planes: Planes, middles: Points) -> Planes:
     most = np.ceil(BETWEEN * apart.max() / planes.reach)
     side = planes.reach * np.arange(-most, most + 1)
     steps = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
-    first = np.cross(normals, np.eye(3)[np.abs(normals).argmin(axis=1)])
-    first /= np.linalg.norm(first, axis=1, keepdims=True)
-    axes = np.stack([first, np.cross(normals, first)], axis=1)
+    axes = np.stack(axes_across(normals), axis=1)
     near = np.linalg.norm(steps, axis=1) <= BETWEEN * apart[:, None]
     queries = thin((centres[:, None] + np.einsum("gk,nki->ngi", steps, axes))[near], planes.reach)
     queries = queries[neighbours(cKDTree(planes.centres), queries, 1)[0][:, 0] > planes.reach]

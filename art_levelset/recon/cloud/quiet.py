@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from art_levelset.recon.cloud.clouds import Points, neighbours
-from art_levelset.recon.cloud.planes import Planes
+from art_levelset.recon.cloud.planes import Planes, axes_across
 from art_levelset.recon.cloud.quadrics import Floats
 
 WINDOW = 10
@@ -56,18 +56,6 @@ def with_quiet_normals(planes: Planes) -> Planes:
     for _ in range(ROUNDS):
         planes = _of_quietest_windows(planes, found, found[:, : min(WINDOW, count)])
     return planes
-
-
-def axes_across(normals: Points) -> tuple[Points, Points]:
-    """
-    Two unit vectors at right angles to each normal and to each other.
-
-    :param normals: Unit vectors, (n, 3).
-    :return: Both, (n, 3) each.
-    """
-    first = np.cross(normals, np.eye(3)[np.abs(normals).argmin(axis=1)])
-    first /= np.linalg.norm(first, axis=1, keepdims=True)
-    return first, np.cross(normals, first)
 
 
 def unit(vectors: Points) -> Points:
