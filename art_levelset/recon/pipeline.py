@@ -27,13 +27,15 @@ from art_levelset.recon.cloud.clouds import (
     Points,
     bytes_of_points,
     check_cloud,
+    check_counts,
     check_normals,
+    inliers,
     unit_frame,
-    without_outliers,
 )
 from art_levelset.recon.cloud.consistency import refit_planes, turn_outvoted
 from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient, votes_of_normals
 from art_levelset.recon.cloud.planes import Planes, fit_planes
+from art_levelset.recon.cloud.quadrics import Floats
 from art_levelset.recon.cloud.sensors import carved, check_sensors, directions_to
 from art_levelset.recon.cloud.sheets import indicator_below, turned_up, upward
 from art_levelset.recon.fitting.checkpoint import Checkpoint, describe_input
@@ -67,6 +69,7 @@ def reconstruct(
     *,
     normals: object = None,
     sensors: object = None,
+    counts: object = None,
     network: nn.Module | None = None,
     quality: str | None = None,
     steps: int | None = None,
@@ -109,6 +112,8 @@ def reconstruct(
     :param sensors: Where the points were seen from, in their units: one position for all, (3,), or one for each,
            (n, 3), with NaN where it is not known. Nothing is between a sensor and its point, which decides on sides,
            unless normals do, and opens what the view goes through (:mod:`art_levelset.recon.cloud.sensors`).
+    :param counts: How many points each one stands for, (n,), > 0: those of a cloud that was too large to be read as it
+           is (:func:`art_levelset.recon.io.reading.read_cloud`). None for one each.
     :param network: The network to fit in place, (batch, 3) -> (batch, 1), in the unit frame [-1, 1]^3. None for a
            :class:`GridNetwork`; FC-2 of the paper is `art_levelset.models.fc_2()`. Every attempt starts from its
            weights.
@@ -143,7 +148,7 @@ def reconstruct(
     :param verbose: Whether to show a progress bar.
     :return: The reconstruction, whose mesh is in the coordinates of the points.
     :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`), are too many for the memory or of no
-            surface, the normals contradict each other, no sensor's position is finite, a number is out of
+            surface, the normals contradict each other, no sensor's position is finite, a count is not positive, a number is out of
             range, the time budget is too small for a single step, or the checkpoint is damaged or that of another fit.
     :raises OSError: If the checkpoint cannot be read or written.
     """
@@ -175,6 +180,7 @@ def reconstruct(
                 "points": describe_input(cloud),
                 "normals": None if directions is None else describe_input(directions),
                 **({} if seen_from is None else {"sensors": describe_input(seen_from)}),
+                **({} if standing is None else {"counts": describe_input(standing)}),
                 "network": describe_input(network),
                 "quality": quality,
                 "steps": budget.steps,
@@ -188,7 +194,7 @@ def reconstruct(
         )
         state = file.read()
     network = network.to(next(network.parameters()).device if device is None else torch.device(device))
-    scan = _prepare(cloud, points, directions, seen_from, next(network.parameters()).device)
+    scan = _prepare(cloud, standing, points, directions, seen_from, next(network.parameters()).device)
     attempts = Attempts(network)
     if state is not None:
         with _restoring(checkpoint):
@@ -225,25 +231,31 @@ def _budget(steps: int | None, time_budget: float | None, clock: Callable[[], fl
 
 
 def _prepare(
-    cloud: Points, points: object, directions: Points | None, sensors: Points | None, device: torch.device
+    cloud: Points,
+    weights: Floats | None,
+    points: object,
+    directions: Points | None,
+    sensors: Points | None,
+    device: torch.device,
 ) -> _Scan:
     """Planes with outward normals, and the indicator function; normals and sensors belong to `points`."""
-    cloud = without_outliers(cloud)
+    used = inliers(cloud)
+    cloud, weights = cloud[used], None if weights is None else weights[used]
     frame = unit_frame(cloud)
     cloud = frame.to_unit(cloud)
     seen = frame.to_unit(np.asarray(points, dtype=np.float64))
     sensors = None if sensors is None else frame.to_unit(sensors)
     if directions is None and sensors is not None:
         directions = directions_to(seen, sensors)
-    planes = fit_planes(cloud)
+    planes = fit_planes(cloud, weights)
     up = upward(planes)
     if directions is not None:
         votes = votes_of_normals(planes, seen, directions)
-        planes = refit_planes(cloud, orient(planes, device, votes))
+        planes = refit_planes(cloud, orient(planes, device, votes), weights)
     elif up is not None:
-        planes = refit_planes(cloud, turned_up(planes, up))
+        planes = refit_planes(cloud, turned_up(planes, up), weights)
     else:
-        planes = refit_planes(cloud, turn_outvoted(orient(planes, device)))
+        planes = refit_planes(cloud, turn_outvoted(orient(planes, device)), weights)
     if up is None:
         indicator = indicator_of(planes, device)
     else:
@@ -253,7 +265,7 @@ def _prepare(
     if sensors is not None:
         indicator = carved(indicator, seen, sensors, planes.reach)
     logger.info("%d points, %d local planes of reach %.4f", len(cloud), len(planes), planes.reach)
-    return _Scan(frame, cloud, planes, indicator, device)
+    return _Scan(frame, cloud, weights, planes, indicator, device)
 
 
 def _attempt(
@@ -273,7 +285,8 @@ def _attempt(
     seed = options.seed + len(attempts.judgements)
     generator = torch.Generator().manual_seed(seed)
     network.load_state_dict(GridNetwork(generator=generator).state_dict() if weights is None else weights)
-    samples = Samples(scan.points, scan.planes, scan.indicator, options.batch_size // 4, generator, scan.device)
+    quarter = options.batch_size // 4
+    samples = Samples(scan.points, scan.planes, scan.indicator, quarter, generator, scan.device, scan.weights)
     quality = options.quality
     if quality.at_planes and state is None and isinstance(network, GridNetwork):
         network.interpolate(samples.signed_distance)
@@ -304,7 +317,8 @@ def _finish(network: nn.Module, scan: _Scan, attempts: Attempts) -> Reconstructi
     if not attempts.judgements or attempts.judgements[-1].failed:
         return result
     result = replace(result, correction=CORRECTION * scan.planes.reach)
-    return replace(result, planes=apply_twicing(scan.points, scan.planes, result.surface)).without_handles()
+    planes = apply_twicing(scan.points, scan.planes, result.surface, scan.weights)
+    return replace(result, planes=planes).without_handles()
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,6 +327,7 @@ class _Scan:
 
     frame: Frame
     points: Points
+    weights: Floats | None
     planes: Planes
     indicator: Indicator
     device: torch.device

@@ -72,6 +72,27 @@ def check_cloud(points: object, *, needed: Callable[[int], float] = bytes_of_poi
     return distinct
 
 
+def check_counts(counts: object, points: Points) -> NDArray[np.float64]:
+    """
+    Check that an array says how many points each of a cloud's stands for.
+
+    :param counts: The numbers, (n,), an array or a tensor.
+    :param points: The cloud, (n, 3), finite.
+    :return: How many each of its distinct points stands for, in the order of :func:`check_cloud`, (m,), float64.
+    :raises ValueError: If the shape is wrong, or a number is not finite and positive.
+    """
+    try:
+        numbers = np.asarray(counts, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"counts must be an array of numbers, (n,): {error}") from error
+    if numbers.shape != (len(points),):
+        raise ValueError(f"counts must have one number for each point, ({len(points)},), got {numbers.shape}")
+    if not (np.isfinite(numbers) & (numbers > 0)).all():
+        raise ValueError("counts: all must be finite and positive")
+    owner = np.unique(points, axis=0, return_inverse=True)[1]
+    return np.bincount(owner.ravel(), weights=numbers)
+
+
 def check_normals(normals: object, count: int) -> Points:
     """
     Check that an array has one normal for each point.
@@ -103,9 +124,19 @@ def without_outliers(points: Points) -> Points:
     :param points: (n, 3).
     :return: The other points, (m, 3); all of them if fewer than :data:`FEWEST_POINTS` would be left.
     """
+    return points[inliers(points)]
+
+
+def inliers(points: Points) -> NDArray[np.bool_]:
+    """
+    Which points are no outliers (:func:`without_outliers`).
+
+    :param points: (n, 3).
+    :return: (n,).
+    """
     outlying = outliers(spacings(points))
     logger.info("left out %d outliers of %d", np.count_nonzero(outlying), len(points))
-    return points[~outlying]
+    return ~outlying
 
 
 def spacings(points: Points) -> NDArray[np.float64]:

@@ -101,16 +101,17 @@ def turn_outvoted(planes: Planes) -> Planes:
     return planes.flipped(votes < 0)
 
 
-def refit_planes(cloud: Points, planes: Planes) -> Planes:
+def refit_planes(cloud: Points, planes: Planes, weights: Floats | None = None) -> Planes:
     """
     Fit planes again to the points of their own side, and leave out those that their neighbours contradict.
 
     :param cloud: The cloud that they were fitted to, (n, 3).
     :param planes: The planes, with outward normals.
+    :param weights: How much each point counts, (n,), > 0. None for all the same.
     :return: Planes with outward normals where these are, but for some that are left out.
     :raises ValueError: If none is left: the points are of no surface.
     """
-    return drop_contradicted(_refitted(cloud, drop_contradicted(planes)))
+    return drop_contradicted(_refitted(cloud, drop_contradicted(planes), weights))
 
 
 def drop_contradicted(planes: Planes) -> Planes:
@@ -171,16 +172,16 @@ def _most_missed(planes: Planes, distances: Floats) -> Floats:
     return BEND * distances + 3 * planes.error
 
 
-def _refitted(cloud: Points, planes: Planes) -> Planes:
+def _refitted(cloud: Points, planes: Planes, weights: Floats | None) -> Planes:
     """Planes near the same points, fitted to points of the same side."""
     distances, found = neighbours(cKDTree(planes.centres), cloud, min(VOTERS, len(planes)))
     heights = np.einsum("nki,nki->nk", cloud[:, None] - planes.centres[found], planes.normals[found])
-    weights = np.exp(-2 * (distances / (distances[:, :1] + planes.reach / 2)) ** 2)
-    weights /= 1 + (heights / _most_missed(planes, distances)) ** 4  # of another sheet
-    normals = np.einsum("nk,nki->ni", weights, planes.normals[found])
+    votes = np.exp(-2 * (distances / (distances[:, :1] + planes.reach / 2)) ** 2)
+    votes /= 1 + (heights / _most_missed(planes, distances)) ** 4  # of another sheet
+    normals = np.einsum("nk,nki->ni", votes, planes.normals[found])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     width = TURN * planes.reach
     keys = np.hstack([cloud, width * normals]), np.hstack([planes.centres, width * planes.normals])
-    fits = fit_surface(cloud, planes.centres, keys)
+    fits = fit_surface(cloud, planes.centres, keys, weights=weights)
     again = replace(planes, centres=fits.centres, normals=fits.normals, error=float(np.median(fits.errors)))
     return again.flipped(np.einsum("ni,ni->n", fits.normals, planes.normals) < 0)

@@ -85,7 +85,11 @@ class LocalFits:
 
 
 def fit_surface(
-    cloud: Points, queries: Points, keys: tuple[Floats, Floats] | None = None, most: int = COUNTS[-1]
+    cloud: Points,
+    queries: Points,
+    keys: tuple[Floats, Floats] | None = None,
+    most: int = COUNTS[-1],
+    weights: Floats | None = None,
 ) -> LocalFits:
     """
     Fit a quadric around each query point, to the number of neighbours of the least risk.
@@ -95,6 +99,7 @@ def fit_surface(
     :param keys: By what neighbours are found, of the cloud, (n, d), and of the query points, (m, d). None for
            where they are, and then each one is first moved to the mean of its nearest neighbours.
     :param most: No neighbourhoods larger than this are tried.
+    :param weights: How much each point of the cloud counts, (n,), > 0. None for all the same.
     :return: The fits, m of them.
     """
     keys_of_cloud, keys_of_queries = (cloud, queries) if keys is None else keys
@@ -107,11 +112,12 @@ def fit_surface(
         middles = queries[rows]
         reach, found = neighbours(tree, keys_of_queries[rows], counts[-1])
         members = np.moveaxis(coordinates[:, found], 0, 2)
+        own = np.ones(1) if weights is None else weights[found]
         if keys is None:
-            middles = _middles(members[:, : counts[0]], _nearness(reach[:, : counts[0]]))
+            middles = _middles(members[:, : counts[0]], _nearness(reach[:, : counts[0]]) * own[..., : counts[0]])
         else:
             reach = np.linalg.norm(members - middles[:, None], axis=2)
-        return [fit_quadrics(middles, members[:, :count], reach[:, :count]) for count in counts]
+        return [fit_quadrics(middles, members[:, :count], reach[:, :count], own[..., :count]) for count in counts]
 
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # numpy computes without the interpreter's lock
         parts = list(threads.map(fit, np.array_split(np.arange(len(queries)), len(queries) // CHUNK + 1)))
@@ -130,17 +136,18 @@ def smallest_count(cloud: Points) -> int:
     return min(COUNTS[0] if len(cloud) < FEW else COUNTS[1], len(cloud))
 
 
-def fit_quadrics(queries: Points, members: Points, reach: Floats) -> LocalFits:
+def fit_quadrics(queries: Points, members: Points, reach: Floats, weights: Floats | float = 1.0) -> LocalFits:
     """
     Fit one quadric to the neighbours of each query point.
 
     :param queries: (m, 3).
     :param members: The neighbours of each, (m, k, 3), k >= 7; soonest if each coordinate lies together in memory.
     :param reach: Their distances, (m, k).
+    :param weights: How much each of them counts, (m, k), > 0, or all the same.
     :return: The fits.
     """
     radius = np.maximum(reach.max(axis=1, keepdims=True), 1e-12)  # of a point and its rounding errors
-    near = _nearness(reach)
+    near = _nearness(reach) * weights
     middles = _middles(members, near)
     near = near.astype(np.float32)
     offsets = np.empty((len(near), 3, near.shape[1]), np.float32)

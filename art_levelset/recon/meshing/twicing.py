@@ -46,13 +46,14 @@ NEWTON_STEPS = 2
 CHUNK = 1 << 14
 
 
-def apply_twicing(cloud: Points, planes: Planes, surface: nn.Module) -> Planes:
+def apply_twicing(cloud: Points, planes: Planes, surface: nn.Module, weights: Floats | None = None) -> Planes:
     """
     Move planes to where the points are beside the fitted surface.
 
     :param cloud: The cloud that the planes were fitted to, (n, 3).
     :param planes: The planes, with outward normals.
     :param surface: F, (batch, 3) -> (batch, 1), fitted to them, positive outside.
+    :param weights: How much each point counts, (n,), > 0. None for all the same.
     :return: The same planes, moved along their normals; those stay that the zero level set misses by half of their
              reach, or has the other way round.
     """
@@ -70,7 +71,7 @@ def apply_twicing(cloud: Points, planes: Planes, surface: nn.Module) -> Planes:
     for rows in np.array_split(np.arange(len(planes)), len(planes) // CHUNK + 1):
         found = neighbours(tree, keys[rows], min(COUNT, len(cloud)))[1]
         reach = np.linalg.norm(below[found] - feet[rows, None], axis=2)
-        means[rows], errors[rows] = _robust_means(distances[found], reach)
+        means[rows], errors[rows] = _robust_means(distances[found], reach, 1.0 if weights is None else weights[found])
     gaps = feet - planes.centres
     moves = np.einsum("ni,ni->n", gaps, planes.normals) + means
     nearby = neighbours(cKDTree(keys), keys, min(NEARBY, len(planes)))[1]
@@ -81,9 +82,9 @@ def apply_twicing(cloud: Points, planes: Planes, surface: nn.Module) -> Planes:
     return replace(planes, centres=planes.centres + np.where(met, moves, 0.0)[:, None] * planes.normals)
 
 
-def _robust_means(values: Floats, reach: Floats) -> tuple[Floats, Floats]:
-    """Weighted means of values at some distances, (n, k), as those of a quadric, and their standard errors, (n,)."""
-    near = np.exp(-2 * (reach / np.maximum(reach.max(axis=1, keepdims=True), 1e-300)) ** 2)
+def _robust_means(values: Floats, reach: Floats, weights: Floats | float) -> tuple[Floats, Floats]:
+    """Weighted means of values at some distances, (n, k), as of a quadric's points, and their standard errors, (n,)."""
+    near = np.exp(-2 * (reach / np.maximum(reach.max(axis=1, keepdims=True), 1e-300)) ** 2) * weights
     weights = near
     for round_ in range(1 + REWEIGHTINGS):
         means = (weights * values).sum(axis=1) / weights.sum(axis=1)
