@@ -19,16 +19,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from art_levelset.checks import check_count, check_positive, check_seed
+from art_levelset.recon.cloud.cells import MOST_POINTS, condense
 from art_levelset.recon.cloud.clouds import (
+    BATCH,
     Frame,
     Points,
     bytes_of_points,
     check_cloud,
     check_counts,
     check_normals,
+    check_points,
     inliers,
     unit_frame,
 )
@@ -62,6 +66,9 @@ the data are to blame."""
 
 SURFACE, MANY = 600e6, 70_000
 """Bytes that planes, the indicator function and the default network take, of so many points or more."""
+
+COPIED = 64.0
+"""Bytes that a point takes beyond those that are kept, of which there are only means."""
 
 
 def reconstruct(
@@ -105,7 +112,8 @@ def reconstruct(
 
     | Paper link: https://arxiv.org/abs/1905.11911
 
-    :param points: The cloud, (n, 3), in any units, n >= 10. Outliers are left out.
+    :param points: The cloud, (n, 3), in any units, n >= 10. Outliers are left out. Means stand for more than a million
+           points (:mod:`art_levelset.recon.cloud.cells`).
     :param normals: Normals of the points, (n, 3), of any length, if there are any that point outwards, as those of
            scanners do: they decide then which side is outside, instead of a guess from the points. The majority of
            neighbouring ones counts; zeros and NaN stand for missing ones. If all point inwards they are turned round.
@@ -148,8 +156,9 @@ def reconstruct(
     :param verbose: Whether to show a progress bar.
     :return: The reconstruction, whose mesh is in the coordinates of the points.
     :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`), are too many for the memory or of no
-            surface, the normals contradict each other, no sensor's position is finite, a count is not positive, a number is out of
-            range, the time budget is too small for a single step, or the checkpoint is damaged or that of another fit.
+            surface, the normals contradict each other, no sensor's position is finite, a count is not positive, a
+            number is out of range, the time budget is too small for a single step, or the checkpoint is damaged or that
+            of another fit.
     :raises OSError: If the checkpoint cannot be read or written.
     """
     if quality is None:
@@ -166,10 +175,13 @@ def reconstruct(
         kind = replace(kind, learning_rate=learning_rate)
     check_seed(seed)
     penalties = Penalties(eikonal, curvature)
-    cloud = check_cloud(points, needed=_bytes_of_surface)
-    count = len(np.asarray(points))
-    directions = None if normals is None else check_normals(normals, count)
-    seen_from = None if sensors is None else check_sensors(sensors, count)
+    given = check_points(points, needed=_bytes_of_surface)
+    directions = None if normals is None else check_normals(normals, len(given))
+    seen_from = None if sensors is None else check_sensors(sensors, len(given))
+    if counts is None and len(given) > MOST_POINTS:
+        given, directions, seen_from, counts = _condensed(given, directions, seen_from)
+    cloud = check_cloud(given)
+    standing = None if counts is None else check_counts(counts, given)
     weights = None if network is None else copy_weights(network)
     network = GridNetwork(generator=torch.Generator()) if network is None else network
     file = state = None
@@ -194,7 +206,7 @@ def reconstruct(
         )
         state = file.read()
     network = network.to(next(network.parameters()).device if device is None else torch.device(device))
-    scan = _prepare(cloud, standing, points, directions, seen_from, next(network.parameters()).device)
+    scan = _prepare(cloud, standing, given, directions, seen_from, next(network.parameters()).device)
     attempts = Attempts(network)
     if state is not None:
         with _restoring(checkpoint):
@@ -218,7 +230,20 @@ def _restoring(checkpoint: str | Path | None) -> Iterator[None]:
 
 def _bytes_of_surface(count: int) -> float:
     """The memory that the reconstruction of so many points takes: first they themselves, then what stands for them."""
-    return max(bytes_of_points(count), SURFACE * min(count / MANY, 1.0))
+    kept = min(count, MOST_POINTS)
+    return max(bytes_of_points(kept), SURFACE * min(kept / MANY, 1.0)) + COPIED * (count - kept)
+
+
+def _condensed(
+    points: Points, directions: Points | None, sensors: Points | None
+) -> tuple[Points, Points | None, Points | None, NDArray[np.int64] | None]:
+    """Means of too many points, and of what belongs to them, and how many points each stands for."""
+    columns = {"points": points, "normals": directions, "sensors": sensors}
+    given = {name: column for name, column in columns.items() if column is not None}
+    starts = range(0, len(points), BATCH)
+    means, counts = condense({name: column[i : i + BATCH] for name, column in given.items()} for i in starts)
+    normals = None if directions is None else check_normals(means["normals"], len(means["normals"]))
+    return means["points"], normals, means.get("sensors"), counts
 
 
 def _budget(steps: int | None, time_budget: float | None, clock: Callable[[], float], quality: Quality) -> Budget:
@@ -233,7 +258,7 @@ def _budget(steps: int | None, time_budget: float | None, clock: Callable[[], fl
 def _prepare(
     cloud: Points,
     weights: Floats | None,
-    points: object,
+    points: Points,
     directions: Points | None,
     sensors: Points | None,
     device: torch.device,
@@ -243,7 +268,7 @@ def _prepare(
     cloud, weights = cloud[used], None if weights is None else weights[used]
     frame = unit_frame(cloud)
     cloud = frame.to_unit(cloud)
-    seen = frame.to_unit(np.asarray(points, dtype=np.float64))
+    seen = frame.to_unit(points)
     sensors = None if sensors is None else frame.to_unit(sensors)
     if directions is None and sensors is not None:
         directions = directions_to(seen, sensors)

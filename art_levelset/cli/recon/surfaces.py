@@ -78,7 +78,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             raise ValueError(f"--use-normals: {arguments.scan} has no normals")
         sensors = _sensors(arguments, cloud)
         reference = None if arguments.reference is None else read_mesh(arguments.reference, "--reference")
-    logger.info("%s has %d points", arguments.scan, len(cloud.points))
+    logger.info("%s has %d points", arguments.scan, cloud.number)
     with seconds.of("fit"):
         reconstruction = PRESETS[arguments.preset](
             cloud.points,
@@ -86,7 +86,12 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             seed=arguments.seed,
             device=arguments.device,
             verbose=arguments.bars,
-            **_given(arguments, normals=cloud.normals if arguments.use_normals else None, sensors=sensors),
+            **_given(
+                arguments,
+                normals=cloud.normals if arguments.use_normals else None,
+                sensors=sensors,
+                counts=None if arguments.preset == "paper" else cloud.counts,
+            ),
         )
     with seconds.of("mesh"):
         trim = _trim(arguments, reconstruction)
@@ -105,7 +110,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     if report.account.worth_a_warning:
         logger.warning("%s: %s", arguments.scan, "; ".join(map(str.strip, report.account.lines())))
     name = printable(arguments.scan.name)
-    shown, title = mesh, f"{name}: {len(cloud.points):,} points, {len(mesh.faces):,} triangles"
+    shown, title = mesh, f"{name}: {cloud.number:,} points, {len(mesh.faces):,} triangles"
     largest = None
     if reference is not None and (arguments.heat_map or arguments.html):
         with seconds.of("heat map"):
@@ -114,7 +119,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
 
     def in_full() -> dict[str, Any]:
         metrics = report.as_dict()
-        return document(arguments, files.named(arguments, writers), len(cloud.points), seconds, metrics)
+        return document(arguments, files.named(arguments, writers), cloud.number, seconds, metrics)
 
     writers: dict[str, Callable[[Path], object]] = {
         "output": lambda path: write_mesh(mesh, path),
@@ -204,6 +209,7 @@ class SurfaceReport:
     :param topology: Of the mesh.
     :param cloud: The distances to the cloud.
     :param account: What has become of its points.
+    :param means: How many means stand for the points, where these were too many; else None.
     :param left_out: What of the file was left out in reading.
     :param sheet: Whether the points are of an open sheet.
     :param attempts: How the attempts at the fit were judged.
@@ -218,6 +224,7 @@ class SurfaceReport:
     topology: Topology
     cloud: CloudDistances
     account: Account
+    means: int | None
     left_out: LeftOut
     sheet: bool
     attempts: tuple[Judgement, ...] = ()
@@ -241,10 +248,12 @@ class SurfaceReport:
         """
         frame, planes = reconstruction.frame, reconstruction.planes
         centres, reach = frame.from_unit(planes.centres), frame.scale * planes.reach
-        account = account_for(cloud.points, mesh, centres, reach, reconstruction.sdf)
-        measured = len(mesh.vertices), len(mesh.faces), topology(mesh), compare_with_cloud(mesh, cloud.points), account
+        account = account_for(cloud.points, mesh, centres, reach, reconstruction.sdf, cloud.counts)
+        distances = compare_with_cloud(mesh, cloud.points, counts=cloud.counts)
+        measured = len(mesh.vertices), len(mesh.faces), topology(mesh), distances, account
         fit = reconstruction.attempts, reconstruction.rejected, reconstruction.handles
-        own = *measured, cloud.left_out, reconstruction.is_sheet, *fit
+        means = None if cloud.counts is None else len(cloud.counts)
+        own = *measured, means, cloud.left_out, reconstruction.is_sheet, *fit
         return cls(*own) if reference is None else cls(*own, topology(reference), compare(mesh, reference))
 
     @property
@@ -263,7 +272,8 @@ class SurfaceReport:
         left_out = [f"no points: {self.left_out}"] if str(self.left_out) else []
         sheet = ["surface: an open sheet, which ends where the points do (or by --trim)"] if self.sheet else []
         fit = [f"fit: {self.rejection()}"] if self.rejected else []
-        end = [*sheet, *filter(None, [describe(self.handles)]), *self.account.lines(), *left_out, *fit]
+        means = [] if self.means is None else [f"points: used as their means in the {self.means:,} cells of a grid"]
+        end = [*sheet, *filter(None, [describe(self.handles)]), *self.account.lines(), *means, *left_out, *fit]
         if self.distances is None:
             strays = f" ({self.cloud.outliers:,} outliers do not count)" if self.cloud.outliers else ""
             distance = f"to the cloud / diagonal x 10^3: Chamfer {self.cloud.relative():.4g}{strays}"
@@ -307,6 +317,7 @@ class SurfaceReport:
             "handles": [asdict(handle) for handle in self.handles],
             "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
             "cloud": {**asdict(self.cloud), "relative": self.cloud.relative()},
+            "means": self.means,
             "left_out": asdict(self.left_out),
             "sheet": self.sheet,
             "account": {**asdict(self.account), "threshold": self.account.threshold, "share": self.account.share},

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.cloud.clouds import Points, drawn
 from art_levelset.recon.cloud.quadrics import COUNTS, fit_surface
 
 logger = logging.getLogger(__name__)
@@ -125,8 +125,8 @@ class Cells:
         """
         Add points.
 
-        :param points: `points`, (n, 3), n >= 1, and what belongs to them; what else earlier ones had is dropped. NaN and
-               infinite numbers of other columns count as 0, but for those of :data:`KEPT`.
+        :param points: `points`, (n, 3), n >= 1, and what belongs to them; what else earlier ones had is dropped. NaN
+               and infinite numbers of it count as 0, but for those of :data:`KEPT`.
         """
         offsets = points["points"].astype(np.float64) - self.origin
         with np.errstate(over="ignore"):
@@ -180,7 +180,7 @@ class Cells:
         :return: The usual deviation, in sides; of a surface without noise nearly 0, of a solid nearly 1.
         """
         means = self._columns["points"] / self.counts[:, None] / self.side
-        some = np.random.default_rng(0).choice(len(self), TRIED, p=self.counts / self.counts.sum())
+        some = drawn(self.counts, TRIED, np.random.default_rng(0))
         fits = fit_surface(means, means[some], most=COUNTS[1], weights=self.counts.astype(np.float64))
         return float(np.median(fits.residuals))
 

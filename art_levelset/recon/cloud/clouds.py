@@ -42,15 +42,15 @@ def bytes_of_points(count: int) -> float:
     return POINT * count
 
 
-def check_cloud(points: object, *, needed: Callable[[int], float] = bytes_of_points) -> Points:
+def check_points(points: object, *, needed: Callable[[int], float] = bytes_of_points) -> Points:
     """
-    Check that an array is a cloud that can be reconstructed.
+    Check that an array has points that may be a cloud.
 
     :param points: The points, (n, 3), an array or a tensor of numbers.
     :param needed: The bytes that the reconstruction of so many points takes.
-    :return: The distinct points in float64, (m, 3), at least :data:`FEWEST_POINTS`.
-    :raises ValueError: If the shape is wrong, a number is NaN or infinite, there are too few distinct points, or there
-            is not the memory for so many.
+    :return: The points in float64, (n, 3), at least :data:`FEWEST_POINTS`.
+    :raises ValueError: If the shape is wrong, a number is NaN or infinite, there are too few points, all are equal, or
+            there is not the memory for so many.
     """
     try:
         cloud = np.asarray(points, dtype=np.float64)
@@ -66,6 +66,19 @@ def check_cloud(points: object, *, needed: Callable[[int], float] = bytes_of_poi
     check_memory("points", len(cloud), needed, least=FEWEST_POINTS)
     if (cloud == cloud[0]).all():
         raise ValueError("points: all points are equal")
+    return cloud
+
+
+def check_cloud(points: object, *, needed: Callable[[int], float] = bytes_of_points) -> Points:
+    """
+    Check that an array is a cloud that can be reconstructed.
+
+    :param points: The points, (n, 3), an array or a tensor of numbers.
+    :param needed: The bytes that the reconstruction of so many points takes.
+    :return: The distinct points in float64, (m, 3), at least :data:`FEWEST_POINTS`.
+    :raises ValueError: As :func:`check_points`, or if there are too few distinct points.
+    """
+    cloud = check_points(points, needed=needed)
     distinct = np.unique(cloud, axis=0)
     if len(distinct) < FEWEST_POINTS:
         raise ValueError(f"points: need at least {FEWEST_POINTS} distinct ones, got {len(distinct)}")
@@ -90,7 +103,7 @@ def check_counts(counts: object, points: Points) -> NDArray[np.float64]:
     if not (np.isfinite(numbers) & (numbers > 0)).all():
         raise ValueError("counts: all must be finite and positive")
     owner = np.unique(points, axis=0, return_inverse=True)[1]
-    return np.bincount(owner.ravel(), weights=numbers)
+    return np.asarray(np.bincount(owner.ravel(), weights=numbers), dtype=np.float64)
 
 
 def check_normals(normals: object, count: int) -> Points:
@@ -158,6 +171,18 @@ def outliers(spacing: NDArray[np.float64]) -> NDArray[np.bool_]:
     """
     outlying: NDArray[np.bool_] = spacing > OUTLIER_FACTOR * np.median(spacing)
     return outlying if np.count_nonzero(~outlying) >= FEWEST_POINTS else np.zeros(len(spacing), dtype=bool)
+
+
+def drawn(counts: NDArray[Any], number: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """
+    Draw members of a cloud as often as the points that they stand for would be.
+
+    :param counts: How many points each stands for, (n,), > 0.
+    :param number: How many to draw.
+    :param generator: Source of randomness.
+    :return: Their rows, (number,), some of them more than once.
+    """
+    return generator.choice(len(counts), number, p=counts / counts.sum())
 
 
 def neighbours(tree: cKDTree, points: Points, count: int) -> tuple[Points, NDArray[np.int64]]:

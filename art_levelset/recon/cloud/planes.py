@@ -137,9 +137,7 @@ def _with_thin_places(cloud: Points, planes: Planes, middles: Points, weights: F
     return replace(planes, centres=np.vstack([planes.centres, centres]), normals=np.vstack([planes.normals, normals]))
 
 
-def _flat_quadrics(
-    cloud: Points, queries: Points, weights: Floats | None
-) -> tuple[Points, Points, Floats]:
+def _flat_quadrics(cloud: Points, queries: Points, weights: Floats | None) -> tuple[Points, Points, Floats]:
     """Of the quadrics around query points those that fit well: centres, normals, and the neighbourhoods' radii."""
     reach, found = neighbours(cKDTree(cloud), queries, min(FLAT_NEIGHBOURS, len(cloud)))
     fits = fit_quadrics(queries, cloud[found], reach, 1.0 if weights is None else weights[found])

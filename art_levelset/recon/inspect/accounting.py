@@ -31,6 +31,7 @@ from art_levelset.recon.cloud.clouds import (
     OUTLIER_FACTOR,
     OUTLIER_NEIGHBOURS,
     Points,
+    drawn,
     neighbours,
     outliers,
     spacings,
@@ -165,7 +166,12 @@ class Account:
 
 
 def account_for(
-    points: Points, mesh: Trimesh, centres: Points, reach: float, function: Callable[[Points], NDArray[np.float64]]
+    points: Points,
+    mesh: Trimesh,
+    centres: Points,
+    reach: float,
+    function: Callable[[Points], NDArray[np.float64]],
+    counts: NDArray[np.int64] | None = None,
 ) -> Account:
     """
     Account for the points that a mesh was made of.
@@ -176,43 +182,48 @@ def account_for(
     :param reach: The radius within which a plane stands for the surface.
     :param function: The fitted function, about a signed distance, of points, (m, 3) -> (m,). All lengths are in the
            scan's units.
+    :param counts: How many points each of them stands for, (n,), if these are means.
     :return: The account.
     """
-    distinct, counts = np.unique(points, axis=0, return_counts=True)
+    distinct, owner = np.unique(points, axis=0, return_inverse=True)
+    weights = None if counts is None else counts.astype(np.float64)
+    standing = np.bincount(owner.ravel(), weights).astype(np.int64)
     spacing = spacings(distinct)
-    noise, usual = _noise(distinct, mesh), float(np.median(spacing))
+    noise, usual = _noise(distinct, mesh, None if counts is None else standing), float(np.median(spacing))
     limits = np.maximum(DEVIATIONS * noise, np.clip(spacing, usual, THINNEST * usual))
     rows = np.flatnonzero(neighbours(cKDTree(mesh.vertices), distinct, 1)[0][:, 0] > limits)
     rows = rows[distances_to_surface(distinct[rows], mesh) > limits[rows]]
-    found, counts = distinct[rows], counts[rows]
+    found, far = distinct[rows], standing[rows]
     whys = np.full(len(rows), _WHYS.index(MISSED))
     if len(rows):
         whys[np.abs(function(found)) <= limits[rows]] = _WHYS.index(CUT)
         whys[neighbours(cKDTree(centres), found, 1)[0][:, 0] > reach] = _WHYS.index(THIN)
         whys[outliers(spacing)[rows]] = _WHYS.index(OUTLIERS)
     labels = _labels(distinct, rows, OUTLIER_FACTOR * usual)
-    sizes = np.bincount(labels, weights=counts).astype(int)
+    sizes = np.bincount(labels, weights=far).astype(int)
     large = np.flatnonzero(np.bincount(labels) >= FEWEST)
-    clusters = [_cluster(found[labels == label], counts[labels == label], whys[labels == label]) for label in large]
+    clusters = [_cluster(found[labels == label], far[labels == label], whys[labels == label]) for label in large]
     return Account(
-        points=len(points),
+        points=int(standing.sum()),
         noise=noise,
         spacing=usual,
-        far=int(counts.sum()),
-        scattered=int(counts.sum() - sizes[large].sum()),
+        far=int(far.sum()),
+        scattered=int(far.sum() - sizes[large].sum()),
         clusters=tuple(sorted(clusters, key=lambda cluster: -cluster.points)),
         reasons={
-            why: int(total) for why, total in zip(_WHYS, np.bincount(whys, counts, len(_WHYS)), strict=True) if total
+            why: int(total) for why, total in zip(_WHYS, np.bincount(whys, far, len(_WHYS)), strict=True) if total
         },
     )
 
 
-def _noise(cloud: Points, mesh: Trimesh) -> float:
+def _noise(cloud: Points, mesh: Trimesh, counts: NDArray[np.int64] | None) -> float:
     """The standard deviation of the noise of a cloud."""
-    some = np.random.default_rng(0).permutation(len(cloud))[:TRIED]
+    generator = np.random.default_rng(0)
+    some = generator.permutation(len(cloud))[:TRIED] if counts is None else drawn(counts, TRIED, generator)
+    weights = None if counts is None else counts.astype(np.float64)
     frame = unit_frame(cloud)
     unit = frame.to_unit(cloud)
-    least = frame.scale * float(np.median(fit_surface(unit, unit[some]).residuals))
+    least = frame.scale * float(np.median(fit_surface(unit, unit[some], weights=weights).residuals))
     seen = NORMAL * float(np.median(distances_to_surface(cloud[some], mesh)))
     return float(np.clip(seen, least, HIDDEN * least))
 

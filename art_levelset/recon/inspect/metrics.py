@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from art_levelset.checks import check_count, check_seed
-from art_levelset.recon.cloud.clouds import Points, neighbours, without_outliers
+from art_levelset.recon.cloud.clouds import Points, drawn, inliers, neighbours
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -99,7 +99,7 @@ class CloudDistances:
            surface to the nearest point of the cloud. It includes the noise and the gaps of the cloud.
     :param diagonal: The diagonal of the surface's bounding box.
     :param outliers: How many distinct points of the cloud are outliers, which do not count
-           (:func:`art_levelset.recon.cloud.clouds.without_outliers`).
+           (:func:`art_levelset.recon.cloud.clouds.inliers`).
     """
 
     chamfer: float
@@ -115,12 +115,20 @@ class CloudDistances:
         return 1e3 * self.chamfer / self.diagonal
 
 
-def compare_with_cloud(mesh: Trimesh, points: Points, *, samples: int = CLOUD_SAMPLES, seed: int = 0) -> CloudDistances:
+def compare_with_cloud(
+    mesh: Trimesh,
+    points: Points,
+    *,
+    counts: NDArray[np.int64] | None = None,
+    samples: int = CLOUD_SAMPLES,
+    seed: int = 0,
+) -> CloudDistances:
     """
     Compare a surface with a cloud, without its outliers, by random parts of both.
 
     :param mesh: The surface, with at least one face.
     :param points: The cloud, (n, 3), n >= 1.
+    :param counts: How many points each of them stands for, (n,), if these are means.
     :param samples: Number of points of each, >= 1.
     :param seed: Seed of the samples, >= 0.
     :return: The distances.
@@ -129,12 +137,16 @@ def compare_with_cloud(mesh: Trimesh, points: Points, *, samples: int = CLOUD_SA
     check_count("samples", samples)
     check_seed(seed)
     generator = np.random.default_rng(seed)
-    distinct = np.unique(points, axis=0)
-    inliers = without_outliers(distinct)
-    outliers = len(distinct) - len(inliers)
-    points = inliers if outliers else points
+    distinct, owner = np.unique(points, axis=0, return_inverse=True)
+    used = inliers(distinct)
+    weights = (
+        np.ones(len(distinct), np.int64) if counts is None else np.bincount(owner.ravel(), counts).astype(np.int64)
+    )
+    outliers = int(weights[~used].sum())
+    points = points if counts is None and not outliers else distinct[used]
     ours = sample_surface(mesh, samples, generator)
-    theirs = points[generator.permutation(len(points))[:samples]]
+    rows = generator.permutation(len(points)) if counts is None else drawn(weights[used], samples, generator)
+    theirs = points[rows[:samples]]
     there, back = neighbours(cKDTree(points), ours, 1)[0], distances_to_surface(theirs, mesh)
     diagonal = float(np.linalg.norm(np.ptp(mesh.bounds, axis=0)))
     return CloudDistances(float(there.mean() + back.mean()) / 2, diagonal, outliers)

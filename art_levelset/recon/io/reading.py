@@ -1,5 +1,6 @@
 """
-Point clouds from files, read in batches: of a scan with very many points a random part is kept.
+Point clouds from files, read in batches: of very many points the means in the cells of a grid are kept
+(:mod:`art_levelset.recon.cloud.cells`).
 
 What is no point, NaN and the zeros of depth cameras, is left out and counted.
 """
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from art_levelset.checks import check_count
+from art_levelset.recon.cloud.cells import MOST_POINTS, condense
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.io.arrays import read_npy, read_npz
 from art_levelset.recon.io.columns import Chosen, check_columns
@@ -37,10 +39,6 @@ logger = logging.getLogger(__name__)
 Batch = dict[str, NDArray[Any]]
 """Points of a file: `points` and, if the file has them, `normals`, `colours` and `sensors`, each (n, 3 or more)."""
 
-MOST_POINTS = 1_000_000
-"""No more points than this are kept. Planes are fitted to 192 points at most, so that more of them help little."""
-
-
 LONGEST_MESSAGE = 400
 """So much is said of a damaged file."""
 
@@ -52,12 +50,10 @@ class LeftOut:
 
     :param invalid: Number of points with NaN or infinite coordinates.
     :param zeros: Number of points at the origin, if there are several.
-    :param unused: Number of points too many, of which a random part is left out.
     """
 
     invalid: int = 0
     zeros: int = 0
-    unused: int = 0
 
     def __str__(self) -> str:
         """What is no point, for a message; empty if there are none."""
@@ -71,11 +67,12 @@ class Cloud:
     """
     What a file says of a cloud.
 
-    :param points: The positions, (n, 3), in the file's units.
+    :param points: The positions, (n, 3), in the file's units, or means of them where there were too many.
     :param normals: The normals as they are in the file, (n, 3), if it has any.
     :param colours: Red, green and blue, (n, 3), if it has any.
     :param sensors: Where each point was seen from, (n, 3), if the file says so: the pose of its scan (`.e57`), the
            viewpoint (`.pcd`), or the array `sensors` (`.npz`).
+    :param counts: How many points each mean stands for, (n,); None where they are the points themselves.
     :param left_out: What of the file is not among them.
     """
 
@@ -83,7 +80,13 @@ class Cloud:
     normals: Points | None = None
     colours: NDArray[np.uint8] | None = None
     sensors: Points | None = None
+    counts: NDArray[np.int64] | None = None
     left_out: LeftOut = field(default_factory=LeftOut)
+
+    @property
+    def number(self) -> int:
+        """How many points were read and are used, all of them."""
+        return len(self.points) if self.counts is None else int(self.counts.sum())
 
 
 def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POINTS) -> Cloud:
@@ -112,7 +115,7 @@ def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POI
     :param path: The file, or a folder of scans.
     :param columns: Which columns are x, y and z, where names or their order do not say so: three numbers, counted from
            1, or names, such as `(2, 1, 3)`, `"2,1,3"` or `"easting,northing,elevation"`.
-    :param most: Of more points than this a random part is kept, the same one every time, >= 1.
+    :param most: Of more points than this the means in the cells of a grid are kept, no more of them than this, >= 1.
     :return: The cloud, unchecked (see :func:`art_levelset.recon.cloud.clouds.check_cloud`).
     :raises OSError: If the file cannot be opened.
     :raises ValueError: If the suffix is not supported, the contents are not what it promises or can be read in several
@@ -133,9 +136,12 @@ def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POI
         pass  # says so when there is no such file, or it is none, before any library's own wording
     left_out = LeftOut()
     try:
-        batch, count = (_posed_scans if suffix == CONF else _scan)(path, chosen, most, left_out)
-        left_out.unused = max(0, count - most)
-        cloud = _cloud(left_out, **batch)
+        batch, counts = (
+            _posed_scans(path, chosen, most, left_out) if suffix == CONF else _scan(path, chosen, most, left_out)
+        )
+        if not batch:
+            raise ValueError("it has no points")
+        cloud = _cloud(left_out, counts, **batch)
     except ImportError:
         raise
     except ValueError as error:
@@ -145,8 +151,9 @@ def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POI
         raise ValueError(f"{path}: cannot be read as {suffix} ({name}: {_in_short(error)})") from error
     if str(left_out):
         logger.warning("%s: left out points: %s", path, left_out)
-    if left_out.unused:
-        logger.warning("%s: a random part is used, %s of %s points", path, f"{most:,}", f"{count:,}")
+    if counts is not None:
+        numbers = f"{cloud.number:,}", f"{len(counts):,}"
+        logger.warning("%s: its %s points are used as their means in the %s cells of a grid", path, *numbers)
     return cloud
 
 
@@ -164,42 +171,62 @@ def read_points(path: str | Path, *, columns: object = None) -> Points:
     return read_cloud(path, columns=columns).points
 
 
-def _scan(path: Path, chosen: Chosen | None, most: int, left_out: LeftOut) -> tuple[Batch, int]:
-    """The points of a file, at most so many, and how many there were; what is no point is added to what is left out."""
+def _scan(path: Path, chosen: Chosen | None, most: int, left_out: LeftOut) -> tuple[Batch, NDArray[np.int64] | None]:
+    """The points of a file, or means and their counts; what is no point is added to what is left out."""
+    origin = _Origin()
+    batch, counts = condense(_points(path, chosen, left_out, origin), most)
+    if counts is None and origin.zeros == 1:  # it came last
+        rows = np.insert(np.arange(len(batch["points"]) - 1), origin.place, len(batch["points"]) - 1)
+        batch = {name: column[rows] for name, column in batch.items()}
+    return batch, counts
+
+
+def _posed_scans(
+    path: Path, chosen: Chosen | None, most: int, left_out: LeftOut
+) -> tuple[Batch, NDArray[np.int64] | None]:
+    """The same of several files, where they belong."""
+
+    def batches() -> Iterator[Batch]:
+        for pose in read_poses(path):
+            file = path.with_name(pose.file)
+            if format_of(file) not in {*_TABLES, *_OTHERS}:
+                raise ValueError(f"{show(pose.file)} has an unsupported suffix")
+            try:
+                with opened(file):
+                    pass
+                count = 0
+                for batch in _points(file, chosen, left_out, _Origin()):
+                    count += len(batch["points"])
+                    yield pose.applied(batch)
+                if not count:
+                    raise ValueError("it has no points")
+            except (OSError, ValueError) as error:
+                raise ValueError(f"{show(pose.file)}: {error}") from error
+
+    return condense(batches(), most)
+
+
+@dataclass
+class _Origin:
+    """Points of a file at (0, 0, 0): how many, the first one, and how many points are before it."""
+
+    zeros: int = 0
+    first: Batch = field(default_factory=dict)
+    place: int = 0
+
+
+def _points(path: Path, chosen: Chosen | None, left_out: LeftOut, origin: _Origin) -> Iterator[Batch]:
+    """The batches of a file without what is no point, which is added to what is left out."""
     suffix, own = format_of(path), LeftOut()
     with unpacked(path) as plain:
         batches = _TABLES[suffix](plain, chosen) if suffix in _TABLES else _OTHERS[suffix](plain)
-        batch, count = _kept(_cleaned(batches, own, zeros=suffix not in _MESHES), most)
-    batch = _without_zeros(batch, own)
+        yield from _cleaned(batches, own, None if suffix in _MESHES else origin)
     left_out.invalid += own.invalid
-    if own.zeros > 1:
-        left_out.zeros += own.zeros
-        count -= 1  # the first of them
-    return batch, count
+    left_out.zeros += own.zeros
 
 
-def _posed_scans(path: Path, chosen: Chosen | None, most: int, left_out: LeftOut) -> tuple[Batch, int]:
-    """The points of several files, where they belong."""
-    batches, counts = [], []
-    for pose in read_poses(path):
-        file = path.with_name(pose.file)
-        if format_of(file) not in {*_TABLES, *_OTHERS}:
-            raise ValueError(f"{show(pose.file)} has an unsupported suffix")
-        try:
-            with opened(file):
-                pass
-            batch, count = _scan(file, chosen, most, left_out)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{show(pose.file)}: {error}") from error
-        batches.append(pose.applied(batch))
-        counts.append(count)
-    names = set.intersection(*map(set, batches))
-    batch, _ = _kept(({name: batch[name] for name in batch if name in names} for batch in batches), most)
-    return batch, sum(counts)
-
-
-def _cleaned(batches: Iterable[Batch], left_out: LeftOut, *, zeros: bool) -> Iterator[Batch]:
-    """The batches without what is no point, but for the first zero of all, which may be one."""
+def _cleaned(batches: Iterable[Batch], left_out: LeftOut, origin: _Origin | None) -> Iterator[Batch]:
+    """The batches without what is no point; a point at the origin that is the only one comes last."""
     count = 0
     for batch in batches:
         points = np.asarray(batch["points"])
@@ -212,53 +239,27 @@ def _cleaned(batches: Iterable[Batch], left_out: LeftOut, *, zeros: bool) -> Ite
         points = batch["points"]
         used = np.isfinite(points).all(axis=1)
         left_out.invalid += len(used) - int(used.sum())
-        if zeros:
+        if origin is not None:
             at_zero = np.flatnonzero(~points.any(axis=1))
-            used[at_zero[0 if left_out.zeros else 1 :]] = False
-            left_out.zeros += len(at_zero)
+            if len(at_zero) and not origin.zeros:
+                origin.first = {name: column[at_zero[:1]] for name, column in batch.items()}
+                origin.place = count + int(used[: at_zero[0]].sum())
+            origin.zeros += len(at_zero)
+            used[at_zero] = False
         count += int(used.sum())
         yield batch if used.all() else {name: column[used] for name, column in batch.items()}
-    if left_out.invalid and not count:
+    if origin is not None and origin.zeros == 1:
+        count += 1
+        yield origin.first
+    elif origin is not None:
+        left_out.zeros = origin.zeros
+    if str(left_out) and not count:
         raise ValueError(f"it has no points, but {left_out}")
-
-
-def _without_zeros(batch: Batch, left_out: LeftOut) -> Batch:
-    """A batch without the first zero, if it was one of several."""
-    if left_out.zeros < 2:
-        return batch
-    used = batch["points"].any(axis=1)
-    if not used.any():
-        raise ValueError(f"it has no points, but {left_out}")
-    return {name: column[used] for name, column in batch.items()}
-
-
-def _kept(batches: Iterable[Batch], most: int) -> tuple[Batch, int]:
-    """A random part of all batches, of at most so many points, and how many there were; twice `most` are in memory."""
-    generator = np.random.default_rng(0)
-    kept: list[Batch] = []
-    waiting = count = 0
-    for batch in batches:
-        kept.append({**batch, "order": generator.random(len(batch["points"]))})
-        count += len(batch["points"])
-        waiting += len(batch["points"])
-        if waiting > 2 * most:
-            kept, waiting = [_part(kept, most)], most
-    if not count:
-        raise ValueError("it has no points")
-    batch = _part(kept, most)
-    del batch["order"]
-    return batch, count
-
-
-def _part(batches: list[Batch], most: int) -> Batch:
-    """The points whose random numbers are the smallest, in the order of the file."""
-    order = np.concatenate([batch["order"] for batch in batches])
-    rows = np.sort(np.argpartition(order, most)[:most]) if len(order) > most else slice(None)
-    return {name: np.concatenate([batch[name] for batch in batches])[rows] for name in batches[0]}
 
 
 def _cloud(
     left_out: LeftOut,
+    counts: NDArray[np.int64] | None,
     points: NDArray[Any],
     normals: NDArray[Any] | None = None,
     colours: NDArray[Any] | None = None,
@@ -270,6 +271,7 @@ def _cloud(
         normals=normals.astype(np.float64) if normals is not None and normals.any() else None,
         colours=_bytes(colours) if colours is not None and colours.any() else None,
         sensors=None if sensors is None else sensors.astype(np.float64),
+        counts=counts,
         left_out=left_out,
     )
 

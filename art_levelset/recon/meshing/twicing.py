@@ -82,9 +82,9 @@ def apply_twicing(cloud: Points, planes: Planes, surface: nn.Module, weights: Fl
     return replace(planes, centres=planes.centres + np.where(met, moves, 0.0)[:, None] * planes.normals)
 
 
-def _robust_means(values: Floats, reach: Floats, weights: Floats | float) -> tuple[Floats, Floats]:
+def _robust_means(values: Floats, reach: Floats, own: Floats | float) -> tuple[Floats, Floats]:
     """Weighted means of values at some distances, (n, k), as of a quadric's points, and their standard errors, (n,)."""
-    near = np.exp(-2 * (reach / np.maximum(reach.max(axis=1, keepdims=True), 1e-300)) ** 2) * weights
+    near = np.exp(-2 * (reach / np.maximum(reach.max(axis=1, keepdims=True), 1e-300)) ** 2) * own
     weights = near
     for round_ in range(1 + REWEIGHTINGS):
         means = (weights * values).sum(axis=1) / weights.sum(axis=1)
