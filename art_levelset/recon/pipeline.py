@@ -34,12 +34,13 @@ from art_levelset.recon.cloud.clouds import (
     check_normals,
     check_points,
     inliers,
+    spacings,
     unit_frame,
 )
 from art_levelset.recon.cloud.consistency import refit_planes, turn_outvoted
 from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient, votes_of_normals
 from art_levelset.recon.cloud.planes import Planes, fit_planes
-from art_levelset.recon.cloud.quadrics import Floats
+from art_levelset.recon.cloud.quadrics import Floats, Means
 from art_levelset.recon.cloud.sensors import carved, check_sensors, directions_to
 from art_levelset.recon.cloud.sheets import indicator_below, turned_up, upward
 from art_levelset.recon.fitting.checkpoint import Checkpoint, describe_input
@@ -66,6 +67,9 @@ the data are to blame."""
 
 SURFACE, MANY = 600e6, 70_000
 """Bytes that planes, the indicator function and the default network take, of so many points or more."""
+
+EIGHTH = 1.27
+"""How many sides away the eighth neighbour is of a mean in the cells of a grid, on a surface and in a solid."""
 
 COPIED = 64.0
 """Bytes that a point takes beyond those that are kept, of which there are only means."""
@@ -257,7 +261,7 @@ def _budget(steps: int | None, time_budget: float | None, clock: Callable[[], fl
 
 def _prepare(
     cloud: Points,
-    weights: Floats | None,
+    counts: Floats | None,
     points: Points,
     directions: Points | None,
     sensors: Points | None,
@@ -265,22 +269,23 @@ def _prepare(
 ) -> _Scan:
     """Planes with outward normals, and the indicator function; normals and sensors belong to `points`."""
     used = inliers(cloud)
-    cloud, weights = cloud[used], None if weights is None else weights[used]
+    cloud = cloud[used]
     frame = unit_frame(cloud)
     cloud = frame.to_unit(cloud)
+    means = None if counts is None else Means(counts[used], float(np.median(spacings(cloud))) / EIGHTH)
     seen = frame.to_unit(points)
     sensors = None if sensors is None else frame.to_unit(sensors)
     if directions is None and sensors is not None:
         directions = directions_to(seen, sensors)
-    planes = fit_planes(cloud, weights)
+    planes = fit_planes(cloud, means)
     up = upward(planes)
     if directions is not None:
         votes = votes_of_normals(planes, seen, directions)
-        planes = refit_planes(cloud, orient(planes, device, votes), weights)
+        planes = refit_planes(cloud, orient(planes, device, votes), means)
     elif up is not None:
-        planes = refit_planes(cloud, turned_up(planes, up), weights)
+        planes = refit_planes(cloud, turned_up(planes, up), means)
     else:
-        planes = refit_planes(cloud, turn_outvoted(orient(planes, device)), weights)
+        planes = refit_planes(cloud, turn_outvoted(orient(planes, device)), means)
     if up is None:
         indicator = indicator_of(planes, device)
     else:
@@ -290,7 +295,7 @@ def _prepare(
     if sensors is not None:
         indicator = carved(indicator, seen, sensors, planes.reach)
     logger.info("%d points, %d local planes of reach %.4f", len(cloud), len(planes), planes.reach)
-    return _Scan(frame, cloud, weights, planes, indicator, device)
+    return _Scan(frame, cloud, means, planes, indicator, device)
 
 
 def _attempt(
@@ -311,7 +316,7 @@ def _attempt(
     generator = torch.Generator().manual_seed(seed)
     network.load_state_dict(GridNetwork(generator=generator).state_dict() if weights is None else weights)
     quarter = options.batch_size // 4
-    samples = Samples(scan.points, scan.planes, scan.indicator, quarter, generator, scan.device, scan.weights)
+    samples = Samples(scan.points, scan.planes, scan.indicator, quarter, generator, scan.device, scan.means)
     quality = options.quality
     if quality.at_planes and state is None and isinstance(network, GridNetwork):
         network.interpolate(samples.signed_distance)
@@ -342,7 +347,7 @@ def _finish(network: nn.Module, scan: _Scan, attempts: Attempts) -> Reconstructi
     if not attempts.judgements or attempts.judgements[-1].failed:
         return result
     result = replace(result, correction=CORRECTION * scan.planes.reach)
-    planes = apply_twicing(scan.points, scan.planes, result.surface, scan.weights)
+    planes = apply_twicing(scan.points, scan.planes, result.surface, scan.means)
     return replace(result, planes=planes).without_handles()
 
 
@@ -352,7 +357,7 @@ class _Scan:
 
     frame: Frame
     points: Points
-    weights: Floats | None
+    means: Means | None
     planes: Planes
     indicator: Indicator
     device: torch.device

@@ -6,10 +6,12 @@ When there are too many cells the grid's side doubles. Sums add up and cells nes
 been so from the beginning, and the order of the points matters for rounding only. Sums are those of offsets from an
 origin amidst the cloud, in float64: large coordinates lose nothing.
 
-Neighbourhoods of so many cells (:mod:`art_levelset.recon.cloud.quadrics`) see a surface only if they are wider than the
-noise. Where it is not much smaller than the cells, quadrics of the 24 nearest means leave residuals as large as in a
-solid of cells, of nearly a side; then the side doubles again, until it is 1.1 to 2.3 times the noise's deviation. Two
-sheets do so as well, but only if they are nearer to each other than three sides.
+In the end the cells, of which there may have been twice as many as are wanted, are grouped by their means in a grid
+whose side is only as much larger as need be. Neighbourhoods of so many cells
+(:mod:`art_levelset.recon.cloud.quadrics`) see a surface only if they are wider than the noise. Where it is not much
+smaller than the cells, quadrics of the 24 nearest means leave residuals as large as in a solid of cells, of nearly a
+side; then the side grows on, until it is about 1.2 times the noise's deviation. Two sheets do so as well, but only if
+they are nearer to each other than three sides.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from art_levelset.recon.cloud.clouds import Points, drawn
-from art_levelset.recon.cloud.quadrics import COUNTS, fit_surface
+from art_levelset.recon.cloud.quadrics import COUNTS, Means, fit_surface
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,12 @@ MOST_POINTS = 1_000_000
 
 FINEST = 1 << 12
 """So many cells are along the middle 98% of the points, in the beginning."""
+
+SPARE = 2
+"""So many times as many cells as are wanted are kept while points come in."""
+
+STEP = 2**0.25
+"""By this factor the side grows in the end."""
 
 FARTHEST = 2.0**62
 """Cells are counted up to here from the origin; what is farther is in the last one."""
@@ -62,7 +70,7 @@ def condense(batches: Iterable[Columns], most: int = MOST_POINTS) -> tuple[Colum
     are not in all batches nothing is kept.
 
     :param batches: The points, in parts, without NaN and infinite coordinates.
-    :param most: The largest number of points that stay as they are, and of cells, >= 1.
+    :param most: The largest number of points that stay as they are, and of cells, >= 8.
     :return: The points or means, and how many points each of these stands for, (m,), None where they stayed; empty if
              there are none.
     """
@@ -74,17 +82,31 @@ def condense(batches: Iterable[Columns], most: int = MOST_POINTS) -> tuple[Colum
         count += len(batch["points"])
         if count > most:
             points = _joined(waiting)
-            cells = _cells_around(points["points"], most) if cells is None else cells
+            cells = _cells_around(points["points"], SPARE * most) if cells is None else cells
             cells.add(points)
             waiting, count = [], 0
     if cells is None:
         return _joined(waiting), None
     if count:
         cells.add(_joined(waiting))
-    while (coarser := cells.coarser()) and len(coarser) >= FEWEST_CELLS and cells.roughness() > ROUGH:
-        cells = coarser
+    cells = _grouped(cells, most)
     logger.info("%s points in %s cells of side %.3g", f"{cells.counts.sum():,}", f"{len(cells):,}", cells.side)
     return cells.means(), cells.counts
+
+
+def _grouped(fine: Cells, most: int) -> Cells:
+    """No more cells than that, and larger ones than the noise."""
+    cells, side = fine, fine.side
+    while len(cells) > most:
+        side *= STEP
+        cells = fine.grouped(side)
+    while len(cells) > FEWEST_CELLS and cells.roughness() > ROUGH:
+        side *= STEP
+        coarser = fine.grouped(side)
+        if len(coarser) < FEWEST_CELLS:
+            break
+        cells = coarser
+    return cells
 
 
 def _joined(batches: list[Columns]) -> Columns:
@@ -106,7 +128,7 @@ class Cells:
 
     :param origin: A corner of a cell, (3,).
     :param side: The side of the cells in the beginning, > 0.
-    :param most: The side doubles until there are no more cells than this, >= 1.
+    :param most: The side doubles until there are no more cells than this, >= 8: those around the origin stay apart.
     """
 
     def __init__(self, origin: Points, side: float, most: int) -> None:
@@ -129,8 +151,7 @@ class Cells:
                and infinite numbers of it count as 0, but for those of :data:`KEPT`.
         """
         offsets = points["points"].astype(np.float64) - self.origin
-        with np.errstate(over="ignore"):
-            places = np.floor(offsets / self.side).clip(-FARTHEST, FARTHEST).astype(np.int64)
+        places = self._places_of(offsets)
         columns: Columns = {"points": offsets}
         for name in points.keys() - {"points"}:
             column = points[name].astype(np.float64)
@@ -142,22 +163,19 @@ class Cells:
             columns = _joined([self._columns, columns])
         self._merge(places, counts, columns)
         while len(self) > self.most:
-            self._double()
+            self.side *= 2
+            self._merge(self._places >> 1, self.counts, self._columns)
 
-    def coarser(self) -> Cells:
+    def grouped(self, side: float) -> Cells:
         """
-        Double the side.
+        Group the cells by their means.
 
-        :return: Other cells, of the same points.
+        :param side: That of the cells of another grid, > 0.
+        :return: The cells of that.
         """
-        other = Cells(self.origin, self.side, self.most)
-        other._places, other.counts, other._columns, other._kinds = (
-            self._places.copy(),
-            self.counts,
-            self._columns,
-            self._kinds,
-        )
-        other._double()
+        other = Cells(self.origin, side, self.most)
+        other._kinds = self._kinds
+        other._merge(other._places_of(self._columns["points"] / self.counts[:, None]), self.counts, self._columns)
         return other
 
     def means(self) -> Columns:
@@ -181,12 +199,12 @@ class Cells:
         """
         means = self._columns["points"] / self.counts[:, None] / self.side
         some = drawn(self.counts, TRIED, np.random.default_rng(0))
-        fits = fit_surface(means, means[some], most=COUNTS[1], weights=self.counts.astype(np.float64))
+        fits = fit_surface(means, means[some], most=COUNTS[1], means=Means(self.counts.astype(np.float64), 1.0))
         return float(np.median(fits.residuals))
 
-    def _double(self) -> None:
-        self.side *= 2
-        self._merge(self._places >> 1, self.counts, self._columns)
+    def _places_of(self, offsets: Points) -> NDArray[np.int64]:
+        with np.errstate(over="ignore"):
+            return np.floor(offsets / self.side).clip(-FARTHEST, FARTHEST).astype(np.int64)
 
     def _merge(self, places: NDArray[np.int64], counts: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> None:
         """Join the rows of the same cell. Cells of the same key stay apart, though perhaps not in one row each."""

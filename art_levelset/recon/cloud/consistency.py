@@ -28,7 +28,7 @@ from scipy.spatial import cKDTree
 
 from art_levelset.recon.cloud.clouds import Points, neighbours
 from art_levelset.recon.cloud.planes import Planes
-from art_levelset.recon.cloud.quadrics import Floats, fit_surface
+from art_levelset.recon.cloud.quadrics import Floats, Means, fit_surface
 
 TURN = 2.0
 """The length w, in reaches of the planes."""
@@ -101,17 +101,17 @@ def turn_outvoted(planes: Planes) -> Planes:
     return planes.flipped(votes < 0)
 
 
-def refit_planes(cloud: Points, planes: Planes, weights: Floats | None = None) -> Planes:
+def refit_planes(cloud: Points, planes: Planes, means: Means | None = None) -> Planes:
     """
     Fit planes again to the points of their own side, and leave out those that their neighbours contradict.
 
     :param cloud: The cloud that they were fitted to, (n, 3).
     :param planes: The planes, with outward normals.
-    :param weights: How much each point counts, (n,), > 0. None for all the same.
+    :param means: What the points are the means of, n of them; None if they are points.
     :return: Planes with outward normals where these are, but for some that are left out.
     :raises ValueError: If none is left: the points are of no surface.
     """
-    return drop_contradicted(_refitted(cloud, drop_contradicted(planes), weights))
+    return drop_contradicted(_refitted(cloud, drop_contradicted(planes), means))
 
 
 def drop_contradicted(planes: Planes) -> Planes:
@@ -172,7 +172,7 @@ def _most_missed(planes: Planes, distances: Floats) -> Floats:
     return BEND * distances + 3 * planes.error
 
 
-def _refitted(cloud: Points, planes: Planes, weights: Floats | None) -> Planes:
+def _refitted(cloud: Points, planes: Planes, means: Means | None) -> Planes:
     """Planes near the same points, fitted to points of the same side."""
     distances, found = neighbours(cKDTree(planes.centres), cloud, min(VOTERS, len(planes)))
     heights = np.einsum("nki,nki->nk", cloud[:, None] - planes.centres[found], planes.normals[found])
@@ -182,6 +182,6 @@ def _refitted(cloud: Points, planes: Planes, weights: Floats | None) -> Planes:
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     width = TURN * planes.reach
     keys = np.hstack([cloud, width * normals]), np.hstack([planes.centres, width * planes.normals])
-    fits = fit_surface(cloud, planes.centres, keys, weights=weights)
+    fits = fit_surface(cloud, planes.centres, keys, means=means)
     again = replace(planes, centres=fits.centres, normals=fits.normals, error=float(np.median(fits.errors)))
     return again.flipped(np.einsum("ni,ni->n", fits.normals, planes.normals) < 0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from art_levelset.recon.cloud.clouds import Points, neighbours, thin
 from art_levelset.recon.cloud.nearest import nearest
-from art_levelset.recon.cloud.quadrics import Floats, fit_quadrics, fit_surface, smallest_count
+from art_levelset.recon.cloud.quadrics import Floats, Means, fit_quadrics, fit_surface, smallest_count
 
 MOST_PLANES = 60_000
 FINEST_SPACING = 0.006
@@ -83,7 +83,7 @@ class Planes:
         return replace(self, centres=self.centres[mask], normals=self.normals[mask])
 
 
-def fit_planes(cloud: Points, weights: Floats | None = None) -> Planes:
+def fit_planes(cloud: Points, means: Means | None = None) -> Planes:
     """
     The tangent planes of the surface behind a cloud, at each point of the thinned cloud.
 
@@ -91,21 +91,21 @@ def fit_planes(cloud: Points, weights: Floats | None = None) -> Planes:
     than usual they are fitted between the points as well, so that they are no further apart than that.
 
     :param cloud: (n, 3) in the unit frame, n >= 3.
-    :param weights: How much each point counts, (n,), > 0. None for all the same.
+    :param means: What the points are the means of, n of them; None if they are points.
     :return: At most about :data:`MOST_PLANES` planes, fewer of noisy points; where the cloud is much thinner than usual
              there are none unless quadrics fit well.
     """
     coarse = thin(cloud, COARSEST_SPACING)
     area = len(coarse) * COARSEST_SPACING**2
-    error = float(np.median(fit_surface(cloud, coarse[:: len(coarse) // TRIED + 1], weights=weights).errors))
+    error = float(np.median(fit_surface(cloud, coarse[:: len(coarse) // TRIED + 1], means=means).errors))
     spacing = float(np.sqrt(max(area / MOST_PLANES, error / CURVATURE)).clip(FINEST_SPACING, COARSEST_SPACING))
     middles = thin(cloud, spacing)
     reach = neighbours(cKDTree(cloud), middles, smallest_count(cloud))[0][:, -1]
     dense = reach <= THIN * np.median(reach)
-    fits = fit_surface(cloud, middles[dense], most=ENOUGH, weights=weights)
+    fits = fit_surface(cloud, middles[dense], most=ENOUGH, means=means)
     usual_reach, error = float(np.median(reach[dense])), float(np.median(fits.errors))
     planes = Planes(fits.centres, fits.normals, max(usual_reach, 2 * spacing), error)
-    return planes if dense.all() else _with_thin_places(cloud, planes, middles[~dense], weights)
+    return planes if dense.all() else _with_thin_places(cloud, planes, middles[~dense], means)
 
 
 def axes_across(normals: Points) -> tuple[Points, Points]:
@@ -120,9 +120,9 @@ def axes_across(normals: Points) -> tuple[Points, Points]:
     return first, np.cross(normals, first)
 
 
-def _with_thin_places(cloud: Points, planes: Planes, middles: Points, weights: Floats | None) -> Planes:
+def _with_thin_places(cloud: Points, planes: Planes, middles: Points, means: Means | None) -> Planes:
     """More planes around thin places, (n, 3), as far as quadrics fit well, about a reach from each other."""
-    centres, normals, radius = _flat_quadrics(cloud, middles, weights)
+    centres, normals, radius = _flat_quadrics(cloud, middles, means)
     if not len(centres):
         return planes
     apart = radius * np.sqrt(np.pi / FLAT_NEIGHBOURS)  # of points that are evenly spread
@@ -133,14 +133,14 @@ def _with_thin_places(cloud: Points, planes: Planes, middles: Points, weights: F
     near = np.linalg.norm(steps, axis=1) <= BETWEEN * apart[:, None]
     queries = thin((centres[:, None] + np.einsum("gk,nki->ngi", steps, axes))[near], planes.reach)
     queries = queries[neighbours(cKDTree(planes.centres), queries, 1)[0][:, 0] > planes.reach]
-    centres, normals, _ = _flat_quadrics(cloud, queries, weights)
+    centres, normals, _ = _flat_quadrics(cloud, queries, means)
     return replace(planes, centres=np.vstack([planes.centres, centres]), normals=np.vstack([planes.normals, normals]))
 
 
-def _flat_quadrics(cloud: Points, queries: Points, weights: Floats | None) -> tuple[Points, Points, Floats]:
+def _flat_quadrics(cloud: Points, queries: Points, means: Means | None) -> tuple[Points, Points, Floats]:
     """Of the quadrics around query points those that fit well: centres, normals, and the neighbourhoods' radii."""
     reach, found = neighbours(cKDTree(cloud), queries, min(FLAT_NEIGHBOURS, len(cloud)))
-    fits = fit_quadrics(queries, cloud[found], reach, 1.0 if weights is None else weights[found])
+    fits = fit_quadrics(queries, cloud[found], reach, None if means is None else means[found])
     flat = fits.residuals <= FLAT * reach[:, -1]
     return fits.centres[flat], fits.normals[flat], reach[flat, -1]
 

@@ -19,6 +19,10 @@ squares are averaged over the query points nearby:
 
 Where the residuals grow suddenly, a neighbourhood has reached another sheet or over an edge, and no larger one counts.
 
+Where the points of the cloud are means, the weights are multiplied by the numbers w of points in them, and each has
+an error of its own as a point of many has, sigma^2 / w, and one that all of these have in common: as large as sigma, so
+that quiet means are as good as points, but no larger than the cells allow.
+
 Sums over neighbours are of float32, of offsets in units of the neighbourhood's radius, so they are exact to a ten
 millionth of that; the 6 x 6 systems, and what is in the cloud's own frame, are of float64.
 
@@ -61,10 +65,31 @@ SUDDEN = 1.6
 CAUTION = 2.0
 """How often b^2 counts in the risk."""
 
+LATTICE = 1 / 7
+"""Where the grid's lines cut the noise of a surface is no matter of chance among the points, so it is an error of each
+mean as well, of this part of a side; if it were by as much as they can, evenly, it would be twice as much."""
+
 REWEIGHTINGS = 2
 RIDGE = 1e-6
 CHUNK = 1 << 8
 """So many query points at once: their neighbourhoods fit into a processor's cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """
+    What the points of a cloud are, where they are the means of more points in the cells of a grid
+    (:mod:`art_levelset.recon.cloud.cells`).
+
+    :param counts: Of how many points each is the mean, in the shape of the cloud's rows, > 0.
+    :param side: About that of the cells.
+    """
+
+    counts: Floats
+    side: float
+
+    def __getitem__(self, rows: Any) -> Means:
+        return Means(self.counts[rows], self.side)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +114,7 @@ def fit_surface(
     queries: Points,
     keys: tuple[Floats, Floats] | None = None,
     most: int = COUNTS[-1],
-    weights: Floats | None = None,
+    means: Means | None = None,
 ) -> LocalFits:
     """
     Fit a quadric around each query point, to the number of neighbours of the least risk.
@@ -99,7 +124,7 @@ def fit_surface(
     :param keys: By what neighbours are found, of the cloud, (n, d), and of the query points, (m, d). None for
            where they are, and then each one is first moved to the mean of its nearest neighbours.
     :param most: No neighbourhoods larger than this are tried.
-    :param weights: How much each point of the cloud counts, (n,), > 0. None for all the same.
+    :param means: What the points of the cloud are the means of; None if they are points.
     :return: The fits, m of them.
     """
     keys_of_cloud, keys_of_queries = (cloud, queries) if keys is None else keys
@@ -112,12 +137,16 @@ def fit_surface(
         middles = queries[rows]
         reach, found = neighbours(tree, keys_of_queries[rows], counts[-1])
         members = np.moveaxis(coordinates[:, found], 0, 2)
-        own = np.ones(1) if weights is None else weights[found]
+        own = None if means is None else means[found]
         if keys is None:
-            middles = _middles(members[:, : counts[0]], _nearness(reach[:, : counts[0]]) * own[..., : counts[0]])
+            near = _weights(reach[:, : counts[0]], None if own is None else own[:, : counts[0]])
+            middles = _middles(members[:, : counts[0]], near)
         else:
             reach = np.linalg.norm(members - middles[:, None], axis=2)
-        return [fit_quadrics(middles, members[:, :count], reach[:, :count], own[..., :count]) for count in counts]
+        return [
+            fit_quadrics(middles, members[:, :count], reach[:, :count], None if own is None else own[:, :count])
+            for count in counts
+        ]
 
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # numpy computes without the interpreter's lock
         parts = list(threads.map(fit, np.array_split(np.arange(len(queries)), len(queries) // CHUNK + 1)))
@@ -136,18 +165,18 @@ def smallest_count(cloud: Points) -> int:
     return min(COUNTS[0] if len(cloud) < FEW else COUNTS[1], len(cloud))
 
 
-def fit_quadrics(queries: Points, members: Points, reach: Floats, weights: Floats | float = 1.0) -> LocalFits:
+def fit_quadrics(queries: Points, members: Points, reach: Floats, means: Means | None = None) -> LocalFits:
     """
     Fit one quadric to the neighbours of each query point.
 
     :param queries: (m, 3).
     :param members: The neighbours of each, (m, k, 3), k >= 7; soonest if each coordinate lies together in memory.
     :param reach: Their distances, (m, k).
-    :param weights: How much each of them counts, (m, k), > 0, or all the same.
+    :param means: What they are the means of, (m, k); None if they are points.
     :return: The fits.
     """
     radius = np.maximum(reach.max(axis=1, keepdims=True), 1e-12)  # of a point and its rounding errors
-    near = _nearness(reach) * weights
+    near = _weights(reach, means)
     middles = _middles(members, near)
     near = near.astype(np.float32)
     offsets = np.empty((len(near), 3, near.shape[1]), np.float32)
@@ -172,7 +201,7 @@ def fit_quadrics(queries: Points, members: Points, reach: Floats, weights: Float
     return LocalFits(
         middles + np.matmul(axes, (np.stack([height, u, v], axis=1) * radius)[:, :, None])[:, :, 0],
         np.matmul(axes, upward[:, :, None])[:, :, 0],
-        np.sqrt(_products(spread, spread)) * deviations,
+        _standard_errors(spread, deviations, means),
         deviations,
     )
 
@@ -219,9 +248,18 @@ def _products(left: _Array, right: _Array) -> _Array:
     return products
 
 
-def _nearness(reach: Floats) -> Floats:
+def _weights(reach: Floats, means: Means | None) -> Floats:
     near: Floats = np.exp(-2 * (reach / np.maximum(reach.max(axis=1, keepdims=True), 1e-300)) ** 2)
-    return near
+    return near if means is None else near * means.counts
+
+
+def _standard_errors(spread: _Array, deviations: Floats, means: Means | None) -> Floats:
+    """Those of sums of the members' heights, (m,), which deviate from the quadric by so much, (m,)."""
+    if means is None:
+        return np.asarray(np.sqrt(_products(spread, spread)) * deviations, dtype=np.float64)
+    by_chance = np.einsum("mk,mk->m", spread**2, 1 / means.counts) * deviations**2
+    in_common = _products(spread, spread) * np.minimum(deviations, LATTICE * means.side) ** 2
+    return np.asarray(np.sqrt(by_chance + in_common), dtype=np.float64)
 
 
 def _middles(members: Points, weights: Floats) -> Points:

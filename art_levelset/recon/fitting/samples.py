@@ -11,7 +11,7 @@ from art_levelset.core.fields import Field
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.cloud.orientation import Indicator
 from art_levelset.recon.cloud.planes import PlaneDistance, Planes
-from art_levelset.recon.cloud.quadrics import Floats
+from art_levelset.recon.cloud.quadrics import Means
 from art_levelset.recon.fitting.progress import FitMonitor
 
 WALL = 1.1
@@ -62,7 +62,7 @@ class Samples:
     :param quarter: Number of points of each kind, n.
     :param generator: Source of the random points, on the CPU.
     :param device: Where the points are.
-    :param weights: How often each point of the cloud is drawn, in proportion, (m,), > 0. None for all the same.
+    :param means: What the points of the cloud are the means of, m of them; None if they are points.
     """
 
     def __init__(
@@ -73,15 +73,17 @@ class Samples:
         quarter: int,
         generator: torch.Generator,
         device: torch.device,
-        weights: Floats | None = None,
+        means: Means | None = None,
     ) -> None:
         self.error = planes.error
         self.distance = PlaneDistance(planes, device)
         self.indicator = indicator
         self.quarter = quarter
         self.generator = generator
-        if weights is not None:
-            cloud = cloud[torch.multinomial(torch.as_tensor(weights), len(cloud), True, generator=generator).numpy()]
+        if means is not None:
+            cloud = cloud[
+                torch.multinomial(torch.as_tensor(means.counts), len(cloud), True, generator=generator).numpy()
+            ]
         self._cloud = torch.as_tensor(cloud, dtype=torch.float32, device=device)
         near = self._jittered(STOCK, planes.reach)
         far = self._jittered(STOCK // 2, FAR)

@@ -37,7 +37,7 @@ from art_levelset.recon.cloud.clouds import (
     spacings,
     unit_frame,
 )
-from art_levelset.recon.cloud.quadrics import fit_surface
+from art_levelset.recon.cloud.quadrics import Means, fit_surface
 from art_levelset.recon.inspect.metrics import distances_to_surface
 
 if TYPE_CHECKING:
@@ -220,10 +220,10 @@ def _noise(cloud: Points, mesh: Trimesh, counts: NDArray[np.int64] | None) -> fl
     """The standard deviation of the noise of a cloud."""
     generator = np.random.default_rng(0)
     some = generator.permutation(len(cloud))[:TRIED] if counts is None else drawn(counts, TRIED, generator)
-    weights = None if counts is None else counts.astype(np.float64)
+    means = None if counts is None else Means(counts.astype(np.float64), 0.0)
     frame = unit_frame(cloud)
     unit = frame.to_unit(cloud)
-    least = frame.scale * float(np.median(fit_surface(unit, unit[some], weights=weights).residuals))
+    least = frame.scale * float(np.median(fit_surface(unit, unit[some], means=means).residuals))
     seen = NORMAL * float(np.median(distances_to_surface(cloud[some], mesh)))
     return float(np.clip(seen, least, HIDDEN * least))
 

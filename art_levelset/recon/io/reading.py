@@ -115,14 +115,14 @@ def read_cloud(path: str | Path, *, columns: object = None, most: int = MOST_POI
     :param path: The file, or a folder of scans.
     :param columns: Which columns are x, y and z, where names or their order do not say so: three numbers, counted from
            1, or names, such as `(2, 1, 3)`, `"2,1,3"` or `"easting,northing,elevation"`.
-    :param most: Of more points than this the means in the cells of a grid are kept, no more of them than this, >= 1.
+    :param most: Of more points than this the means in the cells of a grid are kept, no more of them than this, >= 8.
     :return: The cloud, unchecked (see :func:`art_levelset.recon.cloud.clouds.check_cloud`).
     :raises OSError: If the file cannot be opened.
     :raises ValueError: If the suffix is not supported, the contents are not what it promises or can be read in several
             ways, or `columns` or `most` make no sense.
     :raises ImportError: If the library that reads the format is missing.
     """
-    check_count("most", most)
+    check_count("most", most, least=8)
     chosen = check_columns(columns)
     path = Path(path)
     if path.is_dir():

@@ -34,7 +34,7 @@ from art_levelset.core.fields import values_and_jacobians
 from art_levelset.recon.cloud.clouds import Points, neighbours
 from art_levelset.recon.cloud.consistency import AGREEING, TURN
 from art_levelset.recon.cloud.planes import Planes
-from art_levelset.recon.cloud.quadrics import NEARBY, REWEIGHTINGS, Floats
+from art_levelset.recon.cloud.quadrics import NEARBY, REWEIGHTINGS, Floats, Means
 
 COUNT = 96
 """The mean is over so many points."""
@@ -46,14 +46,14 @@ NEWTON_STEPS = 2
 CHUNK = 1 << 14
 
 
-def apply_twicing(cloud: Points, planes: Planes, surface: nn.Module, weights: Floats | None = None) -> Planes:
+def apply_twicing(cloud: Points, planes: Planes, surface: nn.Module, means: Means | None = None) -> Planes:
     """
     Move planes to where the points are beside the fitted surface.
 
     :param cloud: The cloud that the planes were fitted to, (n, 3).
     :param planes: The planes, with outward normals.
     :param surface: F, (batch, 3) -> (batch, 1), fitted to them, positive outside.
-    :param weights: How much each point counts, (n,), > 0. None for all the same.
+    :param means: What the points are the means of, n of them; None if they are points.
     :return: The same planes, moved along their normals; those stay that the zero level set misses by half of their
              reach, or has the other way round.
     """
@@ -67,24 +67,26 @@ def apply_twicing(cloud: Points, planes: Planes, surface: nn.Module, weights: Fl
     width = TURN * planes.reach
     keys = np.hstack([feet, width * normals])
     tree = cKDTree(np.hstack([below, width * directions]))
-    means, errors = np.empty(len(planes)), np.empty(len(planes))
+    heights, errors = np.empty(len(planes)), np.empty(len(planes))
     for rows in np.array_split(np.arange(len(planes)), len(planes) // CHUNK + 1):
         found = neighbours(tree, keys[rows], min(COUNT, len(cloud)))[1]
         reach = np.linalg.norm(below[found] - feet[rows, None], axis=2)
-        means[rows], errors[rows] = _robust_means(distances[found], reach, 1.0 if weights is None else weights[found])
+        heights[rows], errors[rows] = _robust_means(
+            distances[found], reach, 1.0 if means is None else means.counts[found]
+        )
     gaps = feet - planes.centres
-    moves = np.einsum("ni,ni->n", gaps, planes.normals) + means
+    moves = np.einsum("ni,ni->n", gaps, planes.normals) + heights
     nearby = neighbours(cKDTree(keys), keys, min(NEARBY, len(planes)))[1]
     signal, noise = (moves**2)[nearby].mean(axis=1), (errors**2)[nearby].mean(axis=1)
     moves *= (1 - noise / np.maximum(signal, 1e-300)).clip(min=0)
-    met = np.maximum(np.linalg.norm(gaps, axis=1), np.abs(means)) < planes.reach / 2
+    met = np.maximum(np.linalg.norm(gaps, axis=1), np.abs(heights)) < planes.reach / 2
     met &= np.einsum("ni,ni->n", normals, planes.normals) > AGREEING
     return replace(planes, centres=planes.centres + np.where(met, moves, 0.0)[:, None] * planes.normals)
 
 
-def _robust_means(values: Floats, reach: Floats, own: Floats | float) -> tuple[Floats, Floats]:
+def _robust_means(values: Floats, reach: Floats, counts: Floats | float) -> tuple[Floats, Floats]:
     """Weighted means of values at some distances, (n, k), as of a quadric's points, and their standard errors, (n,)."""
-    near = np.exp(-2 * (reach / np.maximum(reach.max(axis=1, keepdims=True), 1e-300)) ** 2) * own
+    near = np.exp(-2 * (reach / np.maximum(reach.max(axis=1, keepdims=True), 1e-300)) ** 2) * counts
     weights = near
     for round_ in range(1 + REWEIGHTINGS):
         means = (weights * values).sum(axis=1) / weights.sum(axis=1)
@@ -93,7 +95,7 @@ def _robust_means(values: Floats, reach: Floats, own: Floats | float) -> tuple[F
             sigma = np.sqrt((weights * residuals**2).sum(axis=1) / weights.sum(axis=1))[:, None]
         if round_ < REWEIGHTINGS:
             weights = near / (1 + (residuals / np.maximum(sigma, 1e-12)) ** 2)
-    return means, sigma[:, 0] * np.sqrt((weights**2).sum(axis=1)) / weights.sum(axis=1)
+    return means, sigma[:, 0] * np.sqrt((weights**2 / counts).sum(axis=1)) / weights.sum(axis=1)
 
 
 def _distances(surface: nn.Module, points: Points) -> tuple[Floats, Points]:
