@@ -245,7 +245,8 @@ def _condensed(
     columns = {"points": points, "normals": directions, "sensors": sensors}
     given = {name: column for name, column in columns.items() if column is not None}
     starts = range(0, len(points), BATCH)
-    means, counts = condense({name: column[i : i + BATCH] for name, column in given.items()} for i in starts)
+    batches = ({name: column[i : i + BATCH] for name, column in given.items()} for i in starts)
+    means, counts = condense(batches, MOST_POINTS)
     normals = None if directions is None else check_normals(means["normals"], len(means["normals"]))
     return means["points"], normals, means.get("sensors"), counts
 

@@ -13,6 +13,7 @@ import torch
 from art_levelset.recon import GridNetwork, Reconstruction, pipeline, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.cloud.planes import Planes
+from art_levelset.recon.cloud.quadrics import Means
 
 
 def sphere_cloud(count: int) -> Points:
@@ -43,6 +44,8 @@ def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
 def contents(argument: object) -> str | bytes:
     if isinstance(argument, Planes):
         return argument.centres.tobytes() + argument.normals.tobytes()
+    if isinstance(argument, Means):
+        return argument.counts.tobytes() + str(argument.side).encode()
     return argument.tobytes() if isinstance(argument, np.ndarray) else str(argument)
 
 

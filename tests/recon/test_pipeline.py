@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from art_levelset.recon import GridNetwork, Reconstruction, compare, reconstruct
+from art_levelset.recon import GridNetwork, Reconstruction, compare, pipeline, reconstruct
+from art_levelset.recon.cloud.cells import condense
 from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.cloud.orientation import indicator_of, orient
-from art_levelset.recon.cloud.planes import fit_planes
+from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient
+from art_levelset.recon.cloud.planes import Planes, fit_planes
+from art_levelset.recon.cloud.quadrics import Means
 from art_levelset.recon.fitting.samples import Samples
 from art_levelset.recon.network import REACH
 
@@ -130,6 +133,43 @@ def test_samples_know_the_signed_distance(sphere_points: Points) -> None:
         found = samples.signed_distance(radius * directions)
         assert (found - (radius - 1)).abs().mean() < 0.03, radius
     assert samples.signed_distance(torch.zeros(0, 3)).shape == (0,)
+
+
+def test_means_are_drawn_as_often_as_their_points(sphere_points: Points) -> None:
+    planes = Planes(sphere_points[:100], sphere_points[:100], 0.1)
+    indicator = Indicator(torch.zeros(4, 4, 4), 0.6)
+    heavy = Means(np.where(sphere_points[:, 0] > 0, 9.0, 1.0), 0.1)
+    generator = torch.Generator().manual_seed(0)
+    samples = Samples(sphere_points, planes, indicator, 4000, generator, torch.device("cpu"), heavy)
+    assert (samples.of_cloud()[:, 0] > 0).double().mean() == pytest.approx(0.9, abs=0.03)
+
+
+def test_means_stand_for_too_many_points(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """As if they had been given, with their counts; what points out of a sphere's inside turns it inside out."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(pipeline, "MOST_POINTS", 4000)
+    generator = np.random.default_rng(0)
+    outward = generator.standard_normal((30_000, 3))
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    points = [5e5, 4e6, 100] + 2 * outward * (1 + 0.02 * generator.standard_normal((30_000, 1)))
+    options = {"quality": "draft", "steps": 3, "batch_size": 64, "verbose": False}
+    result = reconstruct(points, **options)
+    assert "30,000 points in" in caplog.text
+    batches = [{"points": points}]
+    means, counts = condense(batches, 4000)
+    same = reconstruct(means["points"], counts=counts, **options)
+    probes = points[:50] + 0.2 * outward[:50]
+    np.testing.assert_allclose(same.sdf(probes), result.sdf(probes), atol=1e-3)
+    radii = np.linalg.norm(result.mesh(32).vertices - [5e5, 4e6, 100], axis=1)
+    assert np.abs(radii - 2).mean() < 0.016  # the noise is 0.04
+    assert (reconstruct(points, normals=3 * outward, **options).sdf(probes) > 0).all()
+    seen = reconstruct(points, sensors=points + 9 * outward, **options)
+    assert (seen.sdf(probes) > 0).all()
+
+
+def test_bad_counts(sphere_points: Points) -> None:
+    with pytest.raises(ValueError, match="counts must have one number for each point"):
+        reconstruct(sphere_points, counts=[1, 2])
 
 
 def test_the_quality_is_standard_but_for_a_network_of_ones_own(sphere_points: Points) -> None:

@@ -62,7 +62,7 @@ KEPT = ("sensors",)
 """What has no mean: a cell keeps that of its first point."""
 
 
-def condense(batches: Iterable[Columns], most: int = MOST_POINTS) -> tuple[Columns, NDArray[np.int64] | None]:
+def condense(batches: Iterable[Columns], most: int) -> tuple[Columns, NDArray[np.int64] | None]:
     """
     Points as they are, or, if there are too many, their means in the cells of a grid.
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 import trimesh
 
+from art_levelset.cli.recon import surfaces
 from art_levelset.cli.recon.surfaces import PRESETS
-from art_levelset.recon import Reconstruction, pipeline, reconstruct
+from art_levelset.recon import Reconstruction, pipeline, read_cloud, reconstruct
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.fitting.judgement import Judgement
@@ -137,10 +138,33 @@ def test_what_is_no_point_is_told(
     (folder / "all.conf").write_text("bmesh a.npy.gz 0 0 0 0 0 0 1\n")
     for scan, name in ((folder / "a.npy.gz", folder / "a.mesh.ply"), (folder, tmp_path / "camera.mesh.ply")):
         assert main([str(scan), *QUICK, "--json", str(report)]) == 0
-        assert json.loads(report.read_text(encoding="utf-8"))["left_out"] == {"invalid": 12, "zeros": 30, "unused": 0}
+        assert json.loads(report.read_text(encoding="utf-8"))["left_out"] == {"invalid": 12, "zeros": 30}
         line = capsys.readouterr().out.splitlines()[3]
         assert line.startswith("no points: 12 with NaN or infinite coordinates and 30 at exactly (0, 0, 0), as cameras")
         assert name.exists()
+
+
+def test_means_are_told_of(
+    tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And all counts are of points."""
+    given: list[object] = []
+
+    def fitted(points: Points, *, counts: object = None, **_: object) -> Reconstruction:
+        given.append(counts)
+        return fitted_to_two_balls(points)
+
+    monkeypatch.setitem(PRESETS, "default", fitted)
+    monkeypatch.setattr(surfaces, "read_cloud", partial(read_cloud, most=len(sphere_points)))
+    scan, report = tmp_path / "a.npy", tmp_path / "a.json"
+    np.save(scan, two_balls(sphere_points))
+    count = len(two_balls(sphere_points))
+    assert main([str(scan), *QUICK, "--json", str(report)]) == 0
+    told = json.loads(report.read_text(encoding="utf-8"))
+    assert told["points"] == told["account"]["points"] == count
+    assert told["means"] == len(np.asarray(given[0])) <= len(sphere_points)
+    line = f"points: used as their means in the {told['means']:,} cells of a grid"
+    assert line in capsys.readouterr().out.splitlines()
 
 
 def test_a_rejected_fit_is_told_at_the_end(

@@ -5,7 +5,7 @@ import pytest
 
 from art_levelset import memory
 from art_levelset.recon import reconstruct
-from art_levelset.recon.cloud.clouds import Points, check_cloud, thin, unit_frame, without_outliers
+from art_levelset.recon.cloud.clouds import Points, check_cloud, check_counts, thin, unit_frame, without_outliers
 
 POINTS: Points = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32).astype(np.float64)
 
@@ -49,3 +49,27 @@ def test_a_surface_takes_more_than_its_points(monkeypatch: pytest.MonkeyPatch) -
     check_cloud(POINTS)
     with pytest.raises(ValueError, match=r"^points: 40 needs about 0.34 MB of memory, 0.3 MB are free; 35 would fit$"):
         reconstruct(POINTS, steps=1, verbose=False)
+
+
+def test_counts_of_distinct_points() -> None:
+    points = np.concatenate([POINTS, POINTS[:10]])
+    found = check_counts(np.arange(1, 51), points)
+    order = np.lexsort(POINTS.T[::-1])
+    wanted = np.arange(1.0, 41.0) + np.pad(np.arange(41.0, 51.0), (0, 30))
+    np.testing.assert_array_equal(found, wanted[order])
+    np.testing.assert_array_equal(check_cloud(points), POINTS[order])
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (np.ones((40, 1)), r"counts must have one number for each point, \(40,\), got \(40, 1\)"),
+        (np.ones(39), r"counts must have one number for each point, \(40,\), got \(39,\)"),
+        (np.r_[np.ones(39), 0], "counts: all must be finite and positive"),
+        (np.r_[np.ones(39), np.nan], "counts: all must be finite and positive"),
+        (["many"] * 40, r"counts must be an array of numbers, \(n,\)"),
+    ],
+)
+def test_bad_counts(counts: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_counts(counts, POINTS)

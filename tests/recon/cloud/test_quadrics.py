@@ -5,7 +5,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from art_levelset.recon.cloud.clouds import neighbours
-from art_levelset.recon.cloud.quadrics import COUNTS, fit_quadrics, fit_surface
+from art_levelset.recon.cloud.quadrics import COUNTS, Means, fit_quadrics, fit_surface
 
 
 def sphere(count, noise=0.0, seed=0, radius=1.0):
@@ -117,3 +117,43 @@ def test_a_cloud_smaller_than_any_neighbourhood_is_one():
     fits = fit_surface(cloud, cloud)
     assert np.isfinite(fits.centres).all()
     assert np.allclose(np.linalg.norm(fits.normals, axis=1), 1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31))
+def test_a_mean_is_worth_the_points_that_it_stands_for(seed):
+    """As if each of them were in its place: twice as many of all have the error of one over the root of 2."""
+    generator = np.random.default_rng(seed)
+    cloud = sphere(4000, noise=0.01, seed=seed)
+    places = sphere(20, seed=seed + 1)
+    reach, found = neighbours(cKDTree(cloud), places, 96)
+    alone, same = (fit_quadrics(places, cloud[found], reach, means) for means in (None, Means(np.ones((20, 96)), 0.0)))
+    for column in ("centres", "normals", "errors", "residuals"):
+        np.testing.assert_allclose(getattr(same, column), getattr(alone, column), rtol=1e-6, atol=1e-9)
+    counts = generator.integers(1, 4, (20, 96)).astype(float)
+    weighted = fit_quadrics(places, cloud[found], reach, Means(counts, 0.0))
+    for i in range(20):
+        rows = np.repeat(np.arange(96), counts[i].astype(int))
+        repeated = fit_quadrics(places[i : i + 1], cloud[found[i : i + 1, rows]], reach[i : i + 1, rows])
+        np.testing.assert_allclose(weighted.centres[i], repeated.centres[0], atol=2e-4)
+        assert 0.9 < weighted.errors[i] / repeated.errors[0] < 1.1
+
+
+def test_means_are_no_surer_than_their_cells_allow():
+    cloud = sphere(20_000, noise=0.01)
+    places = sphere(200, seed=1)
+    reach, found = neighbours(cKDTree(cloud), places, 96)
+    alone = fit_quadrics(places, cloud[found], reach)
+    many = np.full(found.shape, 1e12)
+    narrow, wide = (fit_quadrics(places, cloud[found], reach, Means(many, side)) for side in (0.007, 10.0))
+    np.testing.assert_allclose(wide.errors, alone.errors, rtol=1e-5)  # sigma is smaller than the cells
+    np.testing.assert_allclose(narrow.errors, alone.errors * 0.001 / alone.residuals, rtol=1e-3)
+
+
+def test_heavy_means_outweigh_light_ones():
+    """Of two sheets a thousandth of the points is on one."""
+    flat = np.random.default_rng(0).uniform(-1, 1, size=(4000, 3)) * [1, 1, 0]
+    flat[::2, 2] = 0.3
+    counts = np.where(flat[:, 2] > 0, 1.0, 1000.0)
+    fits = fit_surface(flat, flat[:100], means=Means(counts, 0.0))
+    assert np.abs(fits.centres[1::2, 2]).max() < 1e-3

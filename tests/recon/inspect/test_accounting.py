@@ -153,3 +153,13 @@ def test_neither_unit_nor_origin_nor_order_matter(unit: float, origin: tuple[flo
     assert found.reasons == {CUT: 81, OUTLIERS: 1}
     assert [cluster.points for cluster in found.clusters] == [81]
     np.testing.assert_allclose(found.clusters[0].low, scale * np.array([3.0, 0, 0]) + origin, rtol=1e-9, atol=1e-9)
+
+
+def test_means_count_as_their_points() -> None:
+    stray = np.array([[0.5, 0.5, 7.0], [0.5, 0.5, 0.4]])
+    points = np.vstack([grid(), stray])
+    counts = np.append(np.full(441, 9), [3, 20])
+    found = account_for(points, square(), grid(), 2 * STEP, plane, counts)
+    assert (found.points, found.far, found.scattered) == (9 * 441 + 23, 23, 23)
+    assert found.reasons[OUTLIERS] == 3
+    assert found.lines()[0].startswith("points: 23 of 3,992 (0.58%) farther than 0.0707")

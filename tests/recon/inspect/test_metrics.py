@@ -158,3 +158,16 @@ def test_outliers_do_not_count_in_the_distance_to_a_cloud() -> None:
     assert found.outliers == 20
     assert found.chamfer == pytest.approx(0.25, rel=2e-3)
     assert compare_with_cloud(square(0.0), cloud, samples=2000).outliers == 0
+
+
+def test_means_count_as_their_points_in_the_distance_to_a_cloud() -> None:
+    generator = np.random.default_rng(0)
+    low, high, strays = (
+        np.column_stack([generator.random((count, 2)), np.full(count, height)])
+        for count, height in ((2000, 0.1), (2000, 0.3), (3, 50.0))
+    )
+    cloud = np.concatenate([low, high, strays])
+    counts = np.concatenate([np.full(2000, 99), np.full(2000, 1), [5, 6, 7]])
+    found = compare_with_cloud(square(0.0), cloud, counts=counts, samples=4000)
+    assert found.outliers == 18
+    assert found.chamfer == pytest.approx((0.1 + 0.102) / 2, rel=0.02)

@@ -87,9 +87,19 @@ def test_zeros_are_those_of_each_camera(tmp_path: Path) -> None:
         (tmp_path / f"{name}.xyz").write_text(lines(np.vstack([np.zeros((5, 3)), points, [[np.nan, 0, 0]]])))
     (tmp_path / "a.conf").write_text("bmesh one.xyz 0 0 0 0 0 0 1\nbmesh two.xyz 0 0 9 0 0 0 1\n")
     found = read_cloud(tmp_path)
-    assert (len(found.points), found.left_out.zeros, found.left_out.invalid, found.left_out.unused) == (40, 10, 2, 0)
+    assert (len(found.points), found.left_out.zeros, found.left_out.invalid) == (40, 10, 2)
+
+
+def test_points_of_all_scans_are_in_the_same_cells(tmp_path: Path) -> None:
+    """And none is left out."""
+    for name, points in (("one", POINTS[:20]), ("two", POINTS[20:] - [0, 0, 9])):
+        (tmp_path / f"{name}.xyz").write_text(lines(np.vstack([np.zeros((2, 3)), points])))
+    (tmp_path / "a.conf").write_text("bmesh one.xyz 0 0 0 0 0 0 1\nbmesh two.xyz 0 0 9 0 0 0 1\n")
     some = read_cloud(tmp_path, most=30)
-    assert (len(some.points), some.left_out.unused) == (30, 10)
+    assert some.counts is not None
+    assert 10 < len(some.points) <= 30
+    assert (some.number, some.left_out.zeros) == (40, 4)
+    np.testing.assert_allclose(some.counts @ some.points, POINTS.sum(axis=0), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -210,28 +210,51 @@ def test_of_a_file_that_was_cut_off_the_rest_is_read(
     assert f"a.ply: it ends after {len(cloud.points)} of 40 points, which are used" in caplog.text
 
 
-def test_a_random_part_of_many_points(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    many = np.arange(30_000.0).reshape(-1, 3)
-    colours = (many % 251).astype(np.uint8)
-    np.savez(tmp_path / "a.npz", points=many, colours=colours)
+def test_means_of_many_points(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    many = np.random.default_rng(0).random((10_000, 3)).astype(np.float32)
+    colours = np.full((10_000, 3), [1, 2, 250], np.uint8)
+    np.savez(tmp_path / "a.npz", points=many, colours=colours, sensors=many + np.float32(1))
     np.save(tmp_path / "a.npy", many)
     caplog.set_level(logging.WARNING)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("art_levelset.recon.io.arrays.BATCH", 97)
         found = read_cloud(tmp_path / "a.npy", most=100)
-    assert "a.npy: a random part is used, 100 of 10,000 points" in caplog.text
-    assert len(found.points) == 100
-    assert (np.diff(found.points[:, 0]) > 0).all()
-    assert (found.points[:, 1] == found.points[:, 0] + 1).all()
-    assert np.histogram(found.points[:, 0], 4, (0, 30_000))[0].min() > 10
-    np.testing.assert_array_equal(found.points, read_cloud(tmp_path / "a.npz", most=100).points)
-    coloured = read_cloud(tmp_path / "a.npz", most=100)
-    np.testing.assert_array_equal(coloured.colours, coloured.points % 251)
+    assert found.counts is not None
+    assert 30 < len(found.points) == len(found.counts) <= 100
+    assert f"a.npy: its 10,000 points are used as their means in the {len(found.points)} cells of a grid" in caplog.text
+    assert found.number == 10_000
+    np.testing.assert_allclose(found.counts @ found.points, many.astype(np.float64).sum(axis=0), rtol=1e-9)
+    whole = read_cloud(tmp_path / "a.npz", most=100)
+    np.testing.assert_array_equal(whole.colours, colours[: len(whole.points)])
+    assert whole.sensors is not None
+    assert np.abs(whole.sensors - 1 - whole.points).max() < 0.5
     caplog.clear()
-    np.testing.assert_array_equal(read_points(tmp_path / "a.npy"), many)
+    for most in (10_000, 1_000_000):
+        cloud = read_cloud(tmp_path / "a.npy", most=most)
+        np.testing.assert_array_equal(cloud.points, many)
+        assert (cloud.counts, cloud.number) == (None, 10_000)
     assert not caplog.text
-    with pytest.raises(ValueError, match="most must be an integer >= 1, got 0"):
-        read_cloud(tmp_path / "a.npy", most=0)
+    with pytest.raises(ValueError, match="most must be an integer >= 8, got 7"):
+        read_cloud(tmp_path / "a.npy", most=7)
+
+
+@pytest.mark.parametrize(("zeros", "number"), [(1, 10_001), (2, 10_000)])
+def test_zeros_are_in_no_mean(zeros: int, number: int, tmp_path: Path) -> None:
+    """But a single one may be a point."""
+    many = 5 + np.random.default_rng(0).random((10_000, 3))
+    np.save(tmp_path / "a.npy", np.vstack([many[:50], np.zeros((zeros, 3)), many[50:]]))
+    found = read_cloud(tmp_path / "a.npy", most=200)
+    assert found.counts is not None
+    assert (found.number, found.left_out.zeros) == (number, 0 if zeros == 1 else 2)
+    assert found.counts[~found.points.any(axis=1)].tolist() == [1] * (zeros == 1)
+
+
+def test_a_point_at_the_origin_stays_in_its_place(tmp_path: Path) -> None:
+    points = np.insert(POINTS, 7, 0, axis=0)
+    np.save(tmp_path / "a.npy", points)
+    np.testing.assert_array_equal(read_points(tmp_path / "a.npy"), points)
+    np.save(tmp_path / "b.npy", np.zeros((1, 3)))
+    np.testing.assert_array_equal(read_points(tmp_path / "b.npy"), [[0, 0, 0]])
 
 
 @pytest.mark.parametrize("suffix", [".las", ".laz"])

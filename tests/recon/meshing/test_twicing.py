@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.cloud.planes import Planes
-from art_levelset.recon.cloud.quadrics import fit_surface
+from art_levelset.recon.cloud.quadrics import Means, fit_surface
 from art_levelset.recon.meshing.twicing import apply_twicing
 
 DIRECTIONS = np.random.default_rng(0).standard_normal((20_000, 3))
@@ -121,3 +121,10 @@ def test_a_surface_without_a_gradient_moves_nothing() -> None:
     planes = on_sphere(50)
     moved = apply_twicing(with_noise(0.0), planes, Ball(0.5, slope=0.0))
     np.testing.assert_array_equal(moved.centres, planes.centres)
+
+
+def test_heavy_means_outweigh_light_ones() -> None:
+    cloud = with_noise(0.0) * np.where(np.arange(len(DIRECTIONS)) % 2, 1.02, 0.98)[:, None]
+    counts = np.where(np.arange(len(DIRECTIONS)) % 2, 1000.0, 1.0)
+    moved = apply_twicing(cloud, on_sphere(500), Ball(0.5), Means(counts, 0.01))
+    np.testing.assert_allclose(radii(moved), 0.51, atol=2e-4)
