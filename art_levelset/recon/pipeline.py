@@ -29,10 +29,10 @@ from art_levelset.recon.cloud.clouds import (
     Frame,
     Points,
     bytes_of_points,
-    check_cloud,
     check_counts,
     check_normals,
     check_points,
+    distinct_points,
     inliers,
     spacings,
     unit_frame,
@@ -159,10 +159,10 @@ def reconstruct(
            one. What it raises ends the fit.
     :param verbose: Whether to show a progress bar.
     :return: The reconstruction, whose mesh is in the coordinates of the points.
-    :raises ValueError: If the points cannot be a scan (see :func:`check_cloud`), are too many for the memory or of no
-            surface, the normals contradict each other, no sensor's position is finite, a count is not positive, a
-            number is out of range, the time budget is too small for a single step, or the checkpoint is damaged or that
-            of another fit.
+    :raises ValueError: If the points cannot be a scan (see :func:`art_levelset.recon.cloud.clouds.check_cloud`), are
+            too many for the memory or of no surface, the normals contradict each other, no sensor's position is finite,
+            a count is not positive, a number is out of range, the time budget is too small for a single step, or the
+            checkpoint is damaged or that of another fit.
     :raises OSError: If the checkpoint cannot be read or written.
     """
     if quality is None:
@@ -184,7 +184,7 @@ def reconstruct(
     seen_from = None if sensors is None else check_sensors(sensors, len(given))
     if counts is None and len(given) > MOST_POINTS:
         given, directions, seen_from, counts = _condensed(given, directions, seen_from)
-    cloud = check_cloud(given)
+    cloud = distinct_points(given)
     standing = None if counts is None else check_counts(counts, given)
     weights = None if network is None else copy_weights(network)
     network = GridNetwork(generator=torch.Generator()) if network is None else network

@@ -78,8 +78,18 @@ def check_cloud(points: object, *, needed: Callable[[int], float] = bytes_of_poi
     :return: The distinct points in float64, (m, 3), at least :data:`FEWEST_POINTS`.
     :raises ValueError: As :func:`check_points`, or if there are too few distinct points.
     """
-    cloud = check_points(points, needed=needed)
-    distinct = np.unique(cloud, axis=0)
+    return distinct_points(check_points(points, needed=needed))
+
+
+def distinct_points(points: Points) -> Points:
+    """
+    Leave out repetitions.
+
+    :param points: (n, 3), finite.
+    :return: The distinct points, (m, 3), at least :data:`FEWEST_POINTS`.
+    :raises ValueError: If there are too few.
+    """
+    distinct = np.unique(points, axis=0)
     if len(distinct) < FEWEST_POINTS:
         raise ValueError(f"points: need at least {FEWEST_POINTS} distinct ones, got {len(distinct)}")
     return distinct
