@@ -67,7 +67,8 @@ CAUTION = 2.0
 
 LATTICE = 1 / 7
 """Where the grid's lines cut the noise of a surface is no matter of chance among the points, so it is an error of each
-mean as well, of this part of a side; if it were by as much as they can, evenly, it would be twice as much."""
+mean as well, of this part of a side. It is half of what an even spread in the cells would be: with it errors are about
+what they were found to be on bumpy spheres, and planes on the elephant were better than with half or twice as much."""
 
 REWEIGHTINGS = 2
 RIDGE = 1e-6
