@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from art_levelset.checks import check_count, check_positive, check_seed
-from art_levelset.recon.cloud.cells import MOST_POINTS, condense
+from art_levelset.recon.cloud.cells import EIGHTH, MOST_POINTS, condense, condense_noise
 from art_levelset.recon.cloud.clouds import (
     BATCH,
     Frame,
@@ -67,9 +67,6 @@ the data are to blame."""
 
 SURFACE, MANY = 600e6, 70_000
 """Bytes that planes, the indicator function and the default network take, of so many points or more."""
-
-EIGHTH = 1.27
-"""How many sides away the eighth neighbour is of a mean in the cells of a grid, on a surface and in a solid."""
 
 COPIED = 64.0
 """Bytes that a point takes beyond those that are kept, of which there are only means."""
@@ -117,7 +114,7 @@ def reconstruct(
     | Paper link: https://arxiv.org/abs/1905.11911
 
     :param points: The cloud, (n, 3), in any units, n >= 10. Outliers are left out. Means stand for more than a million
-           points (:mod:`art_levelset.recon.cloud.cells`).
+           points, and for noisy ones (:mod:`art_levelset.recon.cloud.cells`).
     :param normals: Normals of the points, (n, 3), of any length, if there are any that point outwards, as those of
            scanners do: they decide then which side is outside, instead of a guess from the points. The majority of
            neighbouring ones counts; zeros and NaN stand for missing ones. If all point inwards they are turned round.
@@ -182,7 +179,7 @@ def reconstruct(
     given = check_points(points, needed=_bytes_of_surface)
     directions = None if normals is None else check_normals(normals, len(given))
     seen_from = None if sensors is None else check_sensors(sensors, len(given))
-    if counts is None and len(given) > MOST_POINTS:
+    if counts is None:
         given, directions, seen_from, counts = _condensed(given, directions, seen_from)
     cloud = distinct_points(given)
     standing = None if counts is None else check_counts(counts, given)
@@ -241,12 +238,17 @@ def _bytes_of_surface(count: int) -> float:
 def _condensed(
     points: Points, directions: Points | None, sensors: Points | None
 ) -> tuple[Points, Points | None, Points | None, NDArray[np.int64] | None]:
-    """Means of too many points, and of what belongs to them, and how many points each stands for."""
+    """Means of too many or too noisy points, and of what belongs to them, and how many points each stands for."""
     columns = {"points": points, "normals": directions, "sensors": sensors}
     given = {name: column for name, column in columns.items() if column is not None}
-    starts = range(0, len(points), BATCH)
-    batches = ({name: column[i : i + BATCH] for name, column in given.items()} for i in starts)
-    means, counts = condense(batches, MOST_POINTS)
+    if len(points) > MOST_POINTS:
+        starts = range(0, len(points), BATCH)
+        batches = ({name: column[i : i + BATCH] for name, column in given.items()} for i in starts)
+        means, counts = condense(batches, MOST_POINTS)
+    else:
+        means, counts = condense_noise(given)
+    if counts is None:
+        return points, directions, sensors, None
     normals = None if directions is None else check_normals(means["normals"], len(means["normals"]))
     return means["points"], normals, means.get("sensors"), counts
 

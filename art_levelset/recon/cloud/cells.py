@@ -7,11 +7,12 @@ been so from the beginning, and the order of the points matters for rounding onl
 origin amidst the cloud, in float64: large coordinates lose nothing.
 
 In the end the cells, of which there may have been twice as many as are wanted, are grouped by their means in a grid
-whose side is only as much larger as need be. Neighbourhoods of so many cells
-(:mod:`art_levelset.recon.cloud.quadrics`) see a surface only if they are wider than the noise. Where it is not much
-smaller than the cells, quadrics of the 24 nearest means leave residuals as large as in a solid of cells, of nearly a
-side; then the side grows on, until it is about 1.2 times the noise's deviation. Two sheets do so as well, but only if
-they are nearer to each other than three sides.
+whose side is only as much larger as need be. Neighbourhoods of so many cells (:mod:`art_levelset.recon.cloud.quadrics`)
+see a surface only if they are wider than the noise. Where it is not much smaller than the cells, quadrics of the 24
+nearest means leave residuals as large as in a solid of cells, of nearly a side; then the side grows on, until it is
+about 1.2 times the noise's deviation. Two sheets do so as well, but only if they are nearer to each other than three
+sides. The same is asked of points that are not too many, as if they were the means of cells: there are means of noisy
+ones as well (:func:`condense_noise`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from art_levelset.recon.cloud.clouds import Points, drawn
+from art_levelset.recon.cloud.clouds import Points, drawn, spacings
 from art_levelset.recon.cloud.quadrics import COUNTS, Means, fit_surface
 
 logger = logging.getLogger(__name__)
@@ -52,11 +53,17 @@ MIXERS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], 
 ROUGH = 0.7
 """Residuals, in sides, from which on the noise is too wide for the cells."""
 
+NOISY = 0.75
+"""From which on means are better than the points: with less, neighbourhoods of more points reach through the noise."""
+
 TRIED = 1000
 """At so many cells residuals are measured, drawn by the points in them."""
 
 FEWEST_CELLS = 10_000
 """No fewer are left, however wide the noise is."""
+
+EIGHTH = 1.27
+"""How many sides away the eighth neighbour is of a mean in the cells of a grid, on a surface and in a solid."""
 
 KEPT = ("sensors",)
 """What has no mean: a cell keeps that of its first point."""
@@ -91,6 +98,26 @@ def condense(batches: Iterable[Columns], most: int) -> tuple[Columns, NDArray[np
         cells.add(_joined(waiting))
     cells = _grouped(cells, most)
     logger.info("%s points in %s cells of side %.3g", f"{cells.counts.sum():,}", f"{len(cells):,}", cells.side)
+    return cells.means(), cells.counts
+
+
+def condense_noise(points: Columns) -> tuple[Columns, NDArray[np.int64] | None]:
+    """
+    Points as they are, or, where the noise is too wide for the nearest of them to show a surface, their means in cells.
+
+    :param points: `points` and what belongs to them, as for :func:`condense`, in one part.
+    :return: As of :func:`condense`: at least :data:`FEWEST_CELLS` means, and no more than there are points.
+    """
+    positions = points["points"]
+    side = float(np.median(spacings(positions))) / EIGHTH if len(positions) > FEWEST_CELLS else 0.0
+    if not side > 0:  # few points, or most of them several times
+        return points, None
+    cells = Cells(np.median(positions, axis=0), side, len(positions))
+    cells.add(points)
+    if len(cells) < FEWEST_CELLS or cells.roughness() <= NOISY:
+        return points, None
+    cells = _grouped(cells, len(cells))
+    logger.info("%s noisy points in %s cells of side %.3g", f"{len(positions):,}", f"{len(cells):,}", cells.side)
     return cells.means(), cells.counts
 
 

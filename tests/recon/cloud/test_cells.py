@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from art_levelset.recon.cloud import cells as module
-from art_levelset.recon.cloud.cells import Cells, Columns, condense
+from art_levelset.recon.cloud.cells import Cells, Columns, condense, condense_noise
 from art_levelset.recon.cloud.clouds import Points
 
 ORIGIN = np.array([0.3, -0.2, 0.1])
@@ -178,3 +178,21 @@ def test_two_near_sheets_are_no_noise() -> None:
     solid = Cells(np.zeros(3), 0.05, 50_000)
     solid.add({"points": generator.random((60_000, 3))})
     assert solid.roughness() > module.ROUGH
+
+
+def test_noisy_points_become_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the noise is wider than their distances, and not for a surface that the nearest points show."""
+    monkeypatch.setattr(module, "FEWEST_CELLS", 2000)
+    noisy, clear = sphere(20_000, 0.06), sphere(20_000, 0.003)
+    columns = {"points": noisy, "normals": noisy}
+    found, counts = condense_noise(columns)
+    assert counts is not None
+    assert counts.sum() == 20_000
+    assert 2000 <= len(counts) < 12_000
+    np.testing.assert_allclose(found["normals"], found["points"], atol=1e-9)
+    heights = np.linalg.norm(found["points"], axis=1) - 1
+    assert abs(np.average(heights, weights=counts) - 0.06**2) < 1e-2
+    for kept in ({"points": clear}, {"points": noisy[:2000]}, {"points": np.repeat(noisy[:300], 20, axis=0)}):
+        same, none = condense_noise(kept)
+        assert none is None
+        assert same is kept
