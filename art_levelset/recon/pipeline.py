@@ -9,11 +9,11 @@ From points to a surface: the cloud is prepared, a network is fitted to it, and 
 
 from __future__ import annotations
 
-import logging
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,47 +23,30 @@ from numpy.typing import NDArray
 from torch import nn
 
 from art_levelset.checks import check_count, check_positive, check_seed
-from art_levelset.recon.cloud.cells import EIGHTH, MOST_POINTS, condense, condense_noise
+from art_levelset.recon.cloud.cells import MOST_POINTS, condense, condense_noise
 from art_levelset.recon.cloud.clouds import (
     BATCH,
-    Frame,
     Points,
     bytes_of_points,
     check_counts,
     check_normals,
     check_points,
     distinct_points,
-    inliers,
-    spacings,
-    unit_frame,
 )
-from art_levelset.recon.cloud.consistency import refit_planes, turn_outvoted
-from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient, votes_of_normals
-from art_levelset.recon.cloud.planes import Planes, fit_planes
-from art_levelset.recon.cloud.quadrics import Floats, Means
-from art_levelset.recon.cloud.sensors import carved, check_sensors, directions_to
-from art_levelset.recon.cloud.sheets import indicator_below, turned_up, upward
+from art_levelset.recon.cloud.scan import Scan, prepare
+from art_levelset.recon.cloud.sensors import check_sensors
+from art_levelset.recon.fitting.attempts import Options, fit_scan
+from art_levelset.recon.fitting.blocks import Block, block_file, fit_blocks
 from art_levelset.recon.fitting.checkpoint import Checkpoint, describe_input
-from art_levelset.recon.fitting.fit import Fit
-from art_levelset.recon.fitting.judgement import Attempts, copy_weights, judge
+from art_levelset.recon.fitting.judgement import Judgement, copy_weights
 from art_levelset.recon.fitting.loss import Penalties
 from art_levelset.recon.fitting.progress import Budget, FitProgress
 from art_levelset.recon.fitting.quality import QUALITIES, Quality
-from art_levelset.recon.fitting.samples import Samples
+from art_levelset.recon.fitting.ranks import from_first
 from art_levelset.recon.meshing.surface import CORRECTION
 from art_levelset.recon.meshing.twicing import apply_twicing
 from art_levelset.recon.network import GridNetwork
 from art_levelset.recon.reconstruction import Reconstruction
-
-logger = logging.getLogger(__name__)
-
-FEWEST_STEPS = 100
-"""Fewer steps leave an unfinished surface, which is not judged."""
-
-ATTEMPTS = 2
-"""A fit that has failed is made again with the next seed, until there have been so many: where the second fails as well
-the data are to blame."""
-
 
 SURFACE, MANY = 600e6, 70_000
 """Bytes that planes, the indicator function and the default network take, of so many points or more."""
@@ -87,6 +70,7 @@ def reconstruct(
     learning_rate: float | None = None,
     eikonal: float = 0.0,
     curvature: float = 0.0,
+    blocks: int = 1,
     seed: int = 0,
     device: str | torch.device | None = None,
     checkpoint: str | Path | None = None,
@@ -147,19 +131,26 @@ def reconstruct(
     :param curvature: Weight, >= 0, of the mean of |kappa_1 + kappa_2| (unit frame) over half of the samples of the zero
            level set, for clouds with much noise. In 1% of the diagonal 3e-4 took 10 and 5% off the distance of two
            meshes (`benchmarks/damaged.py`); with little noise 1e-4 added 1 and 14% (`benchmarks/signed_distance.py`).
+    :param blocks: How many parts to fit a network to each, >= 1, for large scenes with fine detail: with as many steps
+           each as one network, and with as many local planes, which are nearer to each other, and so are the means that
+           stand for points: there may be a million of them for each block. The parts are blended into one function
+           (:mod:`art_levelset.recon.patchwork`). The processes of `torch.distributed`, where it is initialised, share
+           the fits, and all return the same reconstruction.
     :param seed: Seed of the initialisation and of the samples, >= 0. On a CPU it determines the result.
     :param device: Where to compute; None for the network's device, or the CPU.
     :param checkpoint: A file for the state of the fit, which is written every few seconds. If it is there already, the
            fit goes on from it, and on a CPU ends as if it had not been interrupted. It stays after the end, so that the
-           same call returns the same result: delete it when you have that.
+           same call returns the same result: delete it when you have that. Of several blocks each has a file beside it
+           (:func:`art_levelset.recon.fitting.blocks.block_file`), and there is no other.
     :param callback: Called every :data:`art_levelset.recon.fitting.fit.REPORTED` steps of an attempt and after its last
            one. What it raises ends the fit.
     :param verbose: Whether to show a progress bar.
     :return: The reconstruction, whose mesh is in the coordinates of the points.
     :raises ValueError: If the points cannot be a scan (see :func:`art_levelset.recon.cloud.clouds.check_cloud`), are
             too many for the memory or of no surface, the normals contradict each other, no sensor's position is finite,
-            a count is not positive, a number is out of range, the time budget is too small for a single step, or the
-            checkpoint is damaged or that of another fit.
+            a count is not positive, a number is out of range, the time budget is too small for a single step, the
+            checkpoint is damaged or that of another fit, there are too many blocks, or a network of one's own or a time
+            budget is given for several.
     :raises OSError: If the checkpoint cannot be read or written.
     """
     if quality is None:
@@ -175,76 +166,91 @@ def reconstruct(
         check_positive("learning_rate", learning_rate)
         kind = replace(kind, learning_rate=learning_rate)
     check_seed(seed)
+    check_count("blocks", blocks)
+    for name, value in (("network", network), ("time_budget", time_budget)):
+        if blocks > 1 and value is not None:
+            raise ValueError(f"{name} cannot be given for several blocks")
     penalties = Penalties(eikonal, curvature)
-    given = check_points(points, needed=_bytes_of_surface)
+    given = check_points(points, needed=partial(_bytes_of_surface, blocks=blocks))
     directions = None if normals is None else check_normals(normals, len(given))
     seen_from = None if sensors is None else check_sensors(sensors, len(given))
     if counts is None:
-        given, directions, seen_from, counts = _condensed(given, directions, seen_from)
+        given, directions, seen_from, counts = _condensed(given, directions, seen_from, MOST_POINTS * blocks)
     cloud = distinct_points(given)
     standing = None if counts is None else check_counts(counts, given)
     weights = None if network is None else copy_weights(network)
     network = GridNetwork(generator=torch.Generator()) if network is None else network
-    file = state = None
+    told = {
+        "points": describe_input(cloud),
+        "normals": None if directions is None else describe_input(directions),
+        **({} if seen_from is None else {"sensors": describe_input(seen_from)}),
+        **({} if standing is None else {"counts": describe_input(standing)}),
+        "network": describe_input(network),
+        "quality": quality,
+        "steps": budget.steps,
+        "time_budget": time_budget,
+        "batch_size": batch_size,
+        "learning_rate": kind.learning_rate,
+        "eikonal": eikonal,
+        "curvature": curvature,
+        "seed": seed,
+    }
+    place = next(network.parameters()).device if device is None else torch.device(device)
+    options = Options(batch_size, kind, penalties, seed, callback, verbose)
+    prepared = partial(prepare, cloud, standing, given, directions, seen_from, place, 1 / math.sqrt(blocks))
+    if blocks > 1:
+        steps = budget.steps if budget.steps is not None else kind.steps
+        return _in_blocks(prepared, blocks, options, steps, place, checkpoint, told)
+    file = None if checkpoint is None else Checkpoint(checkpoint, told)
+    state = None if file is None else file.read()
+    network = network.to(place)
+    scan = prepared()
+    return _finish(network, scan, fit_scan(network, weights, scan, options, budget, file, state))
+
+
+def _in_blocks(
+    prepared: Callable[[], Scan],
+    number: int,
+    options: Options,
+    steps: int,
+    device: torch.device,
+    checkpoint: str | Path | None,
+    told: dict[str, Any],
+) -> Reconstruction:
+    """The same by networks of blocks; the first of several processes does what they cannot share."""
+    files = None
     if checkpoint is not None:
-        file = Checkpoint(
-            checkpoint,
-            {
-                "points": describe_input(cloud),
-                "normals": None if directions is None else describe_input(directions),
-                **({} if seen_from is None else {"sensors": describe_input(seen_from)}),
-                **({} if standing is None else {"counts": describe_input(standing)}),
-                "network": describe_input(network),
-                "quality": quality,
-                "steps": budget.steps,
-                "time_budget": time_budget,
-                "batch_size": batch_size,
-                "learning_rate": kind.learning_rate,
-                "eikonal": eikonal,
-                "curvature": curvature,
-                "seed": seed,
-            },
-        )
-        state = file.read()
-    network = network.to(next(network.parameters()).device if device is None else torch.device(device))
-    scan = _prepare(cloud, standing, given, directions, seen_from, next(network.parameters()).device)
-    attempts = Attempts(network)
-    if state is not None:
-        with _restoring(checkpoint):
-            attempts.load_state_dict(state["attempts"])
-    options = _Options(batch_size, kind, penalties, seed, file, callback, verbose)
-    while _attempt(network, weights, scan, options, budget, attempts, state):
-        budget.begin_anew()
-        state = None
-    return _finish(network, scan, attempts)
+        blocks = range(number)
+        files = [Checkpoint(block_file(checkpoint, i), {**told, "block": f"{i + 1} of {number}"}) for i in blocks]
+    scan = from_first(prepared)
+    network, parts = fit_blocks(scan, number, options, steps, device, files)
+    attempts = max(parts, key=lambda part: part.rank).attempts
+    finished: list[Reconstruction] = []
+
+    def finish() -> dict[str, Any]:
+        finished.append(_finish(network, scan, attempts, parts))
+        return {name: getattr(finished[0], name) for name in ("planes", "correction", "handle_removal", "handles")}
+
+    found = from_first(finish)
+    return finished[0] if finished else Reconstruction(network, scan.frame, attempts=attempts, blocks=parts, **found)
 
 
-@contextmanager
-def _restoring(checkpoint: str | Path | None) -> Iterator[None]:
-    """Whatever goes wrong here is in the file, which may say anything."""
-    try:
-        yield
-    except Exception as error:
-        what = f"{type(error).__name__}: {error!s:.200}"
-        raise ValueError(f"checkpoint: {checkpoint} has no state of this fit ({what})") from error
-
-
-def _bytes_of_surface(count: int) -> float:
+def _bytes_of_surface(count: int, blocks: int) -> float:
     """The memory that the reconstruction of so many points takes: first they themselves, then what stands for them."""
-    kept = min(count, MOST_POINTS)
-    return max(bytes_of_points(kept), SURFACE * min(kept / MANY, 1.0)) + COPIED * (count - kept)
+    kept = min(count, MOST_POINTS * blocks)
+    return max(bytes_of_points(kept), SURFACE * min(kept / MANY, blocks)) + COPIED * (count - kept)
 
 
 def _condensed(
-    points: Points, directions: Points | None, sensors: Points | None
+    points: Points, directions: Points | None, sensors: Points | None, most: int
 ) -> tuple[Points, Points | None, Points | None, NDArray[np.int64] | None]:
     """Means of too many or too noisy points, and of what belongs to them, and how many points each stands for."""
     columns = {"points": points, "normals": directions, "sensors": sensors}
     given = {name: column for name, column in columns.items() if column is not None}
-    if len(points) > MOST_POINTS:
+    if len(points) > most:
         starts = range(0, len(points), BATCH)
         batches = ({name: column[i : i + BATCH] for name, column in given.items()} for i in starts)
-        means, counts = condense(batches, MOST_POINTS)
+        means, counts = condense(batches, most)
     else:
         means, counts = condense_noise(given)
     if counts is None:
@@ -262,118 +268,13 @@ def _budget(steps: int | None, time_budget: float | None, clock: Callable[[], fl
     return Budget(quality.steps if steps is None and time_budget is None else steps, time_budget, clock)
 
 
-def _prepare(
-    cloud: Points,
-    counts: Floats | None,
-    points: Points,
-    directions: Points | None,
-    sensors: Points | None,
-    device: torch.device,
-) -> _Scan:
-    """Planes with outward normals, and the indicator function; normals and sensors belong to `points`."""
-    used = inliers(cloud)
-    cloud = cloud[used]
-    frame = unit_frame(cloud)
-    cloud = frame.to_unit(cloud)
-    means = None if counts is None else Means(counts[used], float(np.median(spacings(cloud))) / EIGHTH)
-    seen = frame.to_unit(points)
-    sensors = None if sensors is None else frame.to_unit(sensors)
-    if directions is None and sensors is not None:
-        directions = directions_to(seen, sensors)
-    planes = fit_planes(cloud, means)
-    up = upward(planes)
-    if directions is not None:
-        votes = votes_of_normals(planes, seen, directions)
-        planes = refit_planes(cloud, orient(planes, device, votes), means)
-    elif up is not None:
-        planes = refit_planes(cloud, turned_up(planes, up), means)
-    else:
-        planes = refit_planes(cloud, turn_outvoted(orient(planes, device)), means)
-    if up is None:
-        indicator = indicator_of(planes, device)
-    else:
-        up = up * np.copysign(1.0, (planes.normals @ up).sum())  # given normals may point down
-        indicator = indicator_below(planes, up, device)
-        logger.info("the points are of an open sheet, seen from (%.2f, %.2f, %.2f)", *up)
-    if sensors is not None:
-        indicator = carved(indicator, seen, sensors, planes.reach)
-    logger.info("%d points, %d local planes of reach %.4f", len(cloud), len(planes), planes.reach)
-    return _Scan(frame, cloud, means, planes, indicator, device)
-
-
-def _attempt(
-    network: nn.Module,
-    weights: Mapping[str, torch.Tensor] | None,
-    scan: _Scan,
-    options: _Options,
-    budget: Budget,
-    attempts: Attempts,
-    state: Mapping[str, Any] | None,
-) -> bool:
-    """
-    Fit the network from its first weights or the planes, or go on from the state of a checkpoint, and judge the fit.
-
-    :return: Whether another attempt has to follow.
-    """
-    seed = options.seed + len(attempts.judgements)
-    generator = torch.Generator().manual_seed(seed)
-    network.load_state_dict(GridNetwork(generator=generator).state_dict() if weights is None else weights)
-    quarter = options.batch_size // 4
-    samples = Samples(scan.points, scan.planes, scan.indicator, quarter, generator, scan.device, scan.means)
-    quality = options.quality
-    if quality.at_planes and state is None and isinstance(network, GridNetwork):
-        network.interpolate(samples.signed_distance)
-    fit = Fit(network, samples, quality.learning_rate, quality.held, options.penalties, budget, attempts)
-    if state is not None:
-        with _restoring(None if options.checkpoint is None else options.checkpoint.path):
-            fit.load_state_dict(state)
-    finite = fit.run(options.checkpoint, options.callback, scan.frame.scale, options.verbose)
-    unfinished = finite and budget.step < FEWEST_STEPS and not attempts.judgements
-    if unfinished and budget.seconds is not None and budget.step < (budget.steps or FEWEST_STEPS):
-        logger.warning("time_budget: %g s were enough for %d steps only", budget.seconds, budget.step)
-    if unfinished:
-        return False  # no more and no less than was asked for
-    judgement = judge(network, samples)
-    attempts.add(judgement)
-    if not judgement.failed:
-        return False
-    last = len(attempts.judgements) == ATTEMPTS or budget.is_spent()
-    end = "the best attempt is kept" if last else f"it is made again with seed {seed + 1}"
-    logger.warning("the fit with seed %d is rejected, for %s: %s", seed, judgement, end)
-    return not last
-
-
-def _finish(network: nn.Module, scan: _Scan, attempts: Attempts) -> Reconstruction:
-    """The best attempt, with the last corrections if it has not failed."""
-    attempts.restore_best()
-    result = Reconstruction(network, scan.frame, scan.planes, attempts=attempts.judgements)
-    if not attempts.judgements or attempts.judgements[-1].failed:
+def _finish(
+    network: nn.Module, scan: Scan, attempts: tuple[Judgement, ...], blocks: tuple[Block, ...] = ()
+) -> Reconstruction:
+    """The fitted network, with the last corrections if the best attempt has not failed."""
+    result = Reconstruction(network, scan.frame, scan.planes, attempts=attempts, blocks=blocks)
+    if not attempts or result.rejected is not None:
         return result
     result = replace(result, correction=CORRECTION * scan.planes.reach)
     planes = apply_twicing(scan.points, scan.planes, result.surface, scan.means)
     return replace(result, planes=planes).without_handles()
-
-
-@dataclass(frozen=True, eq=False)
-class _Scan:
-    """A cloud that a network can be fitted to: its points without the outliers and its planes, in the unit frame."""
-
-    frame: Frame
-    points: Points
-    means: Means | None
-    planes: Planes
-    indicator: Indicator
-    device: torch.device
-
-
-@dataclass(frozen=True, eq=False)
-class _Options:
-    """What is the same in all attempts."""
-
-    batch_size: int
-    quality: Quality
-    penalties: Penalties
-    seed: int
-    checkpoint: Checkpoint | None
-    callback: Callable[[FitProgress], object] | None
-    verbose: bool

@@ -17,6 +17,7 @@ from art_levelset.core.modes import evaluating
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.cloud.sheets import upward
+from art_levelset.recon.fitting.blocks import Block
 from art_levelset.recon.fitting.judgement import Judgement
 from art_levelset.recon.meshing.creases import sharpen
 from art_levelset.recon.meshing.extract import grid_of_box, zero_set
@@ -95,6 +96,8 @@ class Reconstruction:
            where nothing was judged: unfinished fits, the paper's own setting, and what :meth:`load` reads.
     :param handles: What was done about each narrow tunnel and bridge, the narrowest ones first. Empty where none was
            found or looked for: before :meth:`without_handles`, and what :meth:`load` reads.
+    :param blocks: The parts that networks of their own were fitted to; the attempts are then those of the worst one.
+           Empty where there is one network, and for what :meth:`load` reads.
     """
 
     network: nn.Module
@@ -104,6 +107,7 @@ class Reconstruction:
     handle_removal: HandleRemoval = field(default_factory=HandleRemoval)
     attempts: tuple[Judgement, ...] = ()
     handles: tuple[Handle, ...] = ()
+    blocks: tuple[Block, ...] = ()
     _before_removal: _Known | None = field(default=None, init=False, repr=False)
 
     @property

@@ -13,15 +13,19 @@ from torch import nn
 
 from art_levelset.checks import check_not_negative, check_positive
 from art_levelset.files import write_bytes
-from art_levelset.recon import network as networks
 from art_levelset.recon.cloud.clouds import Frame
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.contents import built, fill, numbers
 from art_levelset.recon.meshing.surface import HandleRemoval
+from art_levelset.recon.network import GridNetwork
+from art_levelset.recon.patchwork import Patchwork
 from art_levelset.tensors import has_format, load_tensors
 from art_levelset.untrusted import opened
 
 FORMAT = "art-levelset reconstruction 3"
+
+NETWORKS: tuple[type[nn.Module], ...] = (GridNetwork, Patchwork)
+"""Those that keep their settings."""
 
 FARTHEST = 10.0
 """Lengths in the unit frame, where a cloud lies in [-1, 1]^3, are not larger."""
@@ -34,7 +38,7 @@ def save(
     Write a reconstruction to a file, which appears when it is complete.
 
     :param path: The file.
-    :param network: F. Its weights are written, and, for the networks of :mod:`art_levelset.recon.network`, what it
+    :param network: F. Its weights are written, and, for :data:`NETWORKS`, what it
            takes to build it again.
     :param frame: The map between the scan's coordinates and the unit frame.
     :param planes: The local planes of the cloud.
@@ -116,10 +120,7 @@ def _parts(contents: dict[str, Any]) -> tuple[Frame, Planes, float, HandleRemova
 
 def _class_named(name: Any) -> type[nn.Module] | None:
     """A network of this package that keeps its settings, to be built again from them."""
-    kind = vars(networks).get(name) if isinstance(name, str) else None
-    if isinstance(kind, type) and issubclass(kind, nn.Module) and "settings" in getattr(kind, "__annotations__", {}):
-        return kind
-    return None
+    return next((kind for kind in NETWORKS if kind.__name__ == name), None)
 
 
 def _fields(record: Any) -> dict[str, Any]:

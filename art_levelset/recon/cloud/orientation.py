@@ -37,7 +37,7 @@ from scipy.fft import next_fast_len
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from art_levelset.recon.cloud.clouds import Points, neighbours, thin
+from art_levelset.recon.cloud.clouds import Frame, Points, neighbours, thin
 from art_levelset.recon.cloud.planes import COARSEST_SPACING, Planes
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,9 @@ far beyond it."""
 
 COARSE, FINE = (2.5, 128), (4.0, 224)
 """Nodes per reach of the planes and the largest number of nodes along the longest axis, of the two grids."""
+
+MOST_NODES = 192, 320
+"""The largest numbers where networks are fitted to parts of the cloud."""
 
 ITERATIONS = 20
 WIDEST = 2.0
@@ -70,7 +73,7 @@ AREA_NEIGHBOURS = 8
 AREA_ITERATIONS = 5
 
 
-def orient(planes: Planes, device: torch.device, votes: NDArray[np.float64] | None = None) -> Planes:
+def orient(planes: Planes, device: torch.device, votes: NDArray[np.float64] | None = None, unit: float = 1.0) -> Planes:
     """
     Turn the normals of planes outwards.
 
@@ -78,10 +81,13 @@ def orient(planes: Planes, device: torch.device, votes: NDArray[np.float64] | No
     :param device: Where to compute.
     :param votes: What is known beforehand, for each plane, in [-1, 1]: positive if its normal points outwards. None if
            nothing is known.
+    :param unit: The length of which the distances of the planes are parts, in (0, 1].
     :return: The planes with outward normals.
     """
-    nodes = _grid_size(planes, *COARSE)
-    return _turn_by_guess(planes, nodes, device) if votes is None else _turn_by_votes(planes, votes, nodes, device)
+    nodes = _grid_size(planes, COARSE, MOST_NODES[0], unit)
+    if votes is not None:
+        return _turn_by_votes(planes, votes, nodes, device)
+    return _turn_by_guess(planes, nodes, device, COARSEST_SPACING * unit)
 
 
 def votes_of_normals(planes: Planes, points: Points, normals: Points) -> NDArray[np.float64]:
@@ -109,16 +115,17 @@ def votes_of_normals(planes: Planes, points: Points, normals: Points) -> NDArray
     return votes
 
 
-def indicator_of(planes: Planes, device: torch.device) -> Indicator:
+def indicator_of(planes: Planes, device: torch.device, unit: float = 1.0) -> Indicator:
     """
     Tell inside from outside, by two estimates of the areas of the surface elements.
 
     :param planes: The planes, in the unit frame, with outward normals.
     :param device: Where to compute, and where the indicator lives.
+    :param unit: The length of which the distances of the planes are parts, in (0, 1].
     :return: The indicator function of their solid.
     """
     centres, normals, areas = _elements(planes, device)
-    grid = _PeriodicGrid(centres, _grid_size(planes, *FINE))
+    grid = _PeriodicGrid(centres, _grid_size(planes, FINE, MOST_NODES[1], unit))
     chi = grid.indicator(areas * normals)
     plain, change, slope = _normalised(chi, grid), torch.zeros_like(areas), math.inf
     for _ in range(AREA_ITERATIONS):  # conjugate gradients for the normal equations, scaled by the areas
@@ -138,14 +145,16 @@ def _normalised(chi: Tensor, grid: _PeriodicGrid) -> Tensor:
     return chi / (2 * grid.read(chi).median().clamp_min(1e-6))
 
 
-def _grid_size(planes: Planes, rate: float, most: int) -> int:
+def _grid_size(planes: Planes, kind: tuple[float, int], largest: int, unit: float) -> int:
+    rate, most = kind
+    most = min(next_fast_len(math.ceil(most / unit)), max(most, largest))
     return min(next_fast_len(math.ceil(2 * REACH / planes.reach * rate)), most)
 
 
-def _turn_by_guess(planes: Planes, nodes: int, device: torch.device) -> Planes:
+def _turn_by_guess(planes: Planes, nodes: int, device: torch.device, spacing: float) -> Planes:
     """The planes turned outwards, by the alternation that this module describes."""
     # Some planes of evenly spread points stand for all: surface elements of about equal area.
-    chosen = np.unique(neighbours(cKDTree(planes.centres), thin(planes.centres, COARSEST_SPACING), 1)[1])
+    chosen = np.unique(neighbours(cKDTree(planes.centres), thin(planes.centres, spacing), 1)[1])
     centres = torch.as_tensor(planes.centres[chosen], dtype=torch.float32, device=device)
     normals = torch.as_tensor(planes.normals[chosen], dtype=torch.float32, device=device)
     elements = _surface_elements(centres, normals, nodes)
@@ -212,22 +221,34 @@ class Indicator:
     """
     The indicator function of the solid that a cloud encloses: about 1 inside, 0 outside, 1/2 on its surface.
 
-    :param nodes: Its values on a grid, (a, b, c), whose node (a / 2, b / 2, c / 2) is the origin.
-    :param cell: The distance between nodes, in the unit frame.
+    :param nodes: Its values on a grid, (a, b, c), whose node (a / 2, b / 2, c / 2) is the middle.
+    :param cell: The distance between nodes, in the frame of the points.
+    :param middle: The middle, in that frame.
     """
 
     nodes: Tensor
     cell: float
+    middle: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def seen_from(self, frame: Frame) -> Indicator:
+        """
+        The same function of points in another frame.
+
+        :param frame: The map between the frame of the points and that one.
+        :return: The function.
+        """
+        x, y, z = frame.to_unit(np.array(self.middle)).tolist()
+        return Indicator(self.nodes, self.cell / frame.scale, (x, y, z))
 
     def __call__(self, points: Tensor) -> Tensor:
         """
         Interpolate between the nodes, and go on level beyond them.
 
-        :param points: (n, 3) in the unit frame.
+        :param points: (n, 3) in its frame.
         :return: (n,).
         """
         counts = points.new_tensor(self.nodes.shape)
-        scaled = (2 * points / self.cell + counts) / (counts - 1) - 1
+        scaled = (2 * (points - points.new_tensor(self.middle)) / self.cell + counts) / (counts - 1) - 1
         volume = self.nodes[None, None]
         scaled = scaled.flip(1)[None, None, None]
         return functional.grid_sample(volume, scaled, align_corners=True, padding_mode="border")[0, 0, 0, 0]

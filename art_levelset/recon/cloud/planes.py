@@ -83,7 +83,7 @@ class Planes:
         return replace(self, centres=self.centres[mask], normals=self.normals[mask])
 
 
-def fit_planes(cloud: Points, means: Means | None = None) -> Planes:
+def fit_planes(cloud: Points, means: Means | None = None, unit: float = 1.0) -> Planes:
     """
     The tangent planes of the surface behind a cloud, at each point of the thinned cloud.
 
@@ -92,13 +92,15 @@ def fit_planes(cloud: Points, means: Means | None = None) -> Planes:
 
     :param cloud: (n, 3) in the unit frame, n >= 3.
     :param means: What the points are the means of, n of them; None if they are points.
-    :return: At most about :data:`MOST_PLANES` planes, fewer of noisy points; where the cloud is much thinner than usual
-             there are none unless quadrics fit well.
+    :param unit: The length of which the spacings are parts, in (0, 1].
+    :return: At most about :data:`MOST_PLANES` / unit^2 planes, fewer of noisy points; where the cloud is much thinner
+             than usual there are none unless quadrics fit well.
     """
-    coarse = thin(cloud, COARSEST_SPACING)
-    area = len(coarse) * COARSEST_SPACING**2
+    coarse = thin(cloud, COARSEST_SPACING * unit)
+    area = len(coarse) * COARSEST_SPACING**2  # in squares of the unit
     error = float(np.median(fit_surface(cloud, coarse[:: len(coarse) // TRIED + 1], means=means).errors))
-    spacing = float(np.sqrt(max(area / MOST_PLANES, error / CURVATURE)).clip(FINEST_SPACING, COARSEST_SPACING))
+    spacing = np.sqrt(max(area * unit**2 / MOST_PLANES, error / unit / CURVATURE))
+    spacing = unit * float(spacing.clip(FINEST_SPACING, COARSEST_SPACING))
     middles = thin(cloud, spacing)
     reach = neighbours(cKDTree(cloud), middles, smallest_count(cloud))[0][:, -1]
     dense = reach <= THIN * np.median(reach)

@@ -71,6 +71,7 @@ class Fit:
         callback: Callable[[FitProgress], object] | None,
         scale: float,
         verbose: bool,
+        name: str = "fit",
     ) -> bool:
         """
         Make steps until the budget is used up.
@@ -79,13 +80,14 @@ class Fit:
         :param callback: Called every :data:`REPORTED` steps and after the last one.
         :param scale: The length of the frame's unit, in the scan's units.
         :param verbose: Whether to show a progress bar.
+        :param name: What it says.
         :return: Whether the loss stayed finite; where it does not, there are no more steps.
         """
         budget, earlier = self.budget, len(self.attempts.judgements)
         monitor = self.samples.monitor(self.field)
         budget.begin()
         part = budget.part()
-        desc = f"fit, attempt {earlier + 1}" if earlier else "fit"
+        desc = f"{name}, attempt {earlier + 1}" if earlier else name
         with progress_bar(desc=desc, unit="step", total=budget.steps, initial=budget.step, verbose=verbose) as bar:
             while part < 1:
                 loss = float(self._step(part))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from art_levelset.core.balls import Box
 from art_levelset.core.fields import Field
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.cloud.orientation import Indicator
@@ -63,6 +64,7 @@ class Samples:
     :param generator: Source of the random points, on the CPU.
     :param device: Where the points are.
     :param means: What the points of the cloud are the means of, m of them; None if they are points.
+    :param box: Two corners, (3,) each, of the box in [-WALL, WALL]^3 that they are drawn from; None for all of it.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Samples:
         generator: torch.Generator,
         device: torch.device,
         means: Means | None = None,
+        box: Box | None = None,
     ) -> None:
         self.error = planes.error
         self.distance = PlaneDistance(planes, device)
@@ -88,8 +91,13 @@ class Samples:
         near = self._jittered(STOCK, planes.reach)
         far = self._jittered(STOCK // 2, FAR)
         anywhere = WALL * (2 * torch.rand(STOCK // 2, 3, generator=generator) - 1)
-        self._near = self.locate(near.clamp(-WALL, WALL))
-        self.far = self.locate(torch.cat([far, anywhere.to(device)]).clamp(-WALL, WALL))
+        low, high = (torch.full((3,), wall, device=device) for wall in (-WALL, WALL))
+        if box is not None:
+            low, high = (torch.as_tensor(corner, dtype=torch.float32) for corner in box)
+            anywhere = (low + high) / 2 + anywhere / WALL * (high - low) / 2
+            low, high = low.to(device), high.to(device)
+        self._near = self.locate(near.clamp(low, high))
+        self.far = self.locate(torch.cat([far, anywhere.to(device)]).clamp(low, high))
 
     def locate(self, points: Tensor) -> Space:
         """
