@@ -59,18 +59,19 @@ def write_scan(path: Path, reference: trimesh.Trimesh, count: int, noise: float,
             file.write(points[chooser.permutation(PART)[:kept]].astype("<f4").tobytes())
 
 
-def measured(scan: Path, reference: Path, quality: str) -> dict[str, Any]:
+def measured(scan: Path, reference: Path, quality: str, *options: str) -> dict[str, Any]:
     """
     Reconstruct a scan by the command line.
 
     :param scan: The file.
     :param reference: The file of the true surface.
     :param quality: How much work it is.
+    :param options: Others of the command line.
     :return: The figures of the row.
     """
     report, mesh = scan.with_suffix(".json"), scan.with_name("mesh.ply")
     command = [sys.executable, "-m", "art_levelset", "recon", scan, "--quality", quality, "--reference", reference]
-    process = subprocess.Popen([*map(str, command), "--quiet", "-o", str(mesh), "--json", str(report)])
+    process = subprocess.Popen([*map(str, command), *options, "--quiet", "-o", str(mesh), "--json", str(report)])
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in (0, 3):
@@ -84,6 +85,7 @@ def measured(scan: Path, reference: Path, quality: str) -> dict[str, Any]:
         "peak_megabytes": usage.ru_maxrss / 1024,
         "chamfer": found["relative"]["chamfer_to_surface"],
         "within_95": found["relative"]["within_95"],
+        "hausdorff": found["relative"]["hausdorff_to_surface"],
         "normal_consistency": found["distances"]["normal_consistency"],
         "parts": found["mesh"]["parts"],
         "genus": found["mesh"]["genus"],

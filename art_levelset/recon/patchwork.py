@@ -69,7 +69,7 @@ class Patchwork(nn.Module):
     ) -> None:
         super().__init__()
         given = {"cells": cells, "boxes": boxes, "frames": frames}
-        arrays = {name: np.asarray(rows, dtype=np.float32).reshape(len(rows), -1) for name, rows in given.items()}
+        arrays = {name: np.array(rows, dtype=np.float32, ndmin=2) for name, rows in given.items()}
         for name, columns in (("cells", 6), ("boxes", 6), ("frames", 4)):
             if not len(boxes) or arrays[name].shape != (len(boxes), columns):
                 raise ValueError(f"{name} must have the shape (n, {columns}), n >= 1, got {arrays[name].shape}")

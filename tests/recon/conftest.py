@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from art_levelset.recon import GridNetwork, Reconstruction, pipeline, reconstruct
+from art_levelset.recon import GridNetwork, Reconstruction, reconstruct
+from art_levelset.recon.cloud import scan as prepared
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.cloud.quadrics import Means
@@ -25,7 +26,7 @@ def sphere_cloud(count: int) -> Points:
 def _prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The planes of a cloud and their indicator function, which take seconds, are computed once for all tests."""
     for name in ("fit_planes", "orient", "turn_outvoted", "refit_planes", "indicator_of"):
-        monkeypatch.setattr(pipeline, name, remembered(getattr(pipeline, name)))
+        monkeypatch.setattr(prepared, name, remembered(getattr(prepared, name)))
 
 
 _PREPARED: dict[tuple[str | bytes, ...], Any] = {}

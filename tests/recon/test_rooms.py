@@ -16,12 +16,13 @@ NAME = "art_levelset.recon."
 
 ALLOWED = {
     "network": set(),
+    "patchwork": {"network"},
     "cloud": set(),
     "io": {"cloud"},
-    "fitting": {"cloud", "network"},
+    "fitting": {"cloud", "network", "patchwork"},
     "meshing": {"cloud"},
     "contents": set(),
-    "saving": {"cloud", "contents", "meshing", "network"},
+    "saving": {"cloud", "contents", "meshing", "network", "patchwork"},
     "reconstruction": {"cloud", "fitting", "meshing", "saving"},
     "pipeline": {"cloud", "fitting", "meshing", "network", "reconstruction"},
     "paper": {"cloud", "fitting", "reconstruction"},

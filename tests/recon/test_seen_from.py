@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from art_levelset.recon import pipeline, reconstruct
+from art_levelset.recon import reconstruct
 from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.fitting import attempts
 from art_levelset.recon.fitting.samples import OUTSIDE, Samples
 
 from .conftest import medium
@@ -41,7 +42,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[Samples]:
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr(pipeline, "Samples", Kept)
+    monkeypatch.setattr(attempts, "Samples", Kept)
     return made
 
 

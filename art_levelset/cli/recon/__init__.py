@@ -25,7 +25,7 @@ FORMATS = ".asc .conf .csv .e57 .las .laz .npy .npz .obj .off .pcd .ply .pts .st
 SEVERAL = (
     "Of several scans a failed one does not stop the others; a table comes at the end, and exit status 1 if one "
     "failed. In paths, {stem} stands for the name of the scan without its suffix: files of several scans need it. "
-    "Under torchrun every rank has its share of the scans."
+    "Under torchrun every rank has its share of the scans or, with --blocks, of the blocks of each."
 )
 
 REJECTED = (
@@ -50,6 +50,10 @@ SURFACE_EXAMPLES = (
     (
         "art-levelset recon scan.ply --reference truth.ply --heat-map errors.ply --json metrics.json",
         "says and shows how far the mesh is from a known surface",
+    ),
+    (
+        "torchrun --standalone --nproc-per-node 4 -m art_levelset recon street.ply --blocks 16 --resolution 1024",
+        "16 networks for a large scene, which four processes fit",
     ),
     (
         "art-levelset recon a.ply b.ply c.csv --jobs 2 --output-dir meshes --preview meshes/{stem}.png",
@@ -157,7 +161,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         options.quality = "standard"
     if options.steps is None and options.time_budget is None:
         options.steps = PAPER_STEPS if options.preset == "paper" else QUALITIES[options.quality]
-    return work_on_all(options, surfaces.arguments_of_each, surfaces.reconstruct_scan, surfaces.FILES, output)
+    each, work, helping = surfaces.arguments_of_each, surfaces.reconstruct_scan, surfaces.help_with_scan
+    return work_on_all(options, each, work, surfaces.FILES, output, helping if options.blocks > 1 else None)
 
 
 def _add_surface_options(parser: Parser, scans: Group) -> None:
@@ -199,6 +204,14 @@ def _add_surface_options(parser: Parser, scans: Group) -> None:
         metavar="TIME",
         help="the most time for the fit, such as 60s or 2m, instead of steps; reading the scan, the last corrections "
         "and the mesh add some seconds",
+    )
+    group.add_argument(
+        "--blocks",
+        type=int,
+        default=1,
+        metavar="N",
+        help="divide a large scene, and fit a network to each of so many parts; it takes so many times as long, and "
+        "wants a finer --resolution (default: 1)",
     )
     group.add_argument(
         "--checkpoint",

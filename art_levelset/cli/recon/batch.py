@@ -14,7 +14,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing import get_context, parent_process, resource_tracker
@@ -186,6 +186,7 @@ def work_on_all(
     work: Callable[[Namespace], Result],
     files: Iterable[str],
     output: Output,
+    helping: Callable[[Namespace], None] | None = None,
 ) -> int:
     """
     Work on all scans and print what became of them.
@@ -195,6 +196,7 @@ def work_on_all(
     :param work: What to do with one scan; a function of a module.
     :param files: The names of the paths that it writes.
     :param output: What lets the results out.
+    :param helping: What the other ranks do while the first one works on a scan; None if ranks share the scans.
     :return: The exit status: 0, 1 if one of several scans failed, or else :data:`REJECTED` if a fit was rejected.
     :raises ValueError: If an argument or the contents of a single file are bad.
     :raises OSError: If a single file cannot be read or written.
@@ -204,10 +206,22 @@ def work_on_all(
     rank, size = place_among_ranks()
     if size > 1 and output.json == STDOUT:
         raise ValueError(f"--json: {size} processes have one standard output: name a file with {{stem}} in it")
+    if helping is not None and size > 1 and arguments.jobs > 1:
+        raise ValueError(f"--jobs: {size} processes share the blocks of one scan at a time, got {arguments.jobs}")
     jobs = arguments_of_each(arguments)
     for job in jobs:  # bars of several processes overwrite each other
         job.bars &= size == 1 and arguments.jobs == 1
-    share = jobs[rank::size]
+    if helping is not None and size > 1:
+        _meet()
+        if rank > 0:
+            for job in jobs:
+                with suppress(Exception):  # the first rank says what is wrong
+                    helping(job)
+            wait_for_ranks()
+            return 0
+        share = jobs
+    else:
+        share = jobs[rank::size]
     try:
         with claim(*(getattr(job, name) for job in share for name in files)):
             if len(jobs) == 1 and size == 1:
@@ -264,9 +278,16 @@ def _work_on_share(
 def wait_for_ranks() -> None:
     """Under torchrun, which stops all processes as soon as one has failed: wait until all have done their share."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        torch.distributed.init_process_group("gloo", timeout=SLOWEST)
+        _meet()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+
+
+def _meet() -> None:
+    """Join the group of all ranks, if this process has not done so."""
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo", timeout=SLOWEST)
 
 
 def work_on_each(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,13 @@ from trimesh import Trimesh
 
 from art_levelset.checks import check_count, check_positive
 from art_levelset.cli.output import as_json
+from art_levelset.cli.processes import own_device
 from art_levelset.cli.recon import ALL, files
 from art_levelset.cli.recon.batch import Result, Seconds, document
+from art_levelset.recon.cloud.cells import MOST_POINTS
+from art_levelset.recon.fitting.blocks import Block, block_file
 from art_levelset.recon.fitting.judgement import Judgement
+from art_levelset.recon.fitting.ranks import agreed
 from art_levelset.recon.inspect.accounting import Account, account_for
 from art_levelset.recon.inspect.colours import heat_map, transfer_colours
 from art_levelset.recon.inspect.metrics import CloudDistances, SurfaceDistances, compare, compare_with_cloud
@@ -73,26 +77,11 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     """
     seconds = Seconds()
     with seconds.of("read"):
-        cloud = read_cloud(arguments.scan, columns=arguments.columns)
-        if arguments.use_normals and cloud.normals is None:
-            raise ValueError(f"--use-normals: {arguments.scan} has no normals")
-        sensors = _sensors(arguments, cloud)
+        cloud = agreed(lambda: _read(arguments))
         reference = None if arguments.reference is None else read_mesh(arguments.reference, "--reference")
     logger.info("%s has %d points", arguments.scan, cloud.number)
     with seconds.of("fit"):
-        reconstruction = PRESETS[arguments.preset](
-            cloud.points,
-            steps=arguments.steps,
-            seed=arguments.seed,
-            device=arguments.device,
-            verbose=arguments.bars,
-            **_given(
-                arguments,
-                normals=cloud.normals if arguments.use_normals else None,
-                sensors=sensors,
-                counts=None if arguments.preset == "paper" else cloud.counts,
-            ),
-        )
+        reconstruction = _fitted(arguments, cloud)
     with seconds.of("mesh"):
         trim = _trim(arguments, reconstruction)
         mesh = reconstruction.mesh(
@@ -131,8 +120,47 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     }
     written = files.write_files(arguments, writers)
     if arguments.checkpoint is not None:
-        arguments.checkpoint.unlink(missing_ok=True)
+        several = [block_file(arguments.checkpoint, block) for block in range(arguments.blocks)]
+        for path in several if arguments.blocks > 1 else [arguments.checkpoint]:
+            path.unlink(missing_ok=True)
     return Result(report, seconds, written, in_full(), report.rejection())
+
+
+def help_with_scan(arguments: argparse.Namespace) -> None:
+    """
+    Do a rank's share of the fits of the blocks of a scan, of which the first rank does all the rest.
+
+    :param arguments: Those of the scan, checked.
+    :raises Exception: What the first rank raises as well.
+    """
+    _fitted(arguments, agreed(lambda: _read(arguments)))
+
+
+def _read(arguments: argparse.Namespace) -> Cloud:
+    """The cloud, with what is to be used of it."""
+    cloud = read_cloud(arguments.scan, columns=arguments.columns, most=MOST_POINTS * arguments.blocks)
+    if arguments.use_normals and cloud.normals is None:
+        raise ValueError(f"--use-normals: {arguments.scan} has no normals")
+    if arguments.use_sensors and cloud.sensors is None:
+        raise ValueError(f"--use-sensors: {arguments.scan} does not say where its points were seen from")
+    return cloud
+
+
+def _fitted(arguments: argparse.Namespace, cloud: Cloud) -> Reconstruction:
+    return PRESETS[arguments.preset](
+        cloud.points,
+        steps=arguments.steps,
+        seed=arguments.seed,
+        device=own_device(arguments.device),
+        verbose=arguments.bars,
+        **_given(
+            arguments,
+            normals=cloud.normals if arguments.use_normals else None,
+            sensors=cloud.sensors if arguments.use_sensors else arguments.viewpoint,
+            counts=None if arguments.preset == "paper" else cloud.counts,
+            blocks=arguments.blocks if arguments.blocks > 1 else None,
+        ),
+    )
 
 
 def _given(arguments: argparse.Namespace, **others: object) -> dict[str, object]:
@@ -158,16 +186,9 @@ def _simplification(arguments: argparse.Namespace, cloud: Cloud, reconstruction:
     return {} if cloud.colours is not None else {"tolerance": reconstruction.noise_tolerance}
 
 
-def _sensors(arguments: argparse.Namespace, cloud: Cloud) -> object:
-    """Where the points were seen from, as far as that is given."""
-    if arguments.use_sensors and cloud.sensors is None:
-        raise ValueError(f"--use-sensors: {arguments.scan} does not say where its points were seen from")
-    return cloud.sensors if arguments.use_sensors else arguments.viewpoint
-
-
 def _check(arguments: argparse.Namespace) -> None:
     """Whether the numbers make sense and the options go together."""
-    for name, least in (("steps", 1), ("resolution", 8), ("faces", 4), ("parts", 1)):
+    for name, least in (("steps", 1), ("resolution", 8), ("faces", 4), ("parts", 1), ("blocks", 1)):
         value = getattr(arguments, name)
         if value not in (None, ALL):
             check_count(f"--{name}", value, least)
@@ -180,6 +201,10 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ValueError("--viewpoint and --use-sensors: only one of them can be given")
     if arguments.viewpoint is not None and not all(map(math.isfinite, arguments.viewpoint)):
         raise ValueError(f"--viewpoint must be three finite numbers, got {arguments.viewpoint}")
+    if arguments.blocks > 1 and arguments.time_budget is not None:
+        raise ValueError("--blocks and --time-budget: only one of them can be given")
+    if arguments.blocks > 1 and arguments.preset == "paper":
+        raise ValueError("--blocks: the preset paper does not have it")
     for name in ("quality", "checkpoint", "use_normals", "use_sensors", "viewpoint"):
         if arguments.preset == "paper" and getattr(arguments, name):
             raise ValueError(f"--{name.replace('_', '-')}: the preset paper does not have it")
@@ -215,6 +240,7 @@ class SurfaceReport:
     :param attempts: How the attempts at the fit were judged.
     :param rejected: The judgement of the best one, if all have failed.
     :param handles: What was done about each narrow handle.
+    :param blocks: The parts that networks of their own were fitted to.
     :param reference: The topology of the reference, if there is one.
     :param distances: The distances to the reference.
     """
@@ -230,6 +256,7 @@ class SurfaceReport:
     attempts: tuple[Judgement, ...] = ()
     rejected: Judgement | None = None
     handles: tuple[Handle, ...] = ()
+    blocks: tuple[Block, ...] = ()
     reference: Topology | None = None
     distances: SurfaceDistances | None = None
 
@@ -251,7 +278,7 @@ class SurfaceReport:
         account = account_for(cloud.points, mesh, centres, reach, reconstruction.sdf, cloud.counts)
         distances = compare_with_cloud(mesh, cloud.points, counts=cloud.counts)
         measured = len(mesh.vertices), len(mesh.faces), topology(mesh), distances, account
-        fit = reconstruction.attempts, reconstruction.rejected, reconstruction.handles
+        fit = reconstruction.attempts, reconstruction.rejected, reconstruction.handles, reconstruction.blocks
         means = None if cloud.counts is None else len(cloud.counts)
         own = *measured, means, cloud.left_out, reconstruction.is_sheet, *fit
         return cls(*own) if reference is None else cls(*own, topology(reference), compare(mesh, reference))
@@ -312,9 +339,18 @@ class SurfaceReport:
                  diagonal of the reference's bounding box, times 10^3.
         """
         metrics: dict[str, Any] = {
-            "attempts": [{**asdict(attempt), "failed": attempt.failed} for attempt in self.attempts],
+            "attempts": _judged(self.attempts),
             "rejected": self.rejected is not None,
             "handles": [asdict(handle) for handle in self.handles],
+            "blocks": [
+                {
+                    "low": block.low.tolist(),
+                    "high": block.high.tolist(),
+                    "planes": block.planes,
+                    "attempts": _judged(block.attempts),
+                }
+                for block in self.blocks
+            ],
             "mesh": {"vertices": self.vertices, "faces": self.faces, **asdict(self.topology)},
             "cloud": {**asdict(self.cloud), "relative": self.cloud.relative()},
             "means": self.means,
@@ -327,3 +363,7 @@ class SurfaceReport:
             metrics["distances"] = asdict(self.distances)
             metrics["relative"] = self.distances.relative()
         return metrics
+
+
+def _judged(attempts: Sequence[Judgement]) -> list[dict[str, Any]]:
+    return [{**asdict(attempt), "failed": attempt.failed} for attempt in attempts]

@@ -20,7 +20,10 @@ def divide(points: Points, number: int) -> tuple[Points, Points]:
     :param number: How many cells, >= 1.
     :return: The corners of the cells with the smallest coordinates and the opposite ones, (number, 3) each: those at
              infinity are infinite. A point x is in the cell that has low <= x < high.
+    :raises ValueError: If there are more cells than points.
     """
+    if number > len(points):
+        raise ValueError(f"number must be at most that of the points, got {number} for {len(points)}")
     low, high = np.full((number, 3), -np.inf), np.full((number, 3), np.inf)
     waiting = [(points, 0, number)]
     while waiting:

@@ -48,6 +48,18 @@ def from_first(make: Callable[[], T]) -> T:
     return cast(T, outcome[0])
 
 
+def agreed(make: Callable[[], T]) -> T:
+    """
+    What this process makes, if all others can make it as well.
+
+    :param make: Called in every process.
+    :return: What it returns here.
+    """
+    made: list[T] = []
+    from_each(lambda: made.append(make()))
+    return made[0]
+
+
 def from_each(make: Callable[[], T]) -> list[T]:
     """
     What every process makes.

@@ -15,9 +15,10 @@ import trimesh
 
 from art_levelset.cli.recon import surfaces
 from art_levelset.cli.recon.surfaces import PRESETS
-from art_levelset.recon import Reconstruction, pipeline, read_cloud, reconstruct
+from art_levelset.recon import Reconstruction, read_cloud, reconstruct
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
+from art_levelset.recon.fitting import attempts
 from art_levelset.recon.fitting.judgement import Judgement
 from art_levelset.recon.inspect.accounting import CUT
 from art_levelset.recon.meshing.handle_records import BRIDGE, CLOSED, DATA, LEFT, TUNNEL, Handle
@@ -91,9 +92,9 @@ def test_points_are_not_dropped_in_silence(
 
 def test_the_attempts_are_told(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judgements = [Judgement(0.3, 0.0), Judgement(0.01, 0.0)]
-    monkeypatch.setattr(pipeline, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(attempts, "FEWEST_STEPS", 1)
     left = iter(judgements)
-    monkeypatch.setattr(pipeline, "judge", lambda *_, **__: next(left))
+    monkeypatch.setattr(attempts, "judge", lambda *_, **__: next(left))
     assert main([str(scan), "--steps", "1", "--resolution", "16", "--json", str(scan.with_name("a.json"))]) == 0
     assert json.loads(scan.with_name("a.json").read_text())["attempts"] == [
         {"missed": 0.3, "astray": 0.0, "failed": True},

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from art_levelset.recon import FitProgress, GridNetwork, Reconstruction, pipeline, reconstruct
+from art_levelset.recon import FitProgress, GridNetwork, Reconstruction, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.cloud.orientation import indicator_of, orient
-from art_levelset.recon.fitting import checkpoint, fit
+from art_levelset.recon.fitting import attempts, checkpoint, fit
 from art_levelset.recon.fitting.judgement import Judgement, judge
 from art_levelset.recon.fitting.samples import Samples
 
@@ -77,7 +77,7 @@ def test_a_healthy_fit_passes_the_first_time(healthy: Reconstruction, caplog: py
 def test_judging_changes_nothing(
     healthy: Reconstruction, sphere_points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "judge", lambda *_, **__: Judgement(0.0, 0.0))
+    monkeypatch.setattr(attempts, "judge", lambda *_, **__: Judgement(0.0, 0.0))
     np.testing.assert_array_equal(fitted(sphere_points[:1000]).sdf(sphere_points), healthy.sdf(sphere_points))
 
 
@@ -149,7 +149,7 @@ def test_a_diverged_fit_is_made_again(
 
 
 def test_a_fit_inside_out_is_made_again(sphere_points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "FEWEST_STEPS", 60)
+    monkeypatch.setattr(attempts, "FEWEST_STEPS", 60)
     points = sphere_points[:1000]
     other = fitted(points, network=None, steps=60, seed=4)
     real, runs = fit.Fit.run, []
@@ -171,21 +171,21 @@ def test_a_fit_inside_out_is_made_again(sphere_points: Points, monkeypatch: pyte
 
 def test_the_number_of_attempts_is_bounded(sphere_points: Points, caplog: pytest.LogCaptureFixture) -> None:
     result = fitted(sphere_points[:1000], learning_rate=1e6)
-    assert len(result.attempts) == pipeline.ATTEMPTS == len(caplog.messages)
+    assert len(result.attempts) == attempts.MOST_ATTEMPTS == len(caplog.messages)
     assert all(attempt.failed for attempt in result.attempts)
     assert caplog.messages[-1].endswith(": the best attempt is kept")
 
 
 @pytest.mark.parametrize("best", [0, 1])
 def test_the_best_attempt_is_kept(best: int, few_points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(attempts, "FEWEST_STEPS", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "ATTEMPTS", 1)
+        patch.setattr(attempts, "MOST_ATTEMPTS", 1)
         expected = fitted(few_points, steps=5, seed=best).sdf(few_points)
     judgements = [Judgement(0.3, 0.0), Judgement(0.3, 0.0)]
     judgements[best] = Judgement(0.2, 0.0)
     left = iter(judgements)
-    monkeypatch.setattr(pipeline, "judge", lambda *_, **__: next(left))
+    monkeypatch.setattr(attempts, "judge", lambda *_, **__: next(left))
     network = small()
     result = fitted(few_points, steps=5, network=network)
     assert result.network is network
@@ -194,7 +194,7 @@ def test_the_best_attempt_is_kept(best: int, few_points: Points, monkeypatch: py
 
 
 def test_unfinished_fits_are_not_judged(few_points: Points, caplog: pytest.LogCaptureFixture) -> None:
-    assert fitted(few_points, steps=pipeline.FEWEST_STEPS - 1, batch_size=8, learning_rate=1e-9).attempts == ()
+    assert fitted(few_points, steps=attempts.FEWEST_STEPS - 1, batch_size=8, learning_rate=1e-9).attempts == ()
     assert not caplog.messages
 
 
@@ -202,8 +202,8 @@ def test_a_time_budget_ends_the_attempts(
     few_points: Points, monkeypatch: pytest.MonkeyPatch, ticking: Callable[[float], None]
 ) -> None:
     ticking(0.05)
-    monkeypatch.setattr(pipeline, "FEWEST_STEPS", 1)
-    monkeypatch.setattr(pipeline, "judge", lambda *_: Judgement(1.0, 1.0))
+    monkeypatch.setattr(attempts, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(attempts, "judge", lambda *_: Judgement(1.0, 1.0))
     assert len(fitted(few_points, steps=None, time_budget=1.0, clock=time.process_time).attempts) == 1
     assert len(fitted(few_points, steps=5, time_budget=100.0, clock=time.process_time).attempts) == 2
 
