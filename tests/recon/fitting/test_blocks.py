@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from trimesh import Trimesh
 
-from art_levelset.recon import Reconstruction, compare, reconstruct
+from art_levelset.recon import FitProgress, GridNetwork, Reconstruction, compare, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.fitting import attempts
 from art_levelset.recon.fitting.blocks import block_file
-from art_levelset.recon.fitting.judgement import Judgement
 
 RADIUS = 0.35
 
@@ -32,7 +30,7 @@ def torus_cloud(count: int) -> Points:
 
 @pytest.fixture(scope="module")
 def in_blocks() -> Callable[[int], Reconstruction]:
-    """Nearly where the planes are, with the last corrections."""
+    """So few and small steps that they leave the surface where the planes are, and the last corrections."""
     known: dict[int, Reconstruction] = {}
     cloud = torus_cloud(7000)
 
@@ -69,8 +67,8 @@ def test_blocks_are_welded_without_seams(
     assert mesh.euler_number == 0
     assert mesh.body_count == 1
     assert reconstruction.rejected is None
-    assert len(reconstruction.blocks) == number
     planes = [block.planes for block in reconstruction.blocks]
+    assert len(planes) == number
     assert sum(planes) > len(reconstruction.planes)  # those of overlaps are in several
     assert max(planes) < 1.1 * min(planes)
     assert all(len(block.attempts) == 1 for block in reconstruction.blocks)
@@ -82,3 +80,71 @@ def test_it_comes_back_from_a_file(in_blocks: Callable[[int], Reconstruction], t
     again = Reconstruction.load(tmp_path / "torus.pt")
     queries = np.random.default_rng(0).uniform(-1.5, 1.5, (500, 3))
     np.testing.assert_array_equal(again.sdf(queries), reconstruction.sdf(queries))
+
+
+def two_balls() -> Points:
+    """Far from each other: half of the cells is empty space."""
+    directions = np.random.default_rng(0).standard_normal((3000, 3))
+    ball = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    away = np.array([12.0, 5.0, 0.0])
+    return np.vstack([ball[:1500], ball[1500:] + away])
+
+
+def fitted(points: Points, **others: Any) -> Reconstruction:
+    return reconstruct(points, **{"steps": 3, "batch_size": 256, "blocks": 2, "verbose": False, **others})
+
+
+def test_empty_space_has_no_sheets() -> None:
+    reconstruction = fitted(two_balls())
+    mesh = reconstruction.mesh(96)
+    assert mesh.body_count == 2
+    assert mesh.is_watertight
+    assert mesh.volume == pytest.approx(2 * 4 / 3 * np.pi, rel=0.03)
+    generator = np.random.default_rng(0)
+    anywhere = generator.uniform([-3, -3, -3], [15, 8, 3], (3000, 3))
+    far = np.minimum(np.linalg.norm(anywhere, axis=1), np.linalg.norm(anywhere - [12.0, 5.0, 0.0], axis=1)) > 1.2
+    assert (reconstruction.sdf(anywhere[far]) > 0).all()
+    assert [block.low[0] < 0 for block in reconstruction.blocks] == [True, False]
+    assert all((block.high - block.low).max() < 3 for block in reconstruction.blocks)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_finished_blocks_are_not_made_again(tmp_path: Path) -> None:
+    points, path = two_balls(), tmp_path / "fit.pt"
+    seen: list[int] = []
+
+    def killed(progress: FitProgress) -> None:
+        seen.append(progress.step)
+        if len(seen) == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fitted(points, checkpoint=path, callback=killed)
+    seen = [0] * 9
+    result = fitted(points, checkpoint=path, callback=killed)
+    assert seen == [0] * 9, "the second one was finished as well"
+    block_file(path, 1).unlink()
+    again = fitted(points, checkpoint=path, callback=killed)
+    assert seen == [0] * 9 + [3]
+    np.testing.assert_array_equal(again.sdf(points), result.sdf(points))
+    np.testing.assert_array_equal(again.sdf(points), fitted(points).sdf(points))
+    assert sorted(tmp_path.iterdir()) == [block_file(path, 0), block_file(path, 1)]
+    with pytest.raises(ValueError, match="is that of another fit: .*block was 1 of 2, is 1 of 3"):
+        fitted(points, checkpoint=path, blocks=3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"blocks": 0}, "blocks must be an integer >= 1, got 0"),
+        ({"blocks": 2, "network": GridNetwork((4,), (1,))}, "network cannot be given for several blocks"),
+        ({"blocks": 2, "time_budget": 1.0}, "time_budget cannot be given for several blocks"),
+        ({"blocks": 100}, "blocks: 100 are too many for 300 local planes"),
+    ],
+)
+def test_what_does_not_go_with_blocks(given: dict[str, Any], message: str, few_points: Points) -> None:
+    with pytest.raises(ValueError, match=message):
+        fitted(few_points, **given)
