@@ -80,12 +80,12 @@ def reconstruct(
     """
     Reconstruct the surface that a raw cloud samples as the zero level set of a network (eq. 13). It needs no normals.
 
-    A fit of at least :data:`FEWEST_STEPS` steps is judged by what its zero level set has in common with the cloud
-    (:mod:`art_levelset.recon.fitting.judgement`). One that has failed is made again with the next seed, at most
-    :data:`ATTEMPTS` times in all and within the time budget, and the best one is kept. The surface of
-    one that has not failed gets the last corrections (:mod:`art_levelset.recon.meshing.twicing` and
-    :mod:`art_levelset.recon.meshing.surface`) and loses the handles that no data speak for
-    (:mod:`art_levelset.recon.meshing.handles`).
+    A fit of at least :data:`~art_levelset.recon.fitting.attempts.FEWEST_STEPS` steps is judged by what its zero level
+    set has in common with the cloud (:mod:`art_levelset.recon.fitting.judgement`). One that has failed is made again
+    with the next seed, at most :data:`~art_levelset.recon.fitting.attempts.MOST_ATTEMPTS` times in all and within the
+    time budget, and the best one is kept. The surface of one that has not failed gets the last corrections
+    (:mod:`art_levelset.recon.meshing.twicing` and :mod:`art_levelset.recon.meshing.surface`) and loses the handles
+    that no data speak for (:mod:`art_levelset.recon.meshing.handles`).
 
     >>> import numpy as np
     >>> from art_levelset import reconstruct

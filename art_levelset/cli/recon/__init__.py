@@ -52,8 +52,8 @@ SURFACE_EXAMPLES = (
         "says and shows how far the mesh is from a known surface",
     ),
     (
-        "torchrun --standalone --nproc-per-node 4 -m art_levelset recon street.ply --blocks 16 --resolution 1024",
-        "16 networks for a large scene, which four processes fit",
+        "art-levelset recon street.ply --blocks 16 --resolution 1024",
+        "16 networks for a large scene; under torchrun its processes share them",
     ),
     (
         "art-levelset recon a.ply b.ply c.csv --jobs 2 --output-dir meshes --preview meshes/{stem}.png",

@@ -15,7 +15,7 @@ import trimesh
 
 from art_levelset.cli.recon import surfaces
 from art_levelset.cli.recon.surfaces import PRESETS
-from art_levelset.recon import Reconstruction, read_cloud, reconstruct
+from art_levelset.recon import Reconstruction, reconstruct
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.fitting import attempts
@@ -156,7 +156,7 @@ def test_means_are_told_of(
         return fitted_to_two_balls(points)
 
     monkeypatch.setitem(PRESETS, "default", fitted)
-    monkeypatch.setattr(surfaces, "read_cloud", partial(read_cloud, most=len(sphere_points)))
+    monkeypatch.setattr(surfaces, "MOST_POINTS", len(sphere_points))
     scan, report = tmp_path / "a.npy", tmp_path / "a.json"
     np.save(scan, two_balls(sphere_points))
     count = len(two_balls(sphere_points))

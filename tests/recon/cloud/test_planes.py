@@ -49,3 +49,12 @@ def test_a_thin_noisy_place_gets_no_planes() -> None:
     below = cloud[:, 2] < 0
     cloud[below] *= 1 + 0.15 * np.random.default_rng(3).standard_normal((below.sum(), 1))
     assert (fit_planes(cloud).centres[:, 2] < -0.3).mean() < 0.02
+
+
+def test_a_smaller_unit_has_finer_planes() -> None:
+    x, y = np.meshgrid(np.linspace(0, 0.2, 51), np.linspace(0, 0.2, 51))
+    patch = np.stack([x.ravel(), y.ravel(), 0.1 * x.ravel() ** 2], axis=1)
+    whole, part = fit_planes(patch), fit_planes(patch, None, 0.5)
+    assert len(whole) < 0.5 * len(patch)  # 0.006 apart
+    assert len(part) == len(patch)  # at each point: these are 0.004 apart
+    assert part.reach < whole.reach
