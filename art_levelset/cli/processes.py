@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,9 @@ FORMAT = "art-levelset shard"
 """What a mark says it is."""
 
 MARK = "shard-{}-of-{}.json"
+
+SLOWEST = timedelta(days=30)
+"""How long a rank waits for the others."""
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +65,25 @@ def place_among_ranks() -> tuple[int, int]:
     if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
         raise ValueError(f"RANK must be a number in [0, WORLD_SIZE), got RANK={rank} and WORLD_SIZE={size}")
     return int(rank), int(size)
+
+
+def meet_ranks() -> None:
+    """Join the group of all ranks, if this process has not done so."""
+    import torch
+
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo", timeout=SLOWEST)
+
+
+def wait_for_ranks() -> None:
+    """Under torchrun, which stops all processes as soon as one has failed: wait until all have done their share."""
+    import torch
+
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        meet_ranks()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager

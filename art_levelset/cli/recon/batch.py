@@ -16,7 +16,6 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
@@ -29,7 +28,7 @@ import torch
 from art_levelset.checks import check_count
 from art_levelset.cli.console import PROGRAM, in_one_line, print_error
 from art_levelset.cli.output import STDOUT, Output, envelope, logging_on_stderr
-from art_levelset.cli.processes import place_among_ranks
+from art_levelset.cli.processes import meet_ranks, place_among_ranks, wait_for_ranks
 from art_levelset.files import claim
 from art_levelset.untrusted import printable
 
@@ -37,9 +36,6 @@ logger = logging.getLogger(__name__)
 
 REJECTED = 3
 """The exit status where a fit was rejected; its files are written."""
-
-SLOWEST = timedelta(days=30)
-"""How long a rank waits for the others."""
 
 
 @dataclass
@@ -212,7 +208,7 @@ def work_on_all(
     for job in jobs:  # bars of several processes overwrite each other
         job.bars &= size == 1 and arguments.jobs == 1
     if helping is not None and size > 1:
-        _meet()
+        meet_ranks()
         if rank > 0:
             for job in jobs:
                 with suppress(Exception):  # the first rank says what is wrong
@@ -273,21 +269,6 @@ def _work_on_share(
         output.wrote(*([] if end.result is None else end.result.files))
         output.remark(printable(f"[{len(ends)} of {len(share)}] {end}"))
     return ends
-
-
-def wait_for_ranks() -> None:
-    """Under torchrun, which stops all processes as soon as one has failed: wait until all have done their share."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        _meet()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-
-
-def _meet() -> None:
-    """Join the group of all ranks, if this process has not done so."""
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("gloo", timeout=SLOWEST)
 
 
 def work_on_each(
