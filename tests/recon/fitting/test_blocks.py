@@ -105,7 +105,6 @@ def test_empty_space_has_no_sheets() -> None:
     far = np.minimum(np.linalg.norm(anywhere, axis=1), np.linalg.norm(anywhere - [12.0, 5.0, 0.0], axis=1)) > 1.2
     assert (reconstruction.sdf(anywhere[far]) > 0).all()
     assert [block.low[0] < 0 for block in reconstruction.blocks] == [True, False]
-    assert all((block.high - block.low).max() < 5 for block in reconstruction.blocks)
 
 
 class Killed(Exception):
