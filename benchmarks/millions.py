@@ -80,7 +80,7 @@ def measured(scan: Path, reference: Path, quality: str, *options: str) -> dict[s
     return {
         "used": found["means"] or found["points"],
         "read_seconds": found["seconds"]["read"],
-        "seconds": sum(found["seconds"].values()),
+        "seconds": found["seconds"]["total"],
         "processor_seconds": usage.ru_utime + usage.ru_stime,
         "peak_megabytes": usage.ru_maxrss / 1024,
         "chamfer": found["relative"]["chamfer_to_surface"],
