@@ -77,8 +77,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
     """
     seconds = Seconds()
     with seconds.of("read"):
-        cloud = agreed(lambda: _read(arguments))
-        reference = None if arguments.reference is None else read_mesh(arguments.reference, "--reference")
+        cloud, reference = agreed(lambda: (_read(arguments), _read_reference(arguments)))
     logger.info("%s has %d points", arguments.scan, cloud.number)
     with seconds.of("fit"):
         reconstruction = _fitted(arguments, cloud)
@@ -144,6 +143,10 @@ def _read(arguments: argparse.Namespace) -> Cloud:
     if arguments.use_sensors and cloud.sensors is None:
         raise ValueError(f"--use-sensors: {arguments.scan} does not say where its points were seen from")
     return cloud
+
+
+def _read_reference(arguments: argparse.Namespace) -> Trimesh | None:
+    return None if arguments.reference is None else read_mesh(arguments.reference, "--reference")
 
 
 def _fitted(arguments: argparse.Namespace, cloud: Cloud) -> Reconstruction:

@@ -37,6 +37,15 @@ def test_a_scan_that_cannot_be_read_stops_no_other(scan: Path, nursery: Nursery)
     assert (folder / "scan.mesh.ply").exists()
 
 
+def test_a_reference_that_cannot_be_read_leaves_no_rank_waiting(scan: Path, nursery: Nursery) -> None:
+    folder = scan.parent
+    (folder / "bad.ply").write_text("nothing")
+    done = nursery.torchrun([*TWO, scan.name, *BLOCKS, "--reference", "bad.ply"], folder)
+    assert done.status != 0
+    assert "bad.ply" in done.err
+    assert not (folder / "scan.mesh.ply").exists()
+
+
 def test_what_does_not_go_with_it(scan: Path, one_error: OneError, monkeypatch: pytest.MonkeyPatch) -> None:
     assert one_error(main, [str(scan), "--blocks", "0"]).endswith("--blocks must be an integer >= 1, got 0")
     both = one_error(main, [str(scan), "--blocks", "2", "--time-budget", "9s"])
