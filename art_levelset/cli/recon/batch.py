@@ -202,22 +202,21 @@ def work_on_all(
     rank, size = place_among_ranks()
     if size > 1 and output.json == STDOUT:
         raise ValueError(f"--json: {size} processes have one standard output: name a file with {{stem}} in it")
-    if helping is not None and size > 1 and arguments.jobs > 1:
+    shared = helping is not None and size > 1
+    if shared and arguments.jobs > 1:
         raise ValueError(f"--jobs: {size} processes share the blocks of one scan at a time, got {arguments.jobs}")
     jobs = arguments_of_each(arguments)
     for job in jobs:  # bars of several processes overwrite each other
         job.bars &= size == 1 and arguments.jobs == 1
-    if helping is not None and size > 1:
+    if shared:
         meet_ranks()
-        if rank > 0:
-            for job in jobs:
-                with suppress(Exception):  # the first rank says what is wrong
-                    helping(job)
-            wait_for_ranks()
-            return 0
-        share = jobs
-    else:
-        share = jobs[rank::size]
+    if helping is not None and rank > 0:
+        for job in jobs:
+            with suppress(Exception):  # the first rank says what is wrong
+                helping(job)
+        wait_for_ranks()
+        return 0
+    share = jobs if shared else jobs[rank::size]
     try:
         with claim(*(getattr(job, name) for job in share for name in files)):
             if len(jobs) == 1 and size == 1:
