@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -193,11 +194,13 @@ def _trained(
         device_type="cpu",
     )
     deadline = Deadline(arguments.seconds, None if paper else Trapezoid(rate))
-    steps = fit(classifier, x, y, deadline, seed)
+    checkpoints = path.with_suffix(".checkpoints")
+    steps = fit(classifier, x, y, deadline, seed, checkpoints)
     about = {"steps": steps, "epochs": steps * BATCH_SIZE / len(x), "learning_rate": rate}
     partial_path = path.with_suffix(".part")
     torch.save({"state_dict": model.state_dict(), "about": about}, partial_path)
     partial_path.rename(path)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return model.eval(), about
 
 

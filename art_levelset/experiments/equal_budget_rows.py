@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
 
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
+from art_levelset.trainers.augmentation import Augmentation, crop_and_flip, shift
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.budget import TimeBudget
 from art_levelset.trainers.callbacks import TrainingView
@@ -105,14 +107,28 @@ class Deadline(TimeBudget):
         self.steps = state["steps"]
 
 
-Fit = Callable[[PyTorchClassifier, NDArray[Any], NDArray[Any], Deadline, int], int]
-"""Trains until the deadline; returns the number of steps."""
+Fit = Callable[[PyTorchClassifier, NDArray[Any], NDArray[Any], Deadline, int, Path], int]
+"""Trains until the deadline; returns the number of steps. Our trainers keep their state in the folder."""
 
 
-def _loop(make: Callable[[PyTorchClassifier, int], LoopTrainer]) -> Fit:
-    def fit(classifier: PyTorchClassifier, x: NDArray[Any], y: NDArray[Any], deadline: Deadline, seed: int) -> int:
+def _loop(make: Callable[[PyTorchClassifier, int], LoopTrainer], augmentation: Augmentation | None = None) -> Fit:
+    def fit(
+        classifier: PyTorchClassifier,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        deadline: Deadline,
+        seed: int,
+        folder: Path,
+    ) -> int:
         make(classifier, seed).fit(
-            x, y, nb_epochs=UNLIMITED, batch_size=BATCH_SIZE, callbacks=[deadline], verbose=False
+            x,
+            y,
+            nb_epochs=UNLIMITED,
+            batch_size=BATCH_SIZE,
+            augmentation=augmentation,
+            checkpoint_dir=folder,
+            callbacks=[deadline],
+            verbose=False,
         )
         return deadline.steps
 
@@ -122,7 +138,14 @@ def _loop(make: Callable[[PyTorchClassifier, int], LoopTrainer]) -> Fit:
 def _chunks(make: Callable[[PyTorchClassifier], Any]) -> Fit:
     """Anything with ART's `fit`, called for one chunk of samples after the other."""
 
-    def fit(classifier: PyTorchClassifier, x: NDArray[Any], y: NDArray[Any], deadline: Deadline, seed: int) -> int:
+    def fit(
+        classifier: PyTorchClassifier,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        deadline: Deadline,
+        seed: int,
+        folder: Path,
+    ) -> int:
         trainer, generator, steps = make(classifier), np.random.default_rng(seed), 0
         np.random.seed(seed)  # noqa: NPY002  # ART's trainers shuffle and start with it
         torch.manual_seed(seed)
@@ -184,8 +207,8 @@ def rows(data: str) -> dict[str, Fit]:
     def level_sets(classifier: PyTorchClassifier, seed: int, **options: Any) -> LevelSetMarginTrainer:
         return LevelSetMarginTrainer(classifier, seed=seed, execution=EXECUTION, **{**PRESETS[data].options, **options})
 
-    def baseline(kind: Callable[..., LoopTrainer], **options: Any) -> Fit:
-        return _loop(lambda classifier, seed: kind(classifier, seed=seed, execution=EXECUTION, **options))
+    def baseline(kind: Callable[..., LoopTrainer], augmentation: Augmentation | None = None, **options: Any) -> Fit:
+        return _loop(lambda classifier, seed: kind(classifier, seed=seed, execution=EXECUTION, **options), augmentation)
 
     def variants(name: str, kind: Callable[..., LoopTrainer], **options: Any) -> dict[str, Fit]:
         """A baseline as it is, with the radius and the warm-up of the default, and with both."""
@@ -206,6 +229,10 @@ def rows(data: str) -> dict[str, Fit]:
         ),
         "TRADES (ART)": _chunks(art_trades),
         **variants("Madry", MadryTrainer, max_iter=ATTACK_STEPS),
+        "Madry, warm-up, averaged, shifted": baseline(MadryTrainer, shift, warmup=0.3, ema_decay=0.998, **attack),
+        "Madry, warm-up, augmented": baseline(MadryTrainer, crop_and_flip, warmup=0.3, **attack),
+        "TRADES, warm-up, augmented": baseline(TRADESTrainer, crop_and_flip, warmup=0.3, **attack),
+        "FGSM-PGI, warm-up, augmented": baseline(FGSMPGITrainer, crop_and_flip, warmup=0.3, eps=eps),
         **variants("TRADES", TRADESTrainer, max_iter=ATTACK_STEPS),
         "level sets, paper": _loop(partial(level_sets, **paper)),
         "level sets": _loop(level_sets),
@@ -220,6 +247,8 @@ def rows(data: str) -> dict[str, Fit]:
         "level sets, 2 steps": _loop(partial(level_sets, max_iter=2)),
         "level sets, no farther": _loop(partial(level_sets, eps=eps)),
         "level sets, averaged": _loop(partial(level_sets, ema_decay=0.998)),
+        "level sets, augmented": _loop(level_sets, crop_and_flip),
+        "level sets, averaged, shifted": _loop(partial(level_sets, ema_decay=0.998), shift),
         "level sets, no warm-up": _loop(partial(level_sets, warmup=0.0)),
         "level sets, no burn-in": _loop(partial(level_sets, burn_in=0.0)),
         **variants("N-FGSM", NFGSMTrainer),

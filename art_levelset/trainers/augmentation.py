@@ -36,9 +36,24 @@ def crop(x: Tensor, generator: torch.Generator) -> Tensor:
     :param generator: The source of randomness, on their device.
     :return: Images of the same shape.
     """
+    return _moved(x, PADDING, generator)
+
+
+def shift(x: Tensor, generator: torch.Generator) -> Tensor:
+    """
+    Move each image by at most one pixel in both directions, filling up with zeros: digits lose nothing.
+
+    :param x: Images, (batch, channels, height, width).
+    :param generator: The source of randomness, on their device.
+    :return: Images of the same shape.
+    """
+    return _moved(x, 1, generator)
+
+
+def _moved(x: Tensor, farthest: int, generator: torch.Generator) -> Tensor:
     height, width = x.shape[2:]
-    padded = functional.pad(x, (PADDING,) * 4)
-    tops, lefts = torch.randint(2 * PADDING + 1, (2, len(x)), generator=generator, device=x.device)
+    padded = functional.pad(x, (farthest,) * 4)
+    tops, lefts = torch.randint(2 * farthest + 1, (2, len(x)), generator=generator, device=x.device)
     samples = torch.arange(len(x), device=x.device)[:, None, None]
     rows = tops[:, None, None] + torch.arange(height, device=x.device)[:, None]
     columns = lefts[:, None, None] + torch.arange(width, device=x.device)
