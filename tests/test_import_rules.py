@@ -21,6 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 GROUND = {
     "arguments",
     "checks",
+    "distributed",
     "files",
     "identity",
     "memory",

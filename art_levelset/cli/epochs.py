@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from tqdm import tqdm
 
-from art_levelset.trainers import Callback, TrainingView, world
+from art_levelset.distributed import world
+from art_levelset.trainers import Callback, TrainingView
 
 COLUMNS = {
     "loss": "loss",

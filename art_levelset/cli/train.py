@@ -223,7 +223,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     folders = {"--checkpoint-dir": arguments.checkpoint_dir, "--tensorboard": arguments.tensorboard}
     try:
         with outputs(files, folders):
-            from art_levelset.trainers import process_group
+            from art_levelset.distributed import process_group
 
             settings = settings_of(arguments)
             with process_group(_device(arguments.device)) as device:
@@ -253,9 +253,10 @@ def _train(
 ) -> None:
     from art_levelset.cli.epochs import EpochTable, last_epoch
     from art_levelset.cli.trained import read
+    from art_levelset.distributed import world
     from art_levelset.evaluation.figures import plot_history
     from art_levelset.files import write_text
-    from art_levelset.trainers import EarlyStopping, world
+    from art_levelset.trainers import EarlyStopping
     from art_levelset.trainers.checkpoints import pack
 
     given = read(settings.data, settings.architecture, arguments)

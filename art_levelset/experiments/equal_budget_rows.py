@@ -212,7 +212,8 @@ def rows(data: str) -> dict[str, Fit]:
 
     def variants(name: str, kind: Callable[..., LoopTrainer], **options: Any) -> dict[str, Fit]:
         """A baseline as it is, with the radius and the warm-up of the default, and with both."""
-        farther, grown = {"eps": 4 / 3 * eps}, {"warmup": 0.3}
+        farther: dict[str, Any] = {"eps": 4 / 3 * eps}
+        grown: dict[str, Any] = {"warmup": 0.3}
         return {
             name: baseline(kind, eps=eps, **options),
             f"{name}, farther": baseline(kind, **farther, **options),

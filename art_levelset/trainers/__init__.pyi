@@ -17,9 +17,6 @@ from .callbacks import StopTraining as StopTraining
 from .callbacks import TensorBoardLog as TensorBoardLog
 from .callbacks import TrainingView as TrainingView
 from .curvature import CurvatureTrainer as CurvatureTrainer
-from .distributed import World as World
-from .distributed import process_group as process_group
-from .distributed import world as world
 from .execution import Execution as Execution
 from .geometric_svm import GeometricSVMTrainer as GeometricSVMTrainer
 from .margin import LevelSetMarginTrainer as LevelSetMarginTrainer

@@ -37,13 +37,13 @@ from tqdm.auto import tqdm
 from art_levelset.attacks.batches import COUNTED, check_batch
 from art_levelset.attacks.protocol import Attack
 from art_levelset.core.statistics import frozen_layers, normalising
+from art_levelset.distributed import world
 from art_levelset.progress import progress_bar
 from art_levelset.trainers.augmentation import Augmentation, augmented, followed, only_moves
 from art_levelset.trainers.averaging import ExponentialAverage
 from art_levelset.trainers.batches import ArrayBatches, Batch, Batches, GeneratedBatches
 from art_levelset.trainers.callbacks import Callback, StopTraining
 from art_levelset.trainers.checkpoints import Checkpoints
-from art_levelset.trainers.distributed import world
 from art_levelset.trainers.door import check_in_box, check_inputs, check_network, checked_labels
 from art_levelset.trainers.hooks import TrainerHooks
 from art_levelset.trainers.metrics import Means, plain, validate

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from art_levelset.checks import check_count
-from art_levelset.trainers.distributed import World
+from art_levelset.distributed import World
 
 
 class Batch(NamedTuple):

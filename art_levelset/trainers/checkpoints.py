@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from art_levelset.distributed import World
 from art_levelset.files import claim, remove_unfinished, write_bytes
 from art_levelset.tensors import load_tensors
-from art_levelset.trainers.distributed import World
 from art_levelset.untrusted import read_bytes
 
 logger = logging.getLogger(__name__)

@@ -20,11 +20,11 @@ from art_levelset.attacks.protocol import Attack
 from art_levelset.checks import check_seed
 from art_levelset.core.balls import Box
 from art_levelset.core.statistics import Statistics, batch_statistics
+from art_levelset.distributed import World
 from art_levelset.tensors import check_form, load_optimizer
 from art_levelset.trainers.augmentation import Moves
 from art_levelset.trainers.averaging import ExponentialAverage, check_decay
 from art_levelset.trainers.callbacks import Progress
-from art_levelset.trainers.distributed import World
 from art_levelset.trainers.door import CopyingNetwork, box_of_classifier, check_optimizer
 from art_levelset.trainers.execution import Execution
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from art_levelset.attacks.protocol import Attack
 from art_levelset.core.modes import evaluating
-from art_levelset.trainers.distributed import World
+from art_levelset.distributed import World
 
 _BATCH_SIZE = 100
 

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from art_levelset.core.balls import column
+from art_levelset.distributed import World
 from art_levelset.trainers.augmentation import Moves
-from art_levelset.trainers.distributed import World
 
 _SCALE = 127
 

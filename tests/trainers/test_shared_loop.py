@@ -10,11 +10,11 @@ import torch
 from torch import distributed, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from art_levelset.distributed import world
 from art_levelset.trainers.callbacks import Callback, StopTraining
-from art_levelset.trainers.distributed import world
 
+from ..processes import run
 from .noisy import NoisyTrainer, random_data, small_classifier
-from .processes import run
 
 
 class StopInRank(Callback):

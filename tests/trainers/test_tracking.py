@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from art_levelset.distributed import World
 from art_levelset.trainers.augmentation import Moves, crop_and_flip, followed
-from art_levelset.trainers.distributed import World
 from art_levelset.trainers.tracking import Offsets
 
 

@@ -11,13 +11,13 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 from art_levelset import GeometricSVMTrainer, LevelSetMarginTrainer
+from art_levelset.distributed import world
 from art_levelset.trainers.base import LoopTrainer
-from art_levelset.trainers.distributed import world
 from art_levelset.trainers.max_margin import MMATrainer
 from art_levelset.trainers.prior_fgsm import FGSMPGITrainer
 from art_levelset.trainers.weight_perturbation import TRADESAWPTrainer
 
-from .processes import run
+from ..processes import run
 
 if TYPE_CHECKING:
     from ..nursing import Nursery

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from art_levelset.distributed import world
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.division import divide
 from art_levelset.recon.cloud.scan import Scan
@@ -27,7 +28,7 @@ from art_levelset.recon.fitting.attempts import Options, fit_scan
 from art_levelset.recon.fitting.checkpoint import Checkpoint
 from art_levelset.recon.fitting.judgement import Judgement
 from art_levelset.recon.fitting.progress import Budget
-from art_levelset.recon.fitting.ranks import from_each, place, share_weights
+from art_levelset.recon.fitting.ranks import from_each, share_weights
 from art_levelset.recon.fitting.samples import WALL
 from art_levelset.recon.patchwork import Patchwork
 
@@ -119,13 +120,13 @@ def fit_blocks(
         overlap,
         torch.Generator(),
     ).to(device)
-    rank, size = place()
+    ranks = world()
     scan = replace(scan, indicator=replace(scan.indicator, nodes=scan.indicator.nodes.to(device)))
 
     def own() -> list[Block]:
         """What this process has fitted."""
         found = []
-        for i in range(rank, number, size):
+        for i in range(number)[ranks.share(number)]:
             part = scan.part(boxes[i][0] - scan.planes.reach, boxes[i][1] + scan.planes.reach, frames[i])
             inner = tuple(torch.as_tensor(frames[i].to_unit(corner), dtype=torch.float32) for corner in boxes[i])
             file = None if checkpoints is None else checkpoints[i]
@@ -139,7 +140,7 @@ def fit_blocks(
 
     shares = from_each(own)
     share_weights(patchwork.networks)
-    blocks = [shares[i % size][i // size] for i in range(number)]
+    blocks = [shares[i % ranks.size][i // ranks.size] for i in range(number)]
     logger.info("%d blocks of %s planes", number, ", ".join(str(block.planes) for block in blocks))
     return patchwork, tuple(blocks)
 

@@ -7,23 +7,14 @@ All of them call these functions in the same order. What one of them raises, all
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import torch
 from torch import distributed, nn
 
+from art_levelset.distributed import world
+
 T = TypeVar("T")
-
-
-def place() -> tuple[int, int]:
-    """
-    The place of this process among those that work together.
-
-    :return: Its rank and how many there are: 0 and 1 where there is no group.
-    """
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return 0, 1
-    return distributed.get_rank(), distributed.get_world_size()
 
 
 def from_first(make: Callable[[], T]) -> T:
@@ -33,19 +24,8 @@ def from_first(make: Callable[[], T]) -> T:
     :param make: Called there only; what it returns can be pickled.
     :return: That, in every process.
     """
-    rank, size = place()
-    if size == 1:
-        return make()
-    outcome: list[Any] = [None, None]
-    if rank == 0:
-        try:
-            outcome[0] = make()
-        except Exception as error:
-            outcome[1] = error
-    distributed.broadcast_object_list(outcome, src=0)
-    if outcome[1] is not None:
-        raise outcome[1]
-    return cast(T, outcome[0])
+    ranks = world()
+    return _made(*ranks.broadcast(_tried(make) if ranks.main else ([], None)))
 
 
 def agreed(make: Callable[[], T]) -> T:
@@ -67,20 +47,7 @@ def from_each(make: Callable[[], T]) -> list[T]:
     :param make: Called in each; what it returns can be pickled.
     :return: All of it, in the order of the ranks, in every process.
     """
-    _, size = place()
-    if size == 1:
-        return [make()]
-    own: tuple[Any, Exception | None]
-    try:
-        own = make(), None
-    except Exception as error:
-        own = None, error
-    outcomes: list[Any] = [None] * size
-    distributed.all_gather_object(outcomes, own)
-    for _, failure in outcomes:
-        if failure is not None:
-            raise failure
-    return [thing for thing, _ in outcomes]
+    return [_made(*outcome) for outcome in world().gather(_tried(make))]
 
 
 def share_weights(networks: Iterable[nn.Module]) -> None:
@@ -90,7 +57,7 @@ def share_weights(networks: Iterable[nn.Module]) -> None:
     :param networks: The networks; the first one is that of the first rank, the next one that of the next, and so on
            round and round.
     """
-    _, size = place()
+    size = world().size
     if size == 1:
         return
     for number, network in enumerate(networks):
@@ -99,3 +66,16 @@ def share_weights(networks: Iterable[nn.Module]) -> None:
             distributed.broadcast(sent, src=number % size)
             with torch.no_grad():
                 weights.copy_(sent)
+
+
+def _tried(make: Callable[[], T]) -> tuple[list[T], Exception | None]:
+    try:
+        return [make()], None
+    except Exception as error:
+        return [], error
+
+
+def _made(things: list[T], failure: Exception | None) -> T:
+    if failure is not None:
+        raise failure
+    return things[0]

@@ -15,13 +15,14 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import distributed
 
 if TYPE_CHECKING:
-    from ..nursing import Nursery
+    from .nursing import Nursery
 
 
 def run(nursery: Nursery, job: Callable[[], Any], size: int = 2) -> list[Any]:
@@ -35,8 +36,11 @@ def run(nursery: Nursery, job: Callable[[], Any], size: int = 2) -> list[Any]:
 
 def main(file: str, name: str, folder: str, size: str) -> None:
     """Fork for each rank and wait for all; the first that fails fails all."""
-    sys.path.insert(0, str(Path(file).parents[1]))
-    module = importlib.import_module(f"{Path(file).parent.name}.{Path(file).stem}")
+    tests = ModuleType("tests")  # not a package of that name that some library has installed
+    tests.__path__ = [str(Path(__file__).parent)]
+    sys.modules["tests"] = tests
+    path = Path(file).relative_to(Path(__file__).parents[1]).with_suffix("")
+    module = importlib.import_module(".".join(path.parts))
     ranks = []
     for rank in range(int(size)):
         ranks.append(os.fork())

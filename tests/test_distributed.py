@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from art_levelset.trainers.distributed import World, world
+from art_levelset.distributed import World, world
 
 from .processes import run
 
 if TYPE_CHECKING:
-    from ..nursing import Nursery
+    from .nursing import Nursery
 
 SAMPLES = 5  # over three processes: shares of 2, 2 and 1
 
@@ -67,6 +67,7 @@ def test_alone_without_a_group_nothing_changes() -> None:
     assert alone.mean({"loss": 2.0}, 3) == {"loss": 2.0}
     assert (alone.any(True), alone.any(False)) == (True, False)
     assert alone.broadcast("thing") == "thing"
+    assert alone.gather("thing") == ["thing"]
     values = torch.ones(2)
     assert alone.sum(values) is values
     alone.align(model)
@@ -104,6 +105,7 @@ def in_every_process() -> dict[str, Any]:
     found["mean"] = here.mean(figures[here.rank], 2 - here.rank)
     found["any"] = (here.any(here.rank == 1), here.any(False))
     found["thing"] = here.broadcast({"epoch": 3} if here.main else None)
+    found["things"] = here.gather({"rank": here.rank})
 
     values = torch.tensor([here.rank + 1.0, 2.0], dtype=torch.float64, requires_grad=True)
     total = here.sum(values)
@@ -139,6 +141,7 @@ def test_three_processes(nursery: Nursery) -> None:
         assert found["mean"] == {"loss": pytest.approx(2.0), "wide": 0.5}
         assert found["any"] == (True, False)
         assert found["thing"] == {"epoch": 3}
+        assert found["things"] == [{"rank": rank} for rank in range(3)]
         total, gradient = found["sum"]
         assert total.tolist() == [6.0, 6.0]
         assert gradient.tolist() == [72.0, 72.0]  # d/dv_r of sum_k (k + 1) (sum_i v_i)^2

@@ -1,5 +1,5 @@
 """
-Training with several processes: each takes its share of every batch, and the gradients are summed.
+Work with several processes. In training each takes its share of every batch, and the gradients are summed.
 
 A step of a level-set loss makes several forward passes, most of them without gradients and with as many samples as are
 still active, so that DistributedDataParallel, which expects one forward and one backward pass a step, does not fit.
@@ -25,7 +25,7 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class World:
     """
-    The processes that train together; all must call the same methods in the same order. With one they do nothing.
+    The processes that work together; all must call the same methods in the same order. With one they do nothing.
 
     :param rank: This process's number, in [0, size).
     :param size: The number of processes, >= 1.
@@ -90,9 +90,7 @@ class World:
         """
         if self.size == 1:
             return dict(metrics)
-        shares: list[Any] = [None] * self.size
-        distributed.all_gather_object(shares, (dict(metrics), count))
-        filled = [(part, samples) for part, samples in shares if samples]
+        filled = [(part, samples) for part, samples in self.gather((dict(metrics), count)) if samples]
         means = {}
         for name in dict.fromkeys(chain.from_iterable(part for part, _ in filled)):
             having = [(part[name], samples) for part, samples in filled if name in part]
@@ -122,6 +120,19 @@ class World:
         things = [thing]
         distributed.broadcast_object_list(things, src=0)
         return things[0]
+
+    def gather(self, thing: T) -> list[T]:
+        """
+        What all processes have.
+
+        :param thing: In each process, anything that can be pickled.
+        :return: All of them, in the order of the ranks.
+        """
+        if self.size == 1:
+            return [thing]
+        things: list[Any] = [None] * self.size
+        distributed.all_gather_object(things, thing)
+        return things
 
     def align(self, module: nn.Module) -> None:
         """
