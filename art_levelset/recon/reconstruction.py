@@ -22,7 +22,7 @@ from art_levelset.recon.fitting.judgement import Judgement
 from art_levelset.recon.meshing.creases import sharpen
 from art_levelset.recon.meshing.extract import grid_of_box, zero_set
 from art_levelset.recon.meshing.handle_records import Handle, records
-from art_levelset.recon.meshing.handles import FINEST, find_handle_removal
+from art_levelset.recon.meshing.handles import ASIDE, FINEST, find_handle_removal
 from art_levelset.recon.meshing.refine import (
     APART,
     nearest_points,
@@ -41,6 +41,7 @@ from art_levelset.recon.meshing.topology import (
     supported_components,
     without_short_edges,
 )
+from art_levelset.recon.patchwork import Patchwork
 from art_levelset.recon.saving import load, save
 
 if TYPE_CHECKING:
@@ -246,12 +247,20 @@ class Reconstruction:
         :return: The same reconstruction with the shifts that this takes, if any, instead of those it had, and with a
                  record of every handle that was narrow enough to be tried.
         """
-        plain = replace(self, handle_removal=HandleRemoval())
         surface = Surface(self.network, self.planes, self.correction, HandleRemoval())
+        result = replace(self, handle_removal=HandleRemoval())
         low, high = self._box()
-        known = Remembered(plain._values, grid_of_box(low, high, FINEST))
+        if isinstance(self.network, Patchwork):  # what is small in the scene need not be small in its block
+            aside, handles = ASIDE * self.planes.reach, list[Handle]()
+            for first, last in zip(self.network.low.cpu().numpy(), self.network.high.cpu().numpy(), strict=True):
+                block = np.maximum(first, low), np.minimum(last, high)
+                removal, tried = find_handle_removal(surface, result._values, *block, aside)
+                result = replace(result, handle_removal=result.handle_removal.followed_by(removal))
+                handles += records(*tried, surface.trusted, self.frame)
+            return replace(result, handles=tuple(sorted(handles, key=lambda handle: handle.width)))
+        known = Remembered(result._values, grid_of_box(low, high, FINEST))
         removal, tried = find_handle_removal(surface, known, low, high)
-        result = replace(self, handle_removal=removal, handles=records(*tried, surface.trusted, self.frame))
+        result = replace(result, handle_removal=removal, handles=records(*tried, surface.trusted, self.frame))
         object.__setattr__(result, "_before_removal", _Known(known, surface, _versions(self.network)))
         return result
 

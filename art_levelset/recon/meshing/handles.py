@@ -56,6 +56,9 @@ CELLS = 8.0
 FINEST = 256
 """The largest number of them along the longest side."""
 
+ASIDE = 2.5
+"""In reaches of the planes: the widest shift changes F within two."""
+
 STRIDE = 4
 """F is evaluated at every fourth node first."""
 
@@ -79,17 +82,22 @@ class Tried(NamedTuple):
     decisions: list[tuple[str, str]]
 
 
-def find_handle_removal(surface: Surface, function: Function, low: Points, high: Points) -> tuple[HandleRemoval, Tried]:
+def find_handle_removal(
+    surface: Surface, function: Function, low: Points, high: Points, aside: float = 0.0
+) -> tuple[HandleRemoval, Tried]:
     """
     The local shifts of a surface that remove the handles which no data speak for.
 
     :param surface: The surface, without any.
     :param function: Its function, (n, 3) -> (n,), in chunks.
-    :param low: One corner of a box around it, (3,), in the unit frame.
+    :param low: The corner with the smallest coordinates of a box around it, (3,), in the unit frame, or around a part:
+           those handles are removed whose middles x have low <= x < high.
     :param high: The opposite corner, (3,).
+    :param aside: How much of the surface around the part is seen, such as :data:`ASIDE` reaches of the planes.
     :return: The shifts, none where there is nothing to remove, and what was found.
     """
-    reach = surface.distance.reach
+    reach, inner = surface.distance.reach, (low, high)
+    low, high = low - aside, high + aside
     size = float((high - low).max())
     step = size / min(math.ceil(size / reach * CELLS), FINEST)
     shape = STRIDE * np.ceil((high - low) / (STRIDE * step) - 1e-6).astype(np.int64)
@@ -99,7 +107,7 @@ def find_handle_removal(surface: Surface, function: Function, low: Points, high:
     # The components of the whole surface take longer to count than its handles to remove, and hardly ever change.
     for watched in (False, True):
         changed = values.copy()
-        removal, tried = _try_shifts(surface, grid, changed, components if watched else None)
+        removal, tried = _try_shifts(surface, grid, changed, components if watched else None, *inner)
         if watched or not len(removal) or _count_components(changed) == components:
             break
     return removal, _told(changed, grid, tried, surface.distance.reach)
@@ -123,14 +131,20 @@ def count_patches(values: Values, nodes: Integers) -> tuple[Integers, Integers]:
     return table[lower], table[len(table) - 1 - lower]
 
 
-def _try_shifts(surface: Surface, grid: Grid, values: Values, components: int | None) -> tuple[HandleRemoval, Tried]:
+def _try_shifts(
+    surface: Surface, grid: Grid, values: Values, components: int | None, low: Points, high: Points
+) -> tuple[HandleRemoval, Tried]:
     """
-    The shifts that remove handles and keep the number of components if it is given; `values` become their result.
+    The shifts that remove handles of a box and keep the number of components if it is given; `values` become their
+    result.
 
     All that were tried are returned with them, handles or not.
     """
     reach, removal = surface.distance.reach, HandleRemoval()
     nodes, levels = _tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE)
+    places = grid.positions(nodes)
+    own = ((places >= low) & (places < high)).all(axis=1)
+    nodes, levels = nodes[own], levels[own]
     outside, inside = count_speakers(grid.positions(nodes), surface.trusted)
     supported = are_spoken_for(*np.where(levels > 0, (outside, inside), (inside, outside)))
     decisions = []

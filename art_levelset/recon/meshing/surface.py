@@ -70,7 +70,16 @@ class HandleRemoval:
         :param shift: Its s.
         :return: All of them.
         """
-        return HandleRemoval(np.vstack([self.centres, centre]), np.append(self.shifts, shift))
+        return self.followed_by(HandleRemoval(centre[None], np.array([shift])))
+
+    def followed_by(self, other: HandleRemoval) -> HandleRemoval:
+        """
+        The same shifts and then others.
+
+        :param other: The others.
+        :return: All of them.
+        """
+        return HandleRemoval(np.vstack([self.centres, other.centres]), np.append(self.shifts, other.shifts))
 
 
 class Surface(nn.Module):

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.meshing import surface
+from art_levelset.recon.meshing.handles import ASIDE, find_handle_removal
+from art_levelset.recon.patchwork import Patchwork
 from art_levelset.recon.reconstruction import Reconstruction
 
 REACH = 0.16
@@ -151,3 +153,34 @@ def test_the_number_of_parts_stays(gap: float, parts: int) -> None:
     pair = Reconstruction(Pair(gap), Frame(np.zeros(3), 1.0), Planes(cloud, cloud, REACH))
     assert not len(pair.without_handles().handle_removal)
     assert parts_and_euler_number(pair) == (parts, 2 * parts)
+
+
+def in_blocks(whole: Reconstruction, place: float) -> Reconstruction:
+    """The same function as that of two blocks, on both sides of x = place."""
+    left, right = [-9.0, -9.0, -9.0, place, 9.0, 9.0], [place, -9.0, -9.0, 9.0, 9.0, 9.0]
+    box, frame = [-1.0] * 3 + [1.0] * 3, [0.0, 0.0, 0.0, 1.0]
+    patchwork = Patchwork([left, right], [box, box], [frame, frame], overlap=0.1)
+    patchwork.networks = nn.ModuleList([whole.network, whole.network])
+    return replace(whole, network=patchwork)
+
+
+@pytest.mark.parametrize("place", [-0.3, 0.001, 0.3])
+def test_each_block_looks_for_its_own_handles(place: float) -> None:
+    pinhole = disc(0.015, unseen=0.12)
+    closed = in_blocks(pinhole, place).without_handles()
+    assert parts_and_euler_number(closed) == (1, 2)
+    assert [handle.decision for handle in closed.handles].count("closed") == len(closed.handle_removal) > 0
+    assert np.linalg.norm(closed.handle_removal.centres[:, :2], axis=1).max() < 0.015
+    widths = [handle.width for handle in closed.handles]
+    assert widths == sorted(widths)
+
+
+def test_a_part_is_looked_at_alone() -> None:
+    pinhole = disc(0.015, unseen=0.12)
+    low, high = np.array([-0.7, -0.7, -0.15]), np.array([0.7, 0.7, 0.15])
+    for last, closed in ((-0.05, False), (0.05, True)):
+        part = low, np.array([last, *high[1:]])
+        plain = surface.Surface(pinhole.network, pinhole.planes, 0.0, surface.HandleRemoval())
+        removal, tried = find_handle_removal(plain, pinhole._values, *part, ASIDE * REACH)
+        assert bool(len(removal)) == closed
+        assert ((tried.places >= part[0]) & (tried.places < part[1])).all()
