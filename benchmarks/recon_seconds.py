@@ -23,7 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from art_levelset.recon.cloud.clouds import Points
 
 BUDGETS = (15.0, 30.0, 60.0, 120.0, 300.0)
 DEPTHS = (7, 8, 9)
+OTHERS = (*(f"Poisson {depth}" for depth in DEPTHS), "ball pivoting", "RIMLS")
 OURS, PAPER = "level set", "the paper's setting"
 
 
@@ -61,21 +62,24 @@ class Run:
         return self.method if self.budget is None else f"{self.method}, {self.budget:g} s"
 
 
-def all_runs(points: Points, budgets: list[float], paper_budgets: list[float], seed: int) -> list[Run]:
+def all_runs(
+    points: Points, others: Container[str], budgets: list[float], paper_budgets: list[float], seed: int
+) -> list[Run]:
     """
     Those to compare, the shortest first.
 
     :param points: The cloud, (n, 3).
+    :param others: Which of :data:`OTHERS`.
     :param budgets: Those of the default.
     :param paper_budgets: Those of the paper's setting.
     :param seed: The seed of both.
     :return: The runs.
     """
-    others = [Run(f"Poisson {depth}", None, partial(poisson, points, depth)) for depth in DEPTHS]
-    others += [Run("ball pivoting", None, partial(ball_pivoting, points)), Run("RIMLS", None, partial(rimls, points))]
+    runs = [Run(f"Poisson {depth}", None, partial(poisson, points, depth)) for depth in DEPTHS]
+    runs += [Run("ball pivoting", None, partial(ball_pivoting, points)), Run("RIMLS", None, partial(rimls, points))]
     fits = [Run(OURS, budget, partial(level_sets, points, budget, seed)) for budget in budgets]
     fits += [Run(PAPER, budget, partial(level_sets_of_the_paper, points, budget, seed)) for budget in paper_budgets]
-    return others + sorted(fits, key=lambda run: run.budget or 0.0)
+    return [run for run in runs if run.method in others] + sorted(fits, key=lambda run: run.budget or 0.0)
 
 
 def rimls(points: Points) -> trimesh.Trimesh:
@@ -167,6 +171,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Error against seconds.")
     parser.add_argument("scan", type=Path)
     parser.add_argument("reference", type=Path)
+    parser.add_argument(
+        "--others", nargs="*", choices=OTHERS, default=OTHERS, help="of dense clouds not all in minutes"
+    )
     parser.add_argument("--budgets", type=float, nargs="*", default=list(BUDGETS), help="of the default")
     parser.add_argument("--paper-budgets", type=float, nargs="*", help="of the paper's setting (default: the same)")
     parser.add_argument("--seed", type=int, default=0)
@@ -186,7 +193,7 @@ def main(argv: list[str] | None = None) -> None:
             parser.error(f"{arguments.output} has the results of another scan or seed")
     paper_budgets = arguments.budgets if arguments.paper_budgets is None else arguments.paper_budgets
     known = {(row["method"], row["budget"]) for row in results["rows"]}
-    for run in all_runs(points, arguments.budgets, paper_budgets, arguments.seed):
+    for run in all_runs(points, arguments.others, arguments.budgets, paper_budgets, arguments.seed):
         if (run.method, run.budget) in known:
             continue
         try:

@@ -74,3 +74,9 @@ def test_a_missing_folder_is_noticed_before_anything_is_measured(benchmark, file
     monkeypatch.setattr(benchmark, "read_points", lambda *_: 1 / 0)
     with pytest.raises(FileNotFoundError, match="none does not exist"):
         benchmark.main([*files, "--picture", str(tmp_path / "none" / "a.png")])
+
+
+def test_others_can_be_chosen(benchmark, files, capsys):
+    benchmark.main([*files, "--budgets", "--others", "Poisson 8"])
+    assert "Poisson 8: left out" in (printed := capsys.readouterr().out)
+    assert "Poisson 7" not in printed
