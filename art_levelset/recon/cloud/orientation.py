@@ -49,8 +49,8 @@ far beyond it."""
 COARSE, FINE = (2.5, 128), (4.0, 224)
 """Nodes per reach of the planes and the largest number of nodes along the longest axis, of the two grids."""
 
-MOST_NODES = 192, 320
-"""The largest numbers where networks are fitted to parts of the cloud."""
+MOST_NODES = 320
+"""The largest number where networks are fitted to parts of the cloud."""
 
 ITERATIONS = 20
 WIDEST = 2.0
@@ -84,7 +84,7 @@ def orient(planes: Planes, device: torch.device, votes: NDArray[np.float64] | No
     :param unit: The length of which the distances of the planes are parts, in (0, 1].
     :return: The planes with outward normals.
     """
-    nodes = _grid_size(planes, COARSE, MOST_NODES[0], unit)
+    nodes = _grid_size(planes, COARSE, unit)
     if votes is not None:
         return _turn_by_votes(planes, votes, nodes, device)
     return _turn_by_guess(planes, nodes, device, COARSEST_SPACING * unit)
@@ -125,7 +125,7 @@ def indicator_of(planes: Planes, device: torch.device, unit: float = 1.0) -> Ind
     :return: The indicator function of their solid.
     """
     centres, normals, areas = _elements(planes, device)
-    grid = _PeriodicGrid(centres, _grid_size(planes, FINE, MOST_NODES[1], unit))
+    grid = _PeriodicGrid(centres, _grid_size(planes, FINE, unit))
     chi = grid.indicator(areas * normals)
     plain, change, slope = _normalised(chi, grid), torch.zeros_like(areas), math.inf
     for _ in range(AREA_ITERATIONS):  # conjugate gradients for the normal equations, scaled by the areas
@@ -145,9 +145,9 @@ def _normalised(chi: Tensor, grid: _PeriodicGrid) -> Tensor:
     return chi / (2 * grid.read(chi).median().clamp_min(1e-6))
 
 
-def _grid_size(planes: Planes, kind: tuple[float, int], largest: int, unit: float) -> int:
+def _grid_size(planes: Planes, kind: tuple[float, int], unit: float) -> int:
     rate, most = kind
-    most = min(next_fast_len(math.ceil(most / unit)), max(most, largest))
+    most = min(next_fast_len(math.ceil(most / unit)), max(most, MOST_NODES))
     return min(next_fast_len(math.ceil(2 * REACH / planes.reach * rate)), most)
 
 
