@@ -8,18 +8,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from art_levelset.trainers.augmentation import PADDING, crop, crop_and_flip, followed, only_moves
+from art_levelset.trainers.augmentation import PADDING, Augmentation, crop, crop_and_flip, followed, only_moves, shift
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
-@given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(0, 1000))
-def test_each_image_is_one_of_its_crops(batch: int, channels: int, height: int, width: int, seed: int) -> None:
+@given(
+    st.sampled_from([(crop, PADDING), (shift, 1)]),
+    st.integers(1, 6),
+    st.integers(1, 3),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(0, 1000),
+)
+def test_each_image_is_one_of_its_crops(
+    way: tuple[Augmentation, int], batch: int, channels: int, height: int, width: int, seed: int
+) -> None:
     x = torch.rand(batch, channels, height, width, generator=torch.Generator().manual_seed(seed)) + 0.1
     before = x.clone()
-    moved = crop(x, torch.Generator().manual_seed(seed))
+    moved = way[0](x, torch.Generator().manual_seed(seed))
     assert moved.shape == x.shape
     assert torch.equal(x, before)
-    padded = functional.pad(x, (PADDING,) * 4)
+    padded = functional.pad(x, (way[1],) * 4)
     for image, found in zip(padded, moved, strict=True):
         crops = image.unfold(1, height, 1).unfold(2, width, 1).flatten(1, 2).movedim(1, 0)
         assert bool((crops == found).flatten(1).all(dim=1).any())
@@ -33,8 +42,19 @@ def test_about_half_of_the_images_are_turned() -> None:
     rising = ((middle[:, 1:] > middle[:, :-1]) & (middle[:, 1:] > 0) & (middle[:, :-1] > 0)).any(dim=1)
     assert not bool((falling & rising).any())
     assert abs(falling.sum() / (falling | rising).sum() - 0.5) < 0.04
-    shifts = {tuple(image.flatten().tolist()) for image in found}
-    assert len(shifts) > 100, "all 81 moves, turned or not"
+    assert len(different(found)) > 100, "all 81 moves, turned or not"
+
+
+def test_a_shift_is_one_of_nine() -> None:
+    x = torch.zeros(200, 1, 5, 5)
+    x[:, :, 2, 2] = 1
+    found = different(shift(x, torch.Generator().manual_seed(0)))
+    assert len(found) == 9
+    assert all(sum(image) == 1 for image in found), "nothing of the middle is lost"
+
+
+def different(images: torch.Tensor) -> set[tuple[float, ...]]:
+    return {tuple(image.flatten().tolist()) for image in images}
 
 
 def test_the_generator_decides() -> None:
@@ -45,7 +65,7 @@ def test_the_generator_decides() -> None:
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
-@given(st.sampled_from([crop, crop_and_flip]), st.integers(1, 3), st.integers(2, 9), st.integers(0, 1000))
+@given(st.sampled_from([crop, crop_and_flip, shift]), st.integers(1, 3), st.integers(2, 9), st.integers(0, 1000))
 def test_what_is_followed_moves_as_the_images_do(augmentation, channels: int, size: int, seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
     x, values = torch.rand(2, 5, channels, size, size, generator=random)
