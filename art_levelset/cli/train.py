@@ -168,8 +168,7 @@ def add_parser(verbs: Verbs) -> None:
     group.add_argument(
         "--augment",
         choices=AUGMENTATIONS,
-        help="random changes of the images: moves by a pixel, or by four, or turned as well (default: crop-flip for "
-        "cifar10, else none; or the preset's)",
+        help="random changes of the images (default: crop-flip for cifar10, else none; or the preset's)",
     )
     group.add_argument(
         "--nb-validation",

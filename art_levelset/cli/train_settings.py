@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ONLY_LINF = ("n-fgsm", "fgsm-pgi", "nuat")
 """Trainers whose step is one of signs."""
 
-AUGMENTATIONS = ("none", "shift", "crop", "crop-flip")
+AUGMENTATIONS = ("none", "crop", "crop-flip")
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
@@ -36,7 +36,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     :raises ValueError: If an option is wrong, or does not go with another.
     """
     from art_levelset import trainers
-    from art_levelset.trainers import crop, crop_and_flip, shift
+    from art_levelset.trainers import crop, crop_and_flip
 
     given = {
         "data": arguments.data,
@@ -53,7 +53,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         raise ValueError(f"--threat-model must be Linf for --trainer {arguments.trainer}, got {arguments.threat_model}")
     if arguments.time_budget is not None and arguments.nb_epochs is None:
         changes["nb_epochs"] = trainers.UNLIMITED
-    augmentations = dict(zip(AUGMENTATIONS, (None, shift, crop, crop_and_flip), strict=True))
+    augmentations = dict(zip(AUGMENTATIONS, (None, crop, crop_and_flip), strict=True))
     if arguments.augment is not None:
         changes["augmentation"] = augmentations[arguments.augment]
     eps = None if arguments.eps is None else number("--eps", arguments.eps)
