@@ -23,7 +23,7 @@ ALLOWED = {
     "meshing": {"cloud"},
     "contents": set(),
     "saving": {"cloud", "contents", "meshing", "network", "patchwork"},
-    "reconstruction": {"cloud", "fitting", "meshing", "saving"},
+    "reconstruction": {"cloud", "fitting", "meshing", "patchwork", "saving"},
     "pipeline": {"cloud", "fitting", "meshing", "network", "reconstruction"},
     "paper": {"cloud", "fitting", "reconstruction"},
     "inspect": {"cloud", "io"},
