@@ -195,7 +195,7 @@ def _trained(
     )
     deadline = Deadline(arguments.seconds, None if paper else Trapezoid(rate))
     checkpoints = path.with_suffix(".checkpoints")
-    steps = fit(classifier, x, y, deadline, seed, checkpoints)
+    steps = fit(classifier, (x, y), deadline, seed, checkpoints)
     about = {"steps": steps, "epochs": steps * BATCH_SIZE / len(x), "learning_rate": rate}
     partial_path = path.with_suffix(".part")
     torch.save({"state_dict": model.state_dict(), "about": about}, partial_path)

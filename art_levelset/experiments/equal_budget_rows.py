@@ -22,8 +22,8 @@ import torch
 from art.attacks.evasion import ProjectedGradientDescent
 from art.defences.trainer import AdversarialTrainerMadryPGD, AdversarialTrainerTRADESPyTorch
 from art.estimators.classification import PyTorchClassifier
-from numpy.typing import NDArray
 
+from art_levelset.evaluation.datasets import Split
 from art_levelset.trainers.adversarial import MadryTrainer, TRADESTrainer
 from art_levelset.trainers.augmentation import Augmentation, crop_and_flip, shift
 from art_levelset.trainers.base import LoopTrainer
@@ -107,22 +107,14 @@ class Deadline(TimeBudget):
         self.steps = state["steps"]
 
 
-Fit = Callable[[PyTorchClassifier, NDArray[Any], NDArray[Any], Deadline, int, Path], int]
+Fit = Callable[[PyTorchClassifier, Split, Deadline, int, Path], int]
 """Trains until the deadline; returns the number of steps. Our trainers keep their state in the folder."""
 
 
 def _loop(make: Callable[[PyTorchClassifier, int], LoopTrainer], augmentation: Augmentation | None = None) -> Fit:
-    def fit(
-        classifier: PyTorchClassifier,
-        x: NDArray[Any],
-        y: NDArray[Any],
-        deadline: Deadline,
-        seed: int,
-        folder: Path,
-    ) -> int:
+    def fit(classifier: PyTorchClassifier, data: Split, deadline: Deadline, seed: int, folder: Path) -> int:
         make(classifier, seed).fit(
-            x,
-            y,
+            *data,
             nb_epochs=UNLIMITED,
             batch_size=BATCH_SIZE,
             augmentation=augmentation,
@@ -138,15 +130,8 @@ def _loop(make: Callable[[PyTorchClassifier, int], LoopTrainer], augmentation: A
 def _chunks(make: Callable[[PyTorchClassifier], Any]) -> Fit:
     """Anything with ART's `fit`, called for one chunk of samples after the other."""
 
-    def fit(
-        classifier: PyTorchClassifier,
-        x: NDArray[Any],
-        y: NDArray[Any],
-        deadline: Deadline,
-        seed: int,
-        folder: Path,
-    ) -> int:
-        trainer, generator, steps = make(classifier), np.random.default_rng(seed), 0
+    def fit(classifier: PyTorchClassifier, data: Split, deadline: Deadline, seed: int, folder: Path) -> int:
+        (x, y), trainer, generator, steps = data, make(classifier), np.random.default_rng(seed), 0
         np.random.seed(seed)  # noqa: NPY002  # ART's trainers shuffle and start with it
         torch.manual_seed(seed)
         while True:
