@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from art_levelset.recon.trilinear import between_nodes
+
 REACH = 1.15
 """The grids cover [-REACH, REACH]^3; beyond, their features are constant along the rays to the nearest wall."""
 
@@ -127,12 +129,8 @@ class GridNetwork(nn.Module):
         :param points: (batch, 3), in the unit frame.
         :return: (batch, 1).
         """
-        scaled = (points / REACH)[None, None, None]
-        features = [
-            functional.grid_sample(grid, scaled, align_corners=True, padding_mode="border")[0, :, 0, 0].T
-            for grid in self.grids
-        ]
-        hidden = Softplus.apply(self.first(torch.cat([points, *features], dim=1)))
+        features = between_nodes(list(self.grids), points / REACH)
+        hidden = Softplus.apply(self.first(torch.cat([points, features], dim=1)))
         values: Tensor = self.output(Softplus.apply(self.second(hidden)))
         return values
 

@@ -15,11 +15,13 @@ FILES = [file for file in sorted(HOUSE.rglob("*.py")) if file.name != "__main__.
 NAME = "art_levelset.recon."
 
 ALLOWED = {
-    "network": set(),
+    "adam": set(),
+    "trilinear": set(),
+    "network": {"trilinear"},
     "patchwork": {"network"},
-    "cloud": set(),
+    "cloud": {"trilinear"},
     "io": {"cloud"},
-    "fitting": {"cloud", "network", "patchwork"},
+    "fitting": {"adam", "cloud", "network", "patchwork"},
     "meshing": {"cloud"},
     "contents": set(),
     "saving": {"cloud", "contents", "meshing", "network", "patchwork"},
@@ -27,7 +29,7 @@ ALLOWED = {
     "pipeline": {"cloud", "fitting", "meshing", "network", "reconstruction"},
     "paper": {"cloud", "fitting", "reconstruction"},
     "inspect": {"cloud", "io"},
-    "curves": {"cloud", "contents", "io", "inspect"},
+    "curves": {"adam", "cloud", "contents", "io", "inspect"},
     "exact": {"cloud", "contents", "meshing"},
 }
 """What each room, or module beside them, may import besides itself."""

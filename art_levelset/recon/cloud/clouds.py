@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -27,6 +28,9 @@ BATCH = 1 << 17
 
 POINT = 400.0
 """Bytes that a point takes, with its copies and its neighbours."""
+
+SHARED = 1 << 12
+"""The neighbours of so many points, or more, are looked for by all threads."""
 
 OUTLIER_NEIGHBOURS = 8
 OUTLIER_FACTOR = 10.0
@@ -204,7 +208,8 @@ def neighbours(tree: cKDTree, points: Points, count: int) -> tuple[Points, NDArr
     :param count: Number of neighbours, at most the size of the tree.
     :return: The distances, (n, count), ascending, and the indices, (n, count).
     """
-    distances, indices = tree.query(points, k=np.arange(1, count + 1))
+    workers = torch.get_num_threads() if len(points) >= SHARED else 1
+    distances, indices = tree.query(points, k=np.arange(1, count + 1), workers=workers)
     return np.asarray(distances), np.asarray(indices)
 
 

@@ -39,6 +39,7 @@ from torch import Tensor
 
 from art_levelset.recon.cloud.clouds import Frame, Points, neighbours, thin
 from art_levelset.recon.cloud.planes import COARSEST_SPACING, Planes
+from art_levelset.recon.trilinear import between_nodes
 
 logger = logging.getLogger(__name__)
 
@@ -249,9 +250,7 @@ class Indicator:
         """
         counts = points.new_tensor(self.nodes.shape)
         scaled = (2 * (points - points.new_tensor(self.middle)) / self.cell + counts) / (counts - 1) - 1
-        volume = self.nodes[None, None]
-        scaled = scaled.flip(1)[None, None, None]
-        return functional.grid_sample(volume, scaled, align_corners=True, padding_mode="border")[0, 0, 0, 0]
+        return between_nodes([self.nodes[None, None]], scaled.flip(1))[:, 0]
 
 
 class _PeriodicGrid:

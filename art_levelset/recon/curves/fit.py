@@ -31,6 +31,7 @@ from art_levelset.core.modes import evaluating
 from art_levelset.core.projection import project
 from art_levelset.core.sample_network import sample_network
 from art_levelset.progress import progress_bar
+from art_levelset.recon.adam import Adam
 from art_levelset.recon.cloud.clouds import FEWEST_POINTS, Points, check_cloud, unit_frame, without_outliers
 from art_levelset.recon.curves.loops import WALL, close_pieces, match_loops, trim_to_data
 from art_levelset.recon.curves.ordering import linear_radius, order_points
@@ -190,13 +191,12 @@ def _fit(network: nn.Module, samples: Samples, steps: int, learning_rate: float,
             (imitated, learning_rate, _imitation),
             (steps - imitated, learning_rate / 2, _reconstruction),
         ):
-            optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=(0.9, 0.99), fused=True)
+            optimizer = Adam(network.parameters())
             for step in range(count):
-                optimizer.param_groups[0]["lr"] = rate * _rate((step + 1) / count)
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.forget_gradients()
                 value = loss(network, samples)
                 torch.autograd.backward(value)
-                optimizer.step()
+                optimizer.step(rate * _rate((step + 1) / count))
                 progress.update()
                 progress.set_postfix(loss=f"{float(value.detach()):.4f}", refresh=False)
 

@@ -23,7 +23,7 @@ from art_levelset.untrusted import opened
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "art-levelset fit 3"
+FORMAT = "art-levelset fit 4"
 
 _PLAIN = (int, float, str, type(None))
 

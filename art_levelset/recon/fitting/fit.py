@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from art_levelset.core.fields import as_field
 from art_levelset.progress import progress_bar
+from art_levelset.recon.adam import Adam
 from art_levelset.recon.fitting.checkpoint import Checkpoint
 from art_levelset.recon.fitting.judgement import Attempts
 from art_levelset.recon.fitting.loss import Penalties, batch_loss
 from art_levelset.recon.fitting.progress import Budget, FitProgress
 from art_levelset.recon.fitting.samples import Samples
 from art_levelset.recon.network import GridNetwork
-from art_levelset.tensors import load_optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Fit:
         self.field = as_field(network)
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.smoothness = SMOOTHNESS[0] + SMOOTHNESS[1] * samples.error**2
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
+        self.optimizer = Adam(network.parameters())
 
     def run(
         self,
@@ -115,14 +115,12 @@ class Fit:
             logger.warning("%s cannot be written (%s); the fit goes on", checkpoint.path, error.strerror or error)
 
     def _step(self, part: float) -> Tensor:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * _rate(part, self.held)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.forget_gradients()
         loss = batch_loss(self.field, self.samples, self.penalties)
         torch.autograd.backward(loss, inputs=self.parameters)  # and not for the samples as well
         if isinstance(self.network, GridNetwork):
             self.network.add_smoothness_gradient(self.smoothness, self.samples.generator)
-        self.optimizer.step()
+        self.optimizer.step(self.learning_rate * _rate(part, self.held))
         return loss.detach()
 
     def state_dict(self) -> dict[str, Any]:
@@ -146,6 +144,6 @@ class Fit:
         :param state: From :meth:`state_dict`.
         """
         self.network.load_state_dict(state["network"])
-        load_optimizer(self.optimizer, state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.samples.generator.set_state(state["generator"])
         self.budget.load_state_dict(state["budget"])
