@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -222,6 +222,7 @@ def _in_blocks(
     if checkpoint is not None:
         blocks = range(number)
         files = [Checkpoint(block_file(checkpoint, i), {**told, "block": f"{i + 1} of {number}"}) for i in blocks]
+        from_first(partial(_check_readable, files))
     scan = from_first(prepared)
     network, parts = fit_blocks(scan, number, options, steps, device, files)
     attempts = max(parts, key=lambda part: part.rank).attempts
@@ -233,6 +234,12 @@ def _in_blocks(
 
     found = from_first(finish)
     return finished[0] if finished else Reconstruction(network, scan.frame, attempts=attempts, blocks=parts, **found)
+
+
+def _check_readable(files: Sequence[Checkpoint]) -> None:
+    """Tell of a damaged one before anything is done; when its block begins each is read again, to save memory."""
+    for file in files:
+        file.read()
 
 
 def _bytes_of_surface(count: int, blocks: int) -> float:

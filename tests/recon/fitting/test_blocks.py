@@ -135,6 +135,14 @@ def test_finished_blocks_are_not_made_again(tmp_path: Path) -> None:
         fitted(points, checkpoint=path, blocks=3)
 
 
+def test_a_damaged_checkpoint_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "fit.pt"
+    block_file(path, 1).write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=f"checkpoint: .*{block_file(path, 1).name} cannot be read"):
+        fitted(two_balls(), checkpoint=path)
+    assert [*tmp_path.iterdir()] == [block_file(path, 1)], "the first block was not fitted"
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
