@@ -1,8 +1,7 @@
 """
 Adam, by PyTorch's function of that name.
 
-Its class `torch.optim.Adam` imports PyTorch's compiler when the first one is made, which takes more than a second, a
-fifteenth of a draft.
+Its class `torch.optim.Adam` imports PyTorch's compiler when the first one is made, which takes more than a second.
 
 | Paper link: https://arxiv.org/abs/1412.6980
 """
