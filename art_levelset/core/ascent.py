@@ -43,7 +43,7 @@ def ascend(
     :param function: g, (batch, ...) -> (batch,): one number a sample, which depends on that sample's point alone.
     :param points: The samples, (batch, ...), the centres of the balls.
     :param eps: Radii, (batch,), >= 0.
-    :param step: Lengths of a step in the same norm, (batch,).
+    :param step: Lengths of a step in the same norm, (batch,), or of each step, (max_iter, batch).
     :param max_iter: Number of steps, >= 0.
     :param norm: `math.inf` or 2.
     :param box: (low, high) that no point leaves: numbers or tensors that broadcast to one point.
@@ -60,14 +60,13 @@ def ascend(
     def inside(moved: Tensor) -> Tensor:
         return torch.clamp(moved if norm == math.inf else to_ball(moved, points, eps, norm), low, high)
 
-    stride = column(step, points)
     current = inside(points if start is None else start.detach())
-    for _ in range(max_iter):
+    for lengths in step.expand(max_iter, len(points)):
         with torch.enable_grad():
             leaves = current.detach().requires_grad_()
             # With respect to the points only: the gradients of the parameters are not computed.
             (gradients,) = torch.autograd.grad(function(leaves).sum(), leaves)
-        current = inside(current + stride * steepest(gradients, norm))
+        current = inside(current + column(lengths, points) * steepest(gradients, norm))
     return current.detach()
 
 

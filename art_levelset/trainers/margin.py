@@ -124,8 +124,8 @@ class LevelSetMarginTrainer(LoopTrainer):
         :param projection: How the boundary point of "rho" and "lp" is found: on the segment from the sample to the sign
                change, or by generalized Newton steps from the sign change.
         :param sharpness: Of the hinge of "linearised", > 0, in units of one over the radius that `eps` ends with.
-        :param eps_step: The length of a search step, > 0; None for eps / 3 with tracked searches and 2.5 eps / max_iter
-               otherwise.
+        :param eps_step: The length of a search step, > 0; None for eps / 3 with tracked searches, 2.5 eps / max_iter
+               with distances, and otherwise for lengths that fall to nearly 0 in the course of a search.
         :param eps_step_incorrect: That for wrongly classified samples; None for the same part of their eps.
         :param max_iter: The largest number of search steps a sample, >= 1; None for 3 with tracked searches and
                10 otherwise. With distances, a sample stops when it has crossed.
@@ -322,7 +322,10 @@ class LevelSetMarginTrainer(LoopTrainer):
         return torch.where(correct, value, value_at(wrong, self.progress.epochs)).to(x.dtype)
 
     def _steps(self, correct: Tensor | None, eps: Tensor, growth: float) -> Tensor:
-        """Lengths of a search step, (batch,)."""
+        """Lengths of a search step, (batch,), or of each, (max_iter, batch)."""
+        given = self.eps_step is not None or self.eps_step_incorrect is not None
+        if not given and self._offsets is None and self.distance in _AT_ENDS:
+            return self._falling(eps)
         if self.eps_step is None:
             steps = eps * (1 / 3 if self._offsets is not None else 2.5 / self._max_iter)
         else:
@@ -331,6 +334,13 @@ class LevelSetMarginTrainer(LoopTrainer):
         if correct is None or self.eps_step_incorrect is None:
             return steps
         return torch.where(correct, steps, growth * value_at(self.eps_step_incorrect, self.progress.epochs))
+
+    def _falling(self, eps: Tensor) -> Tensor:
+        """Lengths that fall to nearly 0, (max_iter, batch); the first is half a radius to two, as chance has it."""
+        device = self.randomness.device
+        powers = self.draw(lambda count: 2 * torch.rand(count, generator=self.randomness, device=device) - 1)
+        shares = 1 - torch.arange(self._max_iter, dtype=eps.dtype, device=eps.device) / self._max_iter
+        return shares.unsqueeze(1) * (eps * 2**powers)
 
     @property
     def _max_iter(self) -> int:

@@ -31,7 +31,7 @@ class Search:
     :param trained: F as a loss evaluates it that needs no exact level.
     :param start: Where the searches begin, (batch, ...).
     :param eps: The radii eps_j, (batch,), in units of the raw inputs.
-    :param step: The lengths of a step, (batch,).
+    :param step: The lengths of a step, (batch,); of each one, (max_iter, batch), where a search begins anew.
     :param weights: lambda_j of the loss, (batch,).
     :param max_iter: The largest number of steps.
     :param norm: `math.inf` or 2, the norm of the balls and steps.

@@ -27,6 +27,14 @@ def test_of_a_linear_function_it_ends_in_the_corner_or_on_the_gradient() -> None
     torch.testing.assert_close(pole, points + eps[:, None] * WEIGHT / WEIGHT.norm(), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("norm", [math.inf, 2])
+def test_each_step_has_its_own_length(norm: float) -> None:
+    points, lengths = torch.randn(5, 4), torch.rand(3, 5)
+    ends = ascend(linear, points, eps=torch.full((5,), 10.0), step=lengths, max_iter=3, norm=norm)
+    direction = WEIGHT.sign() if norm == math.inf else WEIGHT / WEIGHT.norm()
+    torch.testing.assert_close(ends, points + lengths.sum(dim=0)[:, None] * direction)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**16), st.sampled_from([math.inf, 2]), st.booleans(), st.integers(0, 6))
 def test_it_stays_in_ball_and_box(seed: int, norm: float, boxed: bool, max_iter: int) -> None:

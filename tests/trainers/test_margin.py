@@ -15,8 +15,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from art_levelset import LevelSetMarginTrainer
+from art_levelset.core.ascent import ascend
 from art_levelset.core.fields import soft_margin_field
-from art_levelset.trainers import Numbered, distances
+from art_levelset.trainers import Numbered, distances, search
 from art_levelset.trainers.augmentation import crop
 from art_levelset.trainers.schedules import Linear
 
@@ -164,6 +165,35 @@ class TestLevels:
             trainer.fit(x, y, nb_epochs=8, batch_size=32, verbose=False)
             robust[tracked] = trainer.history[-1]["robust_accuracy"]
         assert robust[True] < robust[False] - 0.05, "what tracked searches find is harder"
+
+    def test_steps_of_a_search_that_begins_anew_become_shorter(self, classifier, digits, monkeypatch):
+        seen = []
+        recorded = lambda *given, step, **more: seen.append(step) or ascend(*given, step=step, **more)  # noqa: E731
+        monkeypatch.setattr(search, "ascend", recorded)
+        x, y = torch.as_tensor(digits[0][:16]), torch.as_tensor(digits[1][:16])
+        for options in ({}, {"eps_step": 0.05}, {"distance": "linearised"}):
+            self.trainer(classifier, convnet(), eps=0.2, tracked=False, **options).batch_loss(x, y, None)
+        for lengths in seen[::2]:
+            assert lengths.shape == (10, 16)
+            assert ((lengths[0] >= 0.1) & (lengths[0] <= 0.4)).all()
+            assert lengths[0].unique().numel() == 16, "chance decides for each sample"
+            torch.testing.assert_close(lengths, lengths[0] * (1 - torch.arange(10.0) / 10)[:, None])
+        torch.testing.assert_close(seen[1], torch.full((16,), 0.05))
+
+    def test_they_find_more_than_even_ones(self, classifier, digits):
+        """On the margin of a network that withstands some of them, with the same number of steps."""
+        x, y = digits[0][:500], digits[1][:500]
+        torch.manual_seed(0)
+        built = classifier(convnet())
+        LevelSetMarginTrainer(built, 0.15, seed=0).fit(x, y, nb_epochs=20, batch_size=32, verbose=False)
+        found = {}
+        for eps_step in (None, 2.5 * 0.15 / 10):
+            trainer = LevelSetMarginTrainer(
+                built, 0.15, seed=0, burn_in=0.0, warmup=0.0, tracked=False, eps_step=eps_step
+            )
+            trainer._union = 500
+            found[eps_step] = trainer.batch_loss(torch.as_tensor(x), torch.as_tensor(y), None)[0].item()
+        assert found[None] > found[2.5 * 0.15 / 10]
 
     def test_offsets_go_with_the_pixels_that_an_augmentation_moves(self, classifier, digits):
         """A visit with another flip begins at the flipped end of the last search."""
