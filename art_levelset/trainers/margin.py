@@ -125,7 +125,8 @@ class LevelSetMarginTrainer(LoopTrainer):
                change, or by generalized Newton steps from the sign change.
         :param sharpness: Of the hinge of "linearised", > 0, in units of one over the radius that `eps` ends with.
         :param eps_step: The length of a search step, > 0; None for eps / 3 with tracked searches, 2.5 eps / max_iter
-               with distances, and otherwise for lengths that fall to nearly 0 in the course of a search.
+               with distances or `eps_step_incorrect`, and otherwise for lengths that fall to nearly 0 in the course of
+               a search, of which the first is eps / 2 to 2 eps, as chance has it for each sample.
         :param eps_step_incorrect: That for wrongly classified samples; None for the same part of their eps.
         :param max_iter: The largest number of search steps a sample, >= 1; None for 3 with tracked searches and
                10 otherwise. With distances, a sample stops when it has crossed.

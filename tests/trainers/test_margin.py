@@ -168,7 +168,11 @@ class TestLevels:
 
     def test_steps_of_a_search_that_begins_anew_become_shorter(self, classifier, digits, monkeypatch):
         seen = []
-        recorded = lambda *given, step, **more: seen.append(step) or ascend(*given, step=step, **more)  # noqa: E731
+
+        def recorded(*given, step, **more):
+            seen.append(step)
+            return ascend(*given, step=step, **more)
+
         monkeypatch.setattr(search, "ascend", recorded)
         x, y = torch.as_tensor(digits[0][:16]), torch.as_tensor(digits[1][:16])
         for options in ({}, {"eps_step": 0.05}, {"distance": "linearised"}):
