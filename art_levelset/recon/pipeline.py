@@ -33,6 +33,7 @@ from art_levelset.recon.cloud.clouds import (
     check_points,
     distinct_points,
 )
+from art_levelset.recon.cloud.faces import enough_points
 from art_levelset.recon.cloud.scan import Scan, prepare
 from art_levelset.recon.cloud.sensors import check_sensors
 from art_levelset.recon.fitting.attempts import Options, fit_scan
@@ -230,7 +231,8 @@ def _in_blocks(
 
     def finish() -> dict[str, Any]:
         finished.append(_finish(network, scan, attempts, parts))
-        return {name: getattr(finished[0], name) for name in ("planes", "correction", "handle_removal", "handles")}
+        names = "planes", "correction", "handle_removal", "handles", "points"
+        return {name: getattr(finished[0], name) for name in names}
 
     found = from_first(finish)
     return finished[0] if finished else Reconstruction(network, scan.frame, attempts=attempts, blocks=parts, **found)
@@ -279,7 +281,8 @@ def _finish(
     network: nn.Module, scan: Scan, attempts: tuple[Judgement, ...], blocks: tuple[Block, ...] = ()
 ) -> Reconstruction:
     """The fitted network, with the last corrections if the best attempt has not failed."""
-    result = Reconstruction(network, scan.frame, scan.planes, attempts=attempts, blocks=blocks)
+    points = enough_points(scan.points, scan.planes.reach)
+    result = Reconstruction(network, scan.frame, scan.planes, points=points, attempts=attempts, blocks=blocks)
     if not attempts or result.rejected is not None:
         return result
     result = replace(result, correction=CORRECTION * scan.planes.reach)

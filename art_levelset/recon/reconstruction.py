@@ -15,6 +15,7 @@ from torch import nn
 from art_levelset.checks import check_positive
 from art_levelset.core.modes import evaluating
 from art_levelset.recon.cloud.clouds import Frame, Points
+from art_levelset.recon.cloud.faces import points_on_faces
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.cloud.sheets import upward
 from art_levelset.recon.fitting.blocks import Block
@@ -93,6 +94,8 @@ class Reconstruction:
     :param correction: By how much F may be corrected beside the data, in the unit frame, >= 0
            (:mod:`art_levelset.recon.meshing.surface`).
     :param handle_removal: Where it is shifted to be rid of handles that no data speak for.
+    :param points: The points of the cloud that sharp edges are found with, (n, 3), in the unit frame
+           (:func:`art_levelset.recon.cloud.faces.enough_points`); none, (0, 3), where they are not known.
     :param attempts: How the attempts at the fit were judged, in their order; the network is that of the best one. Empty
            where nothing was judged: unfinished fits, the paper's own setting, and what :meth:`load` reads.
     :param handles: What was done about each narrow tunnel and bridge, the narrowest ones first. Empty where none was
@@ -106,6 +109,7 @@ class Reconstruction:
     planes: Planes
     correction: float = 0.0
     handle_removal: HandleRemoval = field(default_factory=HandleRemoval)
+    points: Points = field(default_factory=partial(np.zeros, (0, 3)))
     attempts: tuple[Judgement, ...] = ()
     handles: tuple[Handle, ...] = ()
     blocks: tuple[Block, ...] = ()
@@ -192,7 +196,7 @@ class Reconstruction:
         :param trim: Cut away what is further from the data than this, in the scan's units: triangles that close holes
                of the scan, > 0. The data are the local planes, counted as discs of half their reach;
                :attr:`open_trim` leaves nothing that is not beside one.
-        :param sharp: Whether to put vertices and edges on the creases between faces, where the planes speak for them
+        :param sharp: Whether to put vertices and edges on the creases between faces, where the points speak for them
                (:mod:`art_levelset.recon.meshing.creases`): for machined parts. Beside them the mesh is no zero
                set then.
         :param polish: Whether to move the vertices onto the zero set (see
@@ -200,8 +204,8 @@ class Reconstruction:
                vertex normals.
         :param verbose: Whether to show a progress bar.
         :return: The mesh.
-        :raises ValueError: If a number is out of range, both `faces` and `tolerance` are given, the network has no zero
-                level set there, or nothing is left.
+        :raises ValueError: If a number is out of range, both `faces` and `tolerance` are given, sharp edges are asked
+                for and the points are not known, the network has no zero level set there, or nothing is left.
         """
         from trimesh import Trimesh
         from trimesh.caching import TrackedArray
@@ -212,6 +216,8 @@ class Reconstruction:
             check_positive("tolerance", tolerance)
         if faces is not None and tolerance is not None:
             raise ValueError("faces and tolerance: only one of them can be given")
+        if sharp and not len(self.points):
+            raise ValueError("sharp: the points of the cloud are needed, which this reconstruction does not have")
         vertices, triangles, cell = self._level_set(resolution, verbose=verbose)
         if parts is not None:
             triangles = triangles[largest_components(vertices, triangles, parts)]
@@ -220,7 +226,7 @@ class Reconstruction:
         if polish:
             vertices = polish_vertices(self.surface, vertices, triangles, cell)
         if sharp:
-            vertices, triangles = sharpen(vertices, triangles, self.planes, cell)
+            vertices, triangles = sharpen(vertices, triangles, points_on_faces(self.points, self.planes), cell)
         if trim is not None:
             gap = self.planes.reach / 2  # between the centres of the planes that stand for the data
             kept = near_data(vertices, triangles, self.planes.centres, trim / self.frame.scale + gap)
@@ -271,7 +277,7 @@ class Reconstruction:
         :param path: The file; it appears when it is complete.
         :raises OSError: If it cannot be written.
         """
-        save(path, self.network, self.frame, self.planes, self.correction, self.handle_removal)
+        save(path, self.network, self.frame, self.planes, self.correction, self.handle_removal, self.points)
 
     @classmethod
     def load(cls, path: str | Path, network: nn.Module | None = None) -> Reconstruction:
@@ -284,7 +290,8 @@ class Reconstruction:
         :raises OSError: If the file cannot be read.
         :raises ValueError: If it is no reconstruction, or its network is another one.
         """
-        return cls(*load(path, network))
+        network, parts = load(path, network)
+        return cls(network, *parts)
 
     def _box(self) -> tuple[Points, Points]:
         """Two corners of the box of the mesh, in the unit frame."""

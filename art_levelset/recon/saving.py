@@ -13,7 +13,7 @@ from torch import nn
 
 from art_levelset.checks import check_not_negative, check_positive
 from art_levelset.files import write_bytes
-from art_levelset.recon.cloud.clouds import Frame
+from art_levelset.recon.cloud.clouds import Frame, Points
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.contents import built, fill, numbers
 from art_levelset.recon.meshing.surface import HandleRemoval
@@ -27,12 +27,21 @@ FORMAT = "art-levelset reconstruction 3"
 NETWORKS: tuple[type[nn.Module], ...] = (GridNetwork, Patchwork)
 """Those that keep their settings."""
 
+Parts = tuple[Frame, Planes, float, HandleRemoval, Points]
+"""What a file has beside the network: the frame, the planes, the correction, the handle removal and the points."""
+
 FARTHEST = 10.0
 """Lengths in the unit frame, where a cloud lies in [-1, 1]^3, are not larger."""
 
 
 def save(
-    path: str | Path, network: nn.Module, frame: Frame, planes: Planes, correction: float, handle_removal: HandleRemoval
+    path: str | Path,
+    network: nn.Module,
+    frame: Frame,
+    planes: Planes,
+    correction: float,
+    handle_removal: HandleRemoval,
+    points: Points,
 ) -> None:
     """
     Write a reconstruction to a file, which appears when it is complete.
@@ -44,6 +53,7 @@ def save(
     :param planes: The local planes of the cloud.
     :param correction: By how much F may be corrected beside the data.
     :param handle_removal: The shifts that remove handles.
+    :param points: The points that sharp edges are found with, which are written as float32.
     :raises OSError: If it cannot be written.
     """
     own = _class_named(type(network).__name__) is type(network)
@@ -59,19 +69,20 @@ def save(
             "places": torch.as_tensor(handle_removal.centres),
             "shifts": torch.as_tensor(handle_removal.shifts),
         },
+        "points": torch.as_tensor(points, dtype=torch.float32),
     }
     packed = io.BytesIO()  # given a file, torch.save does not say by an OSError that it is full
     torch.save(contents, packed)
     write_bytes(packed.getvalue(), path)
 
 
-def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, Frame, Planes, float, HandleRemoval]:
+def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, Parts]:
     """
     Read a reconstruction.
 
     :param path: The file.
     :param network: The network to fill with the weights, for one that is none of this package's.
-    :return: The network, on the CPU, the frame, the planes, the correction and the handle removal.
+    :return: The network, on the CPU, and the others.
     :raises OSError: If the file cannot be read.
     :raises ValueError: If it is no reconstruction, or needs a network.
     """
@@ -94,10 +105,10 @@ def load(path: str | Path, network: nn.Module | None = None) -> tuple[nn.Module,
             raise ValueError(f"network: {path} has the weights of a network of your own, give the network")
         network = built(kind, contents.get("settings"), weights, path)
     fill(network, weights, path)
-    return network, *parts
+    return network, parts
 
 
-def _parts(contents: dict[str, Any]) -> tuple[Frame, Planes, float, HandleRemoval]:
+def _parts(contents: dict[str, Any]) -> Parts:
     """All but the network, checked."""
     frame, planes, repairs = (_arrays(contents[name]) for name in ("frame", "planes", "repairs"))
     centre = numbers("frame.centre", frame["centre"], (3,))
@@ -115,7 +126,10 @@ def _parts(contents: dict[str, Any]) -> tuple[Frame, Planes, float, HandleRemova
     places = numbers("repairs.places", repairs["places"], (None, 3))
     shifts = numbers("repairs.shifts", repairs["shifts"], (len(places),))
     removal = HandleRemoval(places, shifts)
-    return Frame(centre, scale), Planes(centres, normals, reach, planes["error"]), contents["correction"], removal
+    found = contents.get("points", torch.zeros(0, 3))  # files of earlier versions have none
+    points = numbers("points", found.numpy(), (None, 3)).astype(np.float64)
+    own = Planes(centres, normals, reach, planes["error"])
+    return Frame(centre, scale), own, contents["correction"], removal, points
 
 
 def _class_named(name: Any) -> type[nn.Module] | None:

@@ -207,7 +207,7 @@ def _reconstruction() -> Reconstruction:
     centres = np.random.default_rng(0).standard_normal((20, 3))
     normals = centres / np.linalg.norm(centres, axis=1, keepdims=True)
     frame = Frame(np.array([1.0, 2.0, 3.0]), 2.0)
-    return Reconstruction(network, frame, Planes(normals, normals, 0.3, 0.01), 0.01)
+    return Reconstruction(network, frame, Planes(normals, normals, 0.3, 0.01), 0.01, points=normals)
 
 
 def _make_reconstruction(path: Path) -> None:
@@ -221,7 +221,8 @@ def _make_curve(path: Path) -> None:
 def _read_reconstruction(path: Path) -> Any:
     found = Reconstruction.load(path)
     assert found.sdf([[1.0, 2.0, 3.0]]).shape == (1,)
-    return found.network, found.frame.centre, found.frame.scale, found.planes.centres, found.planes.normals
+    planes = found.planes
+    return found.network, found.frame.centre, found.frame.scale, planes.centres, planes.normals, found.points
 
 
 @cache

@@ -211,8 +211,17 @@ def test_the_border_that_trim_leaves_stays() -> None:
     assert ends[0] == ends[1]
 
 
+def test_sharp_edges_need_the_points(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="sharp: the points of the cloud are needed"):
+        BALL.mesh(24, sharp=True)
+    replace(BALL, points=np.float32(BALL.planes.centres).astype(np.float64)).save(tmp_path / "ball.pt")
+    back = Reconstruction.load(tmp_path / "ball.pt", network=Balls([((0.0, 0.0, 0.0), 1.0)]))
+    np.testing.assert_array_equal(back.points, np.float32(BALL.planes.centres))
+
+
 def test_a_ball_has_no_sharp_edges() -> None:
-    mesh, sharp = BALL.mesh(24), BALL.mesh(24, sharp=True)
+    ball = replace(BALL, points=BALL.planes.centres)
+    mesh, sharp = ball.mesh(24), ball.mesh(24, sharp=True)
     np.testing.assert_array_equal(mesh.vertices, sharp.vertices)
     np.testing.assert_array_equal(mesh.faces, sharp.faces)
 

@@ -2,9 +2,9 @@
 Sharp edges: where faces meet, the mesh gets vertices on the crease and edges along it.
 
 The zero set of F is smooth, and what it is fitted to is as well: planes beside an edge are of points of both faces.
-With the planes put back to their faces (:func:`art_levelset.recon.cloud.quiet.with_quiet_normals`), there are near a
-vertex x of the mesh one to three groups k of planes whose normals are far apart: the nearest plane and those like it,
-the nearest one of the others and those like that, and so on. Each has a surface, of the height
+With the points put on their faces (:func:`art_levelset.recon.cloud.faces.points_on_faces`), each with its plane, there
+are near a vertex x of the mesh one to four groups k of planes whose normals are far apart: the nearest plane and those
+like it, the nearest one of the others and those like that, and so on. Each has a surface, of the height
 
     h_k(x) = sum_i w_i (1 + n_i . n_k) h_i(x) / sum_i w_i (1 + n_i . n_k)
 
@@ -22,11 +22,11 @@ over both ends, and in triangles whose corners are on three faces another one, o
 at these, so the crease is a line of edges, and the topology of the mesh stays (after extended marching cubes, which
 do it in the cells).
 
-That this is an edge and not a bend, or noise, is told by the planes: the normals of a bend are a continuum, and have
-been turned to make two groups of them. Evidence for a crossing is e = p q: p, from 0 to 1, says how far the normals
-of both ends are apart, from 30 to 75 degrees, and q which share of the groups' planes have not been turned by more
-than 10 degrees. Where the mean of e over the crossings nearby is too small, or these are no line of some length,
-nothing is done, and away from the others the mesh stays as it is.
+That this is an edge and not a bend, or noise, is told by the points. Evidence for a crossing is e = p (q - 1)_+: p,
+from 0 to 1, says how far the normals of both ends are apart, from 30 to 75 degrees, and q is the mean loudness of the
+planes around, that is, how much a smooth surface leaves there beside the noise. Where the mean of e over the crossings
+nearby is too small, or these are no line of some length, nothing is done, and away from the others the mesh stays as it
+is.
 
 | Paper link: https://doi.org/10.1145/383259.383265 (Kobbelt, Botsch, Schwanecke, Seidel, 2001)
 """
@@ -42,39 +42,37 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from art_levelset.recon.cloud.clouds import Points, neighbours
-from art_levelset.recon.cloud.planes import Planes
+from art_levelset.recon.cloud.faces import OnFaces, heights_over, unit
 from art_levelset.recon.cloud.quadrics import Floats
-from art_levelset.recon.cloud.quiet import heights_over, unit, with_quiet_normals
-from art_levelset.recon.meshing.splitting import Crossings, Split, crossings_of, split_triangles
+from art_levelset.recon.meshing.splitting import Crossings, Split, crossings_of, split_triangles, unfolded
 from art_levelset.recon.meshing.topology import Faces
 
-AROUND = 24
+AROUND = 32
 """Planes that are looked at around a vertex."""
 
-GROUPS = 3
+GROUPS = 4
 FEWEST = 3
 """Planes of a group."""
 
-LIKE, UNLIKE, OPPOSITE = np.cos(np.radians([25.0, 35.0, 120.0]))
+LIKE, UNLIKE, OPPOSITE = np.cos(np.radians([40.0, 55.0, 120.0]))
 """Cosines of normals: planes of a group, those that begin another one, and faces of a thin wall, which do not meet."""
 
 BENT, SHARP = np.radians([30.0, 75.0])
 """The angles between which p rises from 0 to 1."""
 
-TURNED = np.radians(10.0)
-EVIDENCE = 0.3
+EVIDENCE = 0.5
 """The smallest mean of e."""
 
 NEARBY = 1.5
 """The mean is over so many reaches."""
 
-LENGTH = 3.0
+LENGTH = 2.0
 """The smallest extent of a line of crossings, in reaches."""
 
 FAR = 0.5
 """Vertices move no further than this, in reaches."""
 
-FULL, NONE = 0.75, 1.25
+FULL, NONE = 1.0, 1.5
 """Up to the first distance from a crease, in reaches, vertices move all the way, from the second on not at all."""
 
 NEARNESS = 0.3
@@ -92,55 +90,54 @@ class Feet(NamedTuple):
     :param points: x_k, (n, 3).
     :param normals: n_k, (n, 3).
     :param parted: Whether there is more than one group, (n,).
-    :param quiet: The share of the group's planes that have hardly been turned, (n,).
+    :param loudness: q, (n,).
     """
 
     points: Points
     normals: Points
     parted: Mask
-    quiet: Floats
+    loudness: Floats
 
 
-def sharpen(vertices: Points, triangles: Faces, planes: Planes, cell: float) -> Split:
+def sharpen(vertices: Points, triangles: Faces, faces: OnFaces, cell: float) -> Split:
     """
     Put vertices and edges of a mesh on the creases between faces.
 
     :param vertices: (n, 3), in the unit frame.
     :param triangles: Indices of vertices, (m, 3).
-    :param planes: The planes of the cloud, with outward normals.
+    :param faces: The points of the cloud, put on their faces, with outward normals.
     :param cell: How far an inserted vertex may be from its edge's middle, > 0.
     :return: The vertices, those of creases last, and the triangles; what was given if there are no creases.
     """
-    faces = with_quiet_normals(planes)
-    turned = np.arccos(np.einsum("ni,ni->n", planes.normals, faces.normals).clip(-1, 1)) > TURNED
-    feet = _feet(vertices, faces, turned)
+    feet = _feet(vertices, faces)
     crossings = crossings_of(triangles)
     first, second = crossings.ends.T
     cosines = np.einsum("ni,ni->n", feet.normals[first], feet.normals[second])
     mixed = (cosines < np.cos(BENT)) & (cosines > OPPOSITE) & feet.parted[first] & feet.parted[second]
-    mixed[mixed] = _supported(feet, crossings.ends[mixed], cosines[mixed], planes.reach)
-    mixed = _long(feet.points, crossings, mixed, LENGTH * planes.reach)
+    reach = faces.planes.reach
+    mixed[mixed] = _supported(feet, crossings.ends[mixed], cosines[mixed], reach)
+    mixed = _long(feet.points, crossings, mixed, LENGTH * reach)
     if not mixed.any():
         return Split(vertices, triangles)
     middles = feet.points[crossings.ends[mixed]].mean(axis=1)
-    gaps = neighbours(cKDTree(middles), feet.points, 1)[0][:, 0] / planes.reach
+    gaps = neighbours(cKDTree(middles), feet.points, 1)[0][:, 0] / reach
     share = ((NONE - gaps) / (NONE - FULL)).clip(0, 1)[:, None]
-    return split_triangles(vertices + share * (feet.points - vertices), feet.normals, triangles, crossings, mixed, cell)
+    moved = unfolded(vertices + share * (feet.points - vertices), vertices, triangles, feet.normals)
+    return split_triangles(moved, feet.normals, triangles, crossings, mixed, cell)
 
 
-def _feet(vertices: Points, faces: Planes, turned: Mask) -> Feet:
+def _feet(vertices: Points, faces: OnFaces) -> Feet:
     """Where vertices go, and vertices that would go too far do not."""
-    tree = cKDTree(faces.centres)
-    parts = [
-        _feet_of_chunk(vertices[start : start + CHUNK], tree, faces, turned) for start in range(0, len(vertices), CHUNK)
-    ]
+    tree = cKDTree(faces.planes.centres)
+    parts = [_feet_of_chunk(vertices[start : start + CHUNK], tree, faces) for start in range(0, len(vertices), CHUNK)]
     return Feet(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _feet_of_chunk(points: Points, tree: cKDTree, faces: Planes, turned: Mask) -> Feet:
-    distances, found = neighbours(tree, points, min(AROUND, len(faces)))
-    centres, normals, rows = faces.centres[found], faces.normals[found], np.arange(len(points))
-    near = np.exp(-2 * (distances / (distances[:, :1] + faces.reach / 2)) ** 2)
+def _feet_of_chunk(points: Points, tree: cKDTree, faces: OnFaces) -> Feet:
+    planes = faces.planes
+    distances, found = neighbours(tree, points, min(AROUND, len(planes)))
+    centres, normals, rows = planes.centres[found], planes.normals[found], np.arange(len(points))
+    near = np.exp(-2 * (distances / (distances[:, :1] + planes.reach / 2)) ** 2)
     free = np.ones(found.shape, dtype=bool)
     groups = []
     for _ in range(GROUPS):
@@ -168,11 +165,11 @@ def _feet_of_chunk(points: Points, tree: cKDTree, faces: Planes, turned: Mask) -
     costs = (np.maximum(below * over, 0) * meet * (1 - np.eye(GROUPS))).sum(axis=2)
     costs += NEARNESS * np.linalg.norm(feet - points[:, None], axis=2)
     best = np.where(there, costs, np.inf).argmin(axis=1)
-    chosen, own = feet[rows, best], likes[rows, best]
-    far = np.linalg.norm(chosen - points, axis=1) > FAR * faces.reach
-    quiet = (own & ~turned[found]).sum(axis=1) / np.maximum(own.sum(axis=1), 1)
+    chosen = feet[rows, best]
+    far = np.linalg.norm(chosen - points, axis=1) > FAR * planes.reach
     parted = there[:, :2].all(axis=1) & ~far
-    return Feet(np.where(far[:, None], points, chosen), middles[rows, best], parted, quiet)
+    loudness = faces.loudness[found].mean(axis=1)
+    return Feet(np.where(far[:, None], points, chosen), middles[rows, best], parted, loudness)
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:
@@ -185,7 +182,7 @@ def _supported(feet: Feet, ends: Faces, cosines: Floats, reach: float) -> Mask:
     if not len(ends):
         return np.zeros(0, dtype=bool)
     apart = ((np.arccos(cosines.clip(-1, 1)) - BENT) / (SHARP - BENT)).clip(0, 1)
-    evidence = apart * feet.quiet[ends].min(axis=1)
+    evidence = apart * (feet.loudness[ends].mean(axis=1) - 1).clip(min=0)
     tree = cKDTree(feet.points[ends].mean(axis=1))
     pairs = tree.sparse_distance_matrix(tree, NEARBY * reach, output_type="coo_matrix")
     total = np.bincount(pairs.row, weights=evidence[pairs.col], minlength=len(ends))

@@ -1,5 +1,8 @@
 """
 Triangles divided where their edges cross a crease: each crossed edge gets a vertex, which both its triangles have.
+
+What is moved to where faces meet may fold a triangle over. Its vertices go back, half of the way at a time, until no
+triangle there is turned against its face's normals.
 """
 
 from __future__ import annotations
@@ -15,6 +18,9 @@ from art_levelset.recon.meshing.topology import Faces
 
 SMALL = 1e-3
 """Singular values of normals, squared, below this count as this: two faces do not say where along their crease."""
+
+ROUNDS = 5
+"""Vertices go back so many times at most; what is left then is folded where they come from as well, or nearly."""
 
 Mask = NDArray[np.bool_]
 
@@ -78,6 +84,7 @@ def split_triangles(
     full = triangles[count == 3]
     known = np.concatenate([vertices, on_edges])
     corners = meeting_points(vertices[full], normals[full], known[middles[count == 3]].mean(axis=1), most)
+    flat = np.concatenate([vertices, vertices[ends].mean(axis=1), vertices[full].mean(axis=1)])
     parts = [triangles[count == 0]]
     for side in range(3):
         turn = [side, (side + 1) % 3, (side + 2) % 3]
@@ -93,7 +100,34 @@ def split_triangles(
         a, b = full[:, turn[:2]].T
         p = middles[count == 3, side]
         parts += [_joined(a, p, heart), _joined(p, b, heart)]
-    return Split(np.concatenate([known, corners]), np.concatenate(parts).astype(np.int32))
+    divided = np.concatenate(parts).astype(np.int32)
+    known = np.concatenate([known, corners])
+    facing = np.concatenate([normals, np.zeros((len(known) - len(normals), 3))])
+    return Split(unfolded(known, flat, divided, facing), divided)
+
+
+def unfolded(vertices: Points, origins: Points, triangles: Faces, normals: Points) -> Points:
+    """
+    Move vertices back where they have folded triangles over.
+
+    :param vertices: (n, 3).
+    :param origins: Where they come from, (n, 3).
+    :param triangles: Indices of vertices, (m, 3).
+    :param normals: Those of the faces that vertices lie on, (n, 3); zero for vertices of several.
+    :return: The vertices, (n, 3).
+    """
+    moved = (vertices != origins).any(axis=1)
+    near = triangles[moved[triangles].any(axis=1)]
+    facing = normals[near].sum(axis=1)
+    for _ in range(ROUNDS):
+        one, other, third = np.moveaxis(vertices[near], 1, 0)
+        folded = np.einsum("mi,mi->m", np.cross(other - one, third - one), facing) < 0
+        if not folded.any():
+            break
+        back = np.unique(near[folded])
+        vertices = vertices.copy()
+        vertices[back] = (vertices[back] + origins[back]) / 2
+    return vertices
 
 
 def meeting_points(points: Points, normals: Points, middles: Points, most: float) -> Points:

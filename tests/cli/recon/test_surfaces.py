@@ -147,7 +147,8 @@ def faces_of_balls(
 
     def fitted(points: Points, **_: object) -> Reconstruction:
         away = points / np.linalg.norm(points, axis=1, keepdims=True)
-        return Reconstruction(Balls(), Frame(np.zeros(3), 1.0), Planes(points, away, 0.05, 0.01))
+        planes = Planes(points, away, 0.05, 0.01)
+        return Reconstruction(Balls(), Frame(np.zeros(3), 1.0), planes, points=points)
 
     monkeypatch.setitem(PRESETS, "default", fitted)
     trimesh.PointCloud(two_balls(sphere_points), colors=colours).export(folder / "scan.ply")
@@ -330,6 +331,7 @@ def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Pa
             "--viewpoint and --use-sensors: only one of them can be given",
         ),
         (["--viewpoint", "0", "nan", "0"], "--viewpoint must be three finite numbers, got [0.0, nan, 0.0]"),
+        (["--sharp", "--preset", "paper"], "--sharp: the preset paper does not have it"),
         (["--viewpoint", "0", "0", "1", "--preset", "paper"], "--viewpoint: the preset paper does not have it"),
         (["--preset", "quick"], "--preset must be one of default, paper, got 'quick'"),
         (["--fast"], "there is no option --fast: did you mean --faces?"),

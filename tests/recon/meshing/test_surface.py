@@ -155,5 +155,10 @@ def test_the_names_in_the_file_are_those_of_older_files(tmp_path: Path) -> None:
     slab(-0.02).save(tmp_path / "slab.pt")
     contents = torch.load(tmp_path / "slab.pt", weights_only=True)
     assert contents["format"] == "art-levelset reconstruction 3"
-    assert {*contents} == {"format", "network", "settings", "weights", "frame", "planes", "correction", "repairs"}
+    names = {"format", "network", "settings", "weights", "frame", "planes", "correction", "repairs"}
+    assert {*contents} == {*names, "points"}
     assert {*contents["repairs"]} == {"places", "shifts"}
+    torch.save({name: contents[name] for name in names}, tmp_path / "older.pt")
+    older = Reconstruction.load(tmp_path / "older.pt", network=Slab())
+    assert older.points.shape == (0, 3)
+    assert older.sdf([[0.1, 0.2, 0.3]]) == slab(-0.02).sdf([[0.1, 0.2, 0.3]])
