@@ -14,7 +14,7 @@ from torch import nn
 
 from art_levelset.checks import check_positive
 from art_levelset.core.modes import evaluating
-from art_levelset.recon.cloud.clouds import Frame, Points
+from art_levelset.recon.cloud.clouds import FEWEST_POINTS, Frame, Points
 from art_levelset.recon.cloud.faces import points_on_faces
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.cloud.sheets import upward
@@ -216,7 +216,7 @@ class Reconstruction:
             check_positive("tolerance", tolerance)
         if faces is not None and tolerance is not None:
             raise ValueError("faces and tolerance: only one of them can be given")
-        if sharp and not len(self.points):
+        if sharp and len(self.points) < FEWEST_POINTS:
             raise ValueError("sharp: the points of the cloud are needed, which this reconstruction does not have")
         vertices, triangles, cell = self._level_set(resolution, verbose=verbose)
         if parts is not None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from art_levelset.checks import check_not_negative, check_positive
 from art_levelset.files import write_bytes
-from art_levelset.recon.cloud.clouds import Frame, Points
+from art_levelset.recon.cloud.clouds import FEWEST_POINTS, Frame, Points
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.contents import built, fill, numbers
 from art_levelset.recon.meshing.surface import HandleRemoval
@@ -128,6 +128,8 @@ def _parts(contents: dict[str, Any]) -> Parts:
     removal = HandleRemoval(places, shifts)
     found = contents.get("points", torch.zeros(0, 3))  # files of earlier versions have none
     points = numbers("points", found.numpy(), (None, 3)).astype(np.float64)
+    if 0 < len(points) < FEWEST_POINTS or np.abs(points).max(initial=0) > FARTHEST:
+        raise ValueError(f"points must be none, or {FEWEST_POINTS} and more, in the unit frame")
     own = Planes(centres, normals, reach, planes["error"])
     return Frame(centre, scale), own, contents["correction"], removal, points
 

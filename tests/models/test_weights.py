@@ -166,12 +166,22 @@ def test_the_weights_lose_accuracy_with_the_relus_of_table_b1(
 
 
 @pytest.mark.parametrize(
-    ("data", "eps", "clean", "robust"), [("mnist", 0.3, 0.98, 0.9), ("fashion_mnist", 0.1, 0.8, 0.75)]
+    ("name", "data", "eps", "clean", "robust"),
+    [
+        ("mnist_convnet4a_linf0.3", "mnist", 0.3, 0.98, 0.9),
+        ("mnist_convnet4a_linf0.3_hour", "mnist", 0.3, 0.98, 0.95),
+        ("fashion_mnist_convnet4a_linf0.1", "fashion_mnist", 0.1, 0.8, 0.75),
+    ],
 )
-def test_the_weights_in_the_repository(data_dir: Path, data: str, eps: float, clean: float, robust: float) -> None:
-    """MNIST: 99.4% clean and 96.6% under PGD-40 in the tables of the documentation; Fashion-MNIST: 86.2% and 81.5%."""
+def test_the_weights_in_the_repository(
+    data_dir: Path, name: str, data: str, eps: float, clean: float, robust: float
+) -> None:
+    """
+    MNIST: 99.4% clean and 96.6% under PGD-40 in the tables of the documentation, after an hour 99.5 and 97.9%;
+    Fashion-MNIST: 86.2 and 81.5%.
+    """
     releases = Path(__file__).parents[2] / "releases"
-    model = load_weights(convnet_4a(), releases / f"{data}_convnet4a_linf{eps}.pth")
+    model = load_weights(convnet_4a(), releases / f"{name}.pth")
     test = load(data_dir / f"{data}.npz", train=False)
     x, y = torch.as_tensor(test.x[:100]), torch.as_tensor(test.y[:100])
     assert accuracy(model, x, y) >= clean

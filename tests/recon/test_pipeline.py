@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from art_levelset.recon.cloud.quadrics import Means
 from art_levelset.recon.fitting.samples import Samples
 from art_levelset.recon.network import REACH
 
+from ..nursing import Nursery
+
 
 def test_a_sphere_far_from_the_origin(sphere: Reconstruction, far_away: Points) -> None:
     mesh = sphere.mesh(48)
@@ -26,6 +29,38 @@ def test_a_sphere_far_from_the_origin(sphere: Reconstruction, far_away: Points) 
     assert mesh.euler_number == 2
     assert mesh.body_count == 1
     assert mesh.volume == pytest.approx(4 / 3 * np.pi * 5**3, rel=0.02)  # positive: the normals point outwards
+
+
+def test_the_points_are_kept_for_sharp_edges(sphere: Reconstruction, far_away: Points) -> None:
+    assert 2900 < len(sphere.points) <= 3000
+    np.testing.assert_array_equal(sphere.points, np.float32(sphere.points))
+    radii = np.linalg.norm(sphere.frame.from_unit(sphere.points) - far_away, axis=1)
+    assert radii.mean() == pytest.approx(5, rel=2e-3)
+    assert radii.std() == pytest.approx(0.05, rel=0.1)
+
+
+RANKS = """
+import numpy as np
+from torch import distributed
+from art_levelset.recon import reconstruct
+
+distributed.init_process_group("gloo")
+directions = np.random.default_rng(0).standard_normal((300, 3))
+sphere = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+made = reconstruct(sphere, blocks=2, steps=2, verbose=False)
+both = [None, None]
+distributed.all_gather_object(both, (made.points, made.planes.centres, made.planes.normals))
+assert len(both[0][0]) > 250
+for one, other in zip(*both, strict=True):
+    np.testing.assert_array_equal(one, other)
+distributed.destroy_process_group()
+"""
+
+
+def test_all_ranks_have_the_points_and_the_planes(nursery: Nursery, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(RANKS)
+    done = nursery.torchrun(["--nproc-per-node", "2", "program.py"], tmp_path)
+    assert done.status == 0, done.err
 
 
 def test_the_signed_distance_of_a_sphere(sphere: Reconstruction, far_away: Points) -> None:

@@ -219,6 +219,18 @@ def test_sharp_edges_need_the_points(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back.points, np.float32(BALL.planes.centres))
 
 
+@pytest.mark.parametrize("points", [np.zeros((1, 3)), np.full((20, 3), 1e30)])
+def test_a_file_with_impossible_points_is_damaged(points: Points, tmp_path: Path) -> None:
+    replace(BALL, points=points).save(tmp_path / "ball.pt")
+    with pytest.raises(ValueError, match="damaged reconstruction .*points must be none"):
+        Reconstruction.load(tmp_path / "ball.pt", network=Balls([((0.0, 0.0, 0.0), 1.0)]))
+
+
+def test_points_that_coincide_have_no_edges() -> None:
+    piled = replace(BALL, points=np.repeat(BALL.planes.centres[:30], 30, axis=0))
+    assert piled.mesh(24, sharp=True).is_watertight
+
+
 def test_a_ball_has_no_sharp_edges() -> None:
     ball = replace(BALL, points=BALL.planes.centres)
     mesh, sharp = ball.mesh(24), ball.mesh(24, sharp=True)

@@ -22,7 +22,9 @@ lies. In the manner of Kuwahara's filter, each point takes what the quietest of 
 
 On a bend this makes facets as well, so whether there is an edge is told by something else: by how loud it is there. A
 quadric without a ridge follows a bend, and leaves no more than the noise; over an edge it leaves more. The loudness of
-a point is the variance of these residuals around it, over that of the noise, which is taken from the quietest places.
+a point is the variance of these residuals around it, over that of the noise. The noise may differ from place to place,
+so it is taken from the quietest places nearby; and it is no less than a twentieth of a spacing, for of exact points a
+quadric leaves a little on any bend.
 
 | Paper link: https://doi.org/10.1007/978-1-4684-0769-3_8 (Kuwahara, Hachimura, Eiho, Kinoshita, 1976)
 """
@@ -44,6 +46,9 @@ from art_levelset.recon.cloud.quadrics import Floats, fit_quadrics
 DENSE = 0.25
 """Points are not needed nearer to each other than this, in reaches of the planes."""
 
+TRIED = 1000
+"""At so many points it is found out how near they are."""
+
 FEWEST, MOST, PER_NOISE = 12, 48, 64
 """k is FEWEST for points without noise, and grows by PER_NOISE per spacing of noise up to MOST."""
 
@@ -58,7 +63,8 @@ AROUND = 32
 
 ROUNDS, REWEIGHTINGS = 2, 3
 LIKE = np.radians(30.0)
-"""Normals that differ by half of this from the fitted ones count a quarter."""
+"""Normals that differ by half of this from the fitted ones count a quarter; to begin with, those that differ by half as
+much again from the point's own not at all."""
 
 SLOPE = 0.05
 """The ridge on B, for each unit of weight."""
@@ -66,11 +72,13 @@ SLOPE = 0.05
 HEARD = 1.5
 """Neighbours of a point that its loudness is of, for each point of a window."""
 
+EVERY, NEARBY = 4, 192
 QUIETEST, SHARE = 0.25, 0.8
-"""The quantile of the residuals' variances that tells the noise, and which part of it that is by chance, of so many."""
+"""Of every fourth point, so many nearby: the quantile of their residuals that tells the noise, and which part of its
+square it is by chance."""
 
-EXACT = 1e-6
-"""No points have less noise than this, squared, in spacings: exact ones have rounding errors."""
+LEAST = 0.05
+"""Less noise than this, in spacings, counts as so much."""
 
 CHUNK = 1 << 12
 
@@ -120,7 +128,7 @@ class OnFaces(NamedTuple):
     Points that are put on their faces.
 
     :param planes: A plane through each of them, with an outward normal, n of them; with the reach of the planes of the
-           cloud, and the points' noise for the error.
+           cloud.
     :param loudness: How much a smooth surface leaves of the points around each of them, beside the noise, (n,): about 1
            where there is no edge.
     """
@@ -139,17 +147,17 @@ def points_on_faces(points: Points, planes: Planes) -> OnFaces:
     """
     tree = cKDTree(points)
     facing = planes.normals[neighbours(cKDTree(planes.centres), points, 1)[1][:, 0]]
-    noise, spacing, _ = _noise(points, tree, 2 * FEWEST)
-    size = int(min(FEWEST + PER_NOISE * noise / spacing, MOST, len(points)))
-    noise, _, loudness = _noise(points, tree, int(HEARD * size))
+    noise = _noise(points, tree, 2 * FEWEST)[1]
+    size = int(min(FEWEST + PER_NOISE * np.median(noise), MOST, len(points)))
+    residuals, noise = _noise(points, tree, int(HEARD * size))
     windows = _windows(points, tree, facing, size)
     variance = float(np.median(windows.variances))
     parts = [_of_quietest(points, rows, tree, windows, size, variance) for rows in _chunks(len(points))]
     centres, normals = map(np.concatenate, zip(*parts, strict=True))
-    faces = Planes(centres, normals, planes.reach, noise)
+    faces = Planes(centres, normals, planes.reach)
     for _ in range(ROUNDS):
         faces = _smoothed(faces)
-    return OnFaces(faces, loudness)
+    return OnFaces(faces, (residuals / noise) ** 2)
 
 
 def enough_points(points: Points, reach: float) -> Points:
@@ -160,8 +168,9 @@ def enough_points(points: Points, reach: float) -> Points:
     :param reach: That of their planes.
     :return: The points, or, if they are denser than is needed, means of them, (m, 3), m <= n, as float32 has them.
     """
-    spacing = neighbours(cKDTree(points), points, min(FEWEST, len(points)))[0][:, -1]
-    if np.median(spacing) * np.sqrt(np.pi / FEWEST) < DENSE * reach:
+    some = points[:: len(points) // TRIED + 1]
+    radii = neighbours(cKDTree(points), some, min(FEWEST, len(points)))[0][:, -1]
+    if np.median(radii) * np.sqrt(np.pi / FEWEST) < DENSE * reach:
         points = thin(points, DENSE * reach)
     return points.astype(np.float32).astype(np.float64)
 
@@ -194,17 +203,21 @@ def _chunks(count: int) -> Iterator[Indices]:
     return iter(np.array_split(np.arange(count), count // CHUNK + 1))
 
 
-def _noise(points: Points, tree: cKDTree, size: int) -> tuple[float, float, Floats]:
-    """The points' noise, by the quadrics on so many neighbours of each, their spacing, and their loudness, (n,)."""
+def _noise(points: Points, tree: cKDTree, size: int) -> tuple[Floats, Floats]:
+    """Of quadrics on so many neighbours of each point: the residuals' deviations, and the noise, (n,), in spacings."""
     size = min(size, len(points))
-    variances, radii = np.empty(len(points)), np.empty(len(points))
+    residuals, radii = np.empty(len(points)), np.empty(len(points))
     for rows in _chunks(len(points)):
         distances, found = neighbours(tree, points[rows], size)
-        variances[rows] = fit_quadrics(points[rows], points[found], distances).residuals ** 2
+        residuals[rows] = fit_quadrics(points[rows], points[found], distances).residuals
         radii[rows] = distances[:, -1]
-    spacing = float(np.median(radii) * np.sqrt(np.pi / size))
-    noise = max(float(np.quantile(variances, QUIETEST)) / SHARE, EXACT * spacing**2)
-    return np.sqrt(noise), spacing, variances / noise
+    residuals /= max(float(np.median(radii)), 1e-12) * np.sqrt(np.pi / size)
+    some, noise = residuals[::EVERY], np.empty(len(points))
+    sparse = cKDTree(points[::EVERY])
+    for rows in _chunks(len(points)):
+        nearby = neighbours(sparse, points[rows], min(NEARBY, len(some)))[1]
+        noise[rows] = np.quantile(some[nearby], QUIETEST, axis=1)
+    return residuals, np.maximum(noise / np.sqrt(SHARE), LEAST)
 
 
 def _windows(points: Points, tree: cKDTree, facing: Points, size: int) -> Windows:

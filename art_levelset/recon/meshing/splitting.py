@@ -1,8 +1,8 @@
 """
 Triangles divided where their edges cross a crease: each crossed edge gets a vertex, which both its triangles have.
 
-What is moved to where faces meet may fold a triangle over. Its vertices go back, half of the way at a time, until no
-triangle there is turned against its face's normals.
+What is moved to where faces meet may fold a triangle over. Its vertices go back, half of the way at a time and a few
+times at most, while a triangle there is turned against its face's normals.
 """
 
 from __future__ import annotations
