@@ -238,6 +238,17 @@ def thin(points: Points, spacing: float) -> Points:
     return np.stack(sums, axis=1) / count[:, None]
 
 
+def unit(vectors: Points) -> Points:
+    """
+    Vectors of length 1.
+
+    :param vectors: (..., 3).
+    :return: (..., 3); zero where they are.
+    """
+    scaled: Points = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    return scaled
+
+
 def demo_scan_path() -> Path:
     """
     The scan that comes with the package: a toy dog seen by eight virtual depth cameras, 12,000 points without normals.

@@ -31,7 +31,6 @@ quadric leaves a little on any bend.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -39,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from art_levelset.recon.cloud.clouds import Points, neighbours, thin
+from art_levelset.recon.cloud.clouds import Points, neighbours, thin, unit
 from art_levelset.recon.cloud.planes import Planes, axes_across
 from art_levelset.recon.cloud.quadrics import Floats, fit_quadrics
 
@@ -175,17 +174,6 @@ def enough_points(points: Points, reach: float) -> Points:
     return points.astype(np.float32).astype(np.float64)
 
 
-def unit(vectors: Points) -> Points:
-    """
-    Vectors of length 1.
-
-    :param vectors: (..., 3).
-    :return: (..., 3); zero where they are.
-    """
-    scaled: Points = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-    return scaled
-
-
 def heights_over(offsets: Points, normals: Points, others: Points) -> Floats:
     """
     How high points are over planes, as on a sphere: with the mean of both normals, at right angles to the chord.
@@ -199,8 +187,8 @@ def heights_over(offsets: Points, normals: Points, others: Points) -> Floats:
     return high
 
 
-def _chunks(count: int) -> Iterator[Indices]:
-    return iter(np.array_split(np.arange(count), count // CHUNK + 1))
+def _chunks(count: int) -> list[Indices]:
+    return np.array_split(np.arange(count), count // CHUNK + 1)
 
 
 def _noise(points: Points, tree: cKDTree, size: int) -> tuple[Floats, Floats]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from art_levelset.files import write_text
-from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.cloud.clouds import Points, unit
 from art_levelset.recon.inspect.coarsening import coarsened
 from art_levelset.recon.inspect.colours import colours_of_distances
 from art_levelset.recon.inspect.preview import view
@@ -71,7 +71,7 @@ def write_page(
         notes.append(f"{len(shown):,} points are shown of {len(cloud):,}")
     data = {
         "vertices": _text(vertices[:, :3], np.float32),
-        "normals": _text(np.rint(127 * _units(vertices[:, 3:6])), np.int8),
+        "normals": _text(np.rint(127 * unit(vertices[:, 3:6])), np.int8),
         "faces": _text(faces, np.uint32),
         "cloud": _text((shown - centre) / scale, np.float32),
         "turn": view(*FIRST_VIEW, high - low).ravel().tolist(),
@@ -88,11 +88,6 @@ def write_page(
 
 def _fits(vertices: int, faces: int) -> bool:
     return VERTEX * vertices + TRIANGLE * faces <= MOST_BYTES
-
-
-def _units(vectors: Points) -> Points:
-    units: Points = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return units
 
 
 def _text(array: NDArray[Any], kind: type[np.generic]) -> str:

@@ -41,8 +41,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from art_levelset.recon.cloud.clouds import Points, neighbours
-from art_levelset.recon.cloud.faces import OnFaces, heights_over, unit
+from art_levelset.recon.cloud.clouds import Points, neighbours, unit
+from art_levelset.recon.cloud.faces import OnFaces, heights_over
 from art_levelset.recon.cloud.quadrics import Floats
 from art_levelset.recon.meshing.splitting import Crossings, Split, crossings_of, split_triangles, unfolded
 from art_levelset.recon.meshing.topology import Faces

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from art_levelset.recon.cloud.clouds import Points
-from art_levelset.recon.cloud.faces import enough_points, heights_over, points_on_faces, unit
+from art_levelset.recon.cloud.clouds import Points, unit
+from art_levelset.recon.cloud.faces import enough_points, heights_over, points_on_faces
 from art_levelset.recon.cloud.planes import Planes
 
 REACH = 0.2

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from art_levelset.recon import Reconstruction
-from art_levelset.recon.cloud.clouds import Frame, Points
-from art_levelset.recon.cloud.faces import OnFaces, points_on_faces, unit
+from art_levelset.recon.cloud.clouds import Frame, Points, unit
+from art_levelset.recon.cloud.faces import OnFaces, points_on_faces
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.meshing.creases import sharpen
 from art_levelset.recon.meshing.splitting import crossings_of, meeting_points, split_triangles, unfolded
@@ -83,7 +83,7 @@ class RoundCube(torch.nn.Module):
 def test_a_sharp_mesh_of_few_triangles() -> None:
     planes = on_cube().planes
     reconstruction = Reconstruction(RoundCube(), Frame(np.zeros(3), 10.0), planes, points=planes.centres)
-    whole, few = (reconstruction.mesh(24, sharp=True, tolerance=tolerance) for tolerance in (None, 0.1))
+    whole, few = (reconstruction.mesh(40, sharp=True, tolerance=tolerance) for tolerance in (None, 0.1))
     assert len(few.faces) < 0.3 * len(whole.faces)
     for mesh in (whole, few):
         assert mesh.is_watertight
