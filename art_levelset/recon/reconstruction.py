@@ -44,6 +44,7 @@ from art_levelset.recon.meshing.topology import (
 )
 from art_levelset.recon.patchwork import Patchwork
 from art_levelset.recon.saving import load, save
+from art_levelset.recon.threads import mapped, parts_of
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -312,13 +313,18 @@ class Reconstruction:
 
     def _values(self, queries: Points) -> NDArray[np.float32]:
         """The surface's function at points of the unit frame, in chunks."""
-        device = next(self.surface.parameters()).device
-        values = [np.zeros(0, dtype=np.float32)]
-        with torch.no_grad(), evaluating(self.surface):
-            for start in range(0, len(queries), CHUNK):
-                chunk = torch.as_tensor(queries[start : start + CHUNK], dtype=torch.float32, device=device)
-                values.append(self.surface(chunk).squeeze(1).cpu().numpy())
-        return np.concatenate(values)
+        surface = self.surface
+        device = next(surface.parameters()).device
+        values = np.empty(len(queries), dtype=np.float32)
+
+        def evaluate(rows: slice) -> None:
+            part = torch.as_tensor(queries[rows], dtype=torch.float32, device=device)
+            with torch.no_grad():
+                values[rows] = surface(part).squeeze(1).cpu().numpy()
+
+        with evaluating(surface):
+            mapped(evaluate, parts_of(len(queries), CHUNK))
+        return values
 
 
 @dataclass(frozen=True, eq=False)

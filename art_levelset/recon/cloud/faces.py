@@ -41,6 +41,7 @@ from scipy.spatial import cKDTree
 from art_levelset.recon.cloud.clouds import Points, neighbours, thin, unit
 from art_levelset.recon.cloud.planes import Planes, axes_across
 from art_levelset.recon.cloud.quadrics import Floats, fit_quadrics
+from art_levelset.recon.threads import mapped
 
 DENSE = 0.25
 """Points are not needed nearer to each other than this, in reaches of the planes."""
@@ -151,7 +152,7 @@ def points_on_faces(points: Points, planes: Planes) -> OnFaces:
     residuals, noise = _noise(points, tree, int(HEARD * size))
     windows = _windows(points, tree, facing, size)
     variance = float(np.median(windows.variances))
-    parts = [_of_quietest(points, rows, tree, windows, size, variance) for rows in _chunks(len(points))]
+    parts = mapped(lambda rows: _of_quietest(points, rows, tree, windows, size, variance), _chunks(len(points)))
     centres, normals = map(np.concatenate, zip(*parts, strict=True))
     faces = Planes(centres, normals, planes.reach)
     for _ in range(ROUNDS):
@@ -195,21 +196,27 @@ def _noise(points: Points, tree: cKDTree, size: int) -> tuple[Floats, Floats]:
     """Of quadrics on so many neighbours of each point: the residuals' deviations, and the noise, (n,), in spacings."""
     size = min(size, len(points))
     residuals, radii = np.empty(len(points)), np.empty(len(points))
-    for rows in _chunks(len(points)):
+
+    def fit(rows: Indices) -> None:
         distances, found = neighbours(tree, points[rows], size)
         residuals[rows] = fit_quadrics(points[rows], points[found], distances).residuals
         radii[rows] = distances[:, -1]
+
+    mapped(fit, _chunks(len(points)))
     residuals /= max(float(np.median(radii)), 1e-12) * np.sqrt(np.pi / size)
     some, noise = residuals[::EVERY], np.empty(len(points))
     sparse = cKDTree(points[::EVERY])
-    for rows in _chunks(len(points)):
+
+    def listen(rows: Indices) -> None:
         nearby = neighbours(sparse, points[rows], min(NEARBY, len(some)))[1]
         noise[rows] = np.quantile(some[nearby], QUIETEST, axis=1)
+
+    mapped(listen, _chunks(len(points)))
     return residuals, np.maximum(noise / np.sqrt(SHARE), LEAST)
 
 
 def _windows(points: Points, tree: cKDTree, facing: Points, size: int) -> Windows:
-    parts = [_windows_of_chunk(points, rows, tree, facing, size) for rows in _chunks(len(points))]
+    parts = mapped(lambda rows: _windows_of_chunk(points, rows, tree, facing, size), _chunks(len(points)))
     return Windows(*map(np.concatenate, zip(*parts, strict=True)))
 
 
@@ -243,7 +250,7 @@ def _of_quietest(
 
 def _smoothed(faces: Planes) -> Planes:
     tree = cKDTree(faces.centres)
-    parts = [_smoothed_chunk(faces, rows, tree) for rows in _chunks(len(faces))]
+    parts = mapped(lambda rows: _smoothed_chunk(faces, rows, tree), _chunks(len(faces)))
     centres, normals = map(np.concatenate, zip(*parts, strict=True))
     return replace(faces, centres=centres, normals=normals)
 

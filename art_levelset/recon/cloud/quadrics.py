@@ -32,17 +32,16 @@ millionth of that; the 6 x 6 systems, and what is in the cloud's own frame, are 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from art_levelset.recon.cloud.clouds import Points, neighbours
+from art_levelset.recon.threads import mapped
 
 Floats = NDArray[np.float64]
 _Array = NDArray[np.floating[Any]]
@@ -152,8 +151,7 @@ def fit_surface(
             for count in counts
         ]
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # numpy computes without the interpreter's lock
-        parts = list(threads.map(fit, np.array_split(np.arange(len(queries)), len(queries) // CHUNK + 1)))
+    parts = mapped(fit, np.array_split(np.arange(len(queries)), len(queries) // CHUNK + 1))
     fits = [_joined(sizes) for sizes in zip(*parts, strict=True)]
     nearby = neighbours(cKDTree(keys_of_queries), keys_of_queries, min(NEARBY, len(queries)))[1]
     return _of_least_risk(fits, nearby)

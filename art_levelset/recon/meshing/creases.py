@@ -46,6 +46,7 @@ from art_levelset.recon.cloud.faces import OnFaces, heights_over
 from art_levelset.recon.cloud.quadrics import Floats
 from art_levelset.recon.meshing.splitting import Crossings, Split, crossings_of, split_triangles, unfolded
 from art_levelset.recon.meshing.topology import Faces
+from art_levelset.recon.threads import mapped
 
 AROUND = 32
 """Planes that are looked at around a vertex."""
@@ -129,7 +130,8 @@ def sharpen(vertices: Points, triangles: Faces, faces: OnFaces, cell: float) -> 
 def _feet(vertices: Points, faces: OnFaces) -> Feet:
     """Where vertices go, and vertices that would go too far do not."""
     tree = cKDTree(faces.planes.centres)
-    parts = [_feet_of_chunk(vertices[start : start + CHUNK], tree, faces) for start in range(0, len(vertices), CHUNK)]
+    starts = range(0, len(vertices), CHUNK)
+    parts = mapped(lambda start: _feet_of_chunk(vertices[start : start + CHUNK], tree, faces), starts)
     return Feet(*map(np.concatenate, zip(*parts, strict=True)))
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from art_levelset.checks import check_count, check_positive
 from art_levelset.core.fields import values_and_jacobians
+from art_levelset.core.modes import evaluating
 from art_levelset.core.projection import project
 from art_levelset.memory import available
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.meshing.topology import Faces, compact, euler_number, open_edges, short_edges
+from art_levelset.recon.threads import mapped, parts_of
 
 STEPS = 3
 """Newton steps (and halvings) of a vertex: it starts within a fraction of a cell."""
@@ -61,11 +61,15 @@ def polish_vertices(network: nn.Module, vertices: Points, triangles: Faces, cell
     """
     moved = np.empty_like(vertices)
     back = np.empty(len(vertices), dtype=bool)
-    for rows, part in _chunks(network, vertices):
-        found = project(network, part, max_iter=STEPS, tol=FINE * cell, backtracking=True)
+
+    def polish(rows: slice) -> None:
+        found = project(network, _of(network, vertices[rows]), max_iter=STEPS, tol=FINE * cell, backtracking=True)
         moved[rows] = found.points.cpu().numpy()
         # Also where it is not a number.
         back[rows] = ~(np.linalg.norm(moved[rows] - vertices[rows], axis=1) <= cell / 2)
+
+    with evaluating(network):
+        mapped(polish, parts_of(len(vertices), CHUNK))
     while True:
         moved[back] = vertices[back]
         back = np.zeros_like(back)
@@ -84,9 +88,13 @@ def surface_normals(network: nn.Module, vertices: Points) -> Points:
     :return: (n, 3), towards F's positive side; zero where D_xF is.
     """
     directions = np.empty_like(vertices)
-    for rows, part in _chunks(network, vertices, PASS):
-        gradients = values_and_jacobians(network, part)[1].squeeze(1)
+
+    def differentiate(rows: slice) -> None:
+        gradients = values_and_jacobians(network, _of(network, vertices[rows]))[1].squeeze(1)
         directions[rows] = torch.nn.functional.normalize(gradients, dim=1).cpu().numpy()
+
+    with evaluating(network):
+        mapped(differentiate, parts_of(len(vertices), PASS))
     return directions
 
 
@@ -103,7 +111,9 @@ def nearest_points(network: nn.Module, points: Points) -> Points:
     :return: (n, 3); NaN where the projection does not reach the zero level set.
     """
     nearest = np.empty_like(points)
-    for rows, part in _chunks(network, points):
+
+    def approach(rows: slice) -> None:
+        part = _of(network, points[rows])
         best = project(network, part, tol=CLOSE, backtracking=True)
         foot, jacobians, lost = best.points, best.jacobians, ~best.converged
         scale = torch.ones_like(part[:, :1])
@@ -120,6 +130,9 @@ def nearest_points(network: nn.Module, points: Points) -> Points:
             foot = torch.where(nearer[:, None], trial.points, foot)
             jacobians = torch.where(nearer[:, None, None], trial.jacobians, jacobians)
         nearest[rows] = torch.where(lost[:, None], torch.nan, foot).cpu().numpy()
+
+    with evaluating(network):
+        mapped(approach, parts_of(len(points), CHUNK))
     return nearest
 
 
@@ -185,9 +198,6 @@ def _collapsed(vertices: Points, faces: Faces, **options: float) -> tuple[Points
     return compact(np.asarray(remaining, dtype=np.float64), np.asarray(triangles[single], dtype=np.int32))
 
 
-def _chunks(network: nn.Module, points: Points, size: int = CHUNK) -> Iterator[tuple[slice, Tensor]]:
-    """Rows, and the points there where the network is."""
-    device = next(network.parameters()).device
-    for start in range(0, len(points), size):
-        rows = slice(start, start + size)
-        yield rows, torch.as_tensor(points[rows], dtype=torch.float32, device=device)
+def _of(network: nn.Module, points: Points) -> Tensor:
+    """Points, as the network takes them."""
+    return torch.as_tensor(points, dtype=torch.float32, device=next(network.parameters()).device)

@@ -31,10 +31,12 @@ from scipy.spatial import cKDTree
 from torch import nn
 
 from art_levelset.core.fields import values_and_jacobians
+from art_levelset.core.modes import evaluating
 from art_levelset.recon.cloud.clouds import Points, neighbours
 from art_levelset.recon.cloud.consistency import AGREEING, TURN
 from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.cloud.quadrics import NEARBY, REWEIGHTINGS, Floats, Means
+from art_levelset.recon.threads import mapped, parts_of
 
 COUNT = 96
 """The mean is over so many points."""
@@ -68,12 +70,15 @@ def apply_twicing(cloud: Points, planes: Planes, surface: nn.Module, means: Mean
     keys = np.hstack([feet, width * normals])
     tree = cKDTree(np.hstack([below, width * directions]))
     heights, errors = np.empty(len(planes)), np.empty(len(planes))
-    for rows in np.array_split(np.arange(len(planes)), len(planes) // CHUNK + 1):
+
+    def measure(rows: slice) -> None:
         found = neighbours(tree, keys[rows], min(COUNT, len(cloud)))[1]
         reach = np.linalg.norm(below[found] - feet[rows, None], axis=2)
         heights[rows], errors[rows] = _robust_means(
             distances[found], reach, 1.0 if means is None else means.counts[found]
         )
+
+    mapped(measure, parts_of(len(planes), CHUNK))
     gaps = feet - planes.centres
     moves = np.einsum("ni,ni->n", gaps, planes.normals) + heights
     nearby = neighbours(cKDTree(keys), keys, min(NEARBY, len(planes)))[1]
@@ -102,11 +107,14 @@ def _distances(surface: nn.Module, points: Points) -> tuple[Floats, Points]:
     """F / |D_xF| and D_xF / |D_xF| at points, (n,) and (n, 3)."""
     device = next(surface.parameters()).device
     distances, directions = np.empty(len(points)), np.empty_like(points)
-    for start in range(0, len(points), CHUNK):
-        rows = slice(start, start + CHUNK)
+
+    def measure(rows: slice) -> None:
         part = torch.as_tensor(points[rows], dtype=torch.float32, device=device)
         values, jacobians = values_and_jacobians(surface, part)
         lengths = torch.linalg.vector_norm(jacobians.squeeze(1), dim=1).clamp_min(FLATTEST)
         distances[rows] = (values.squeeze(1) / lengths).cpu().numpy()
         directions[rows] = torch.nn.functional.normalize(jacobians.squeeze(1), dim=1).cpu().numpy()
+
+    with evaluating(surface):
+        mapped(measure, parts_of(len(points), CHUNK))
     return distances, directions
