@@ -43,12 +43,14 @@ from art_levelset.recon.trilinear import between_nodes
 
 logger = logging.getLogger(__name__)
 
-REACH = 1.3
+REACH, FAR = 1.3, 1.6
 """The periodic grids reach from -REACH to REACH along an axis along which the cloud does from -1 to 1, and elsewhere as
-far beyond it."""
+far beyond it. While the sides are not known yet it is FAR: flat faces along the axes, as a cube's, are so near to those
+of the next period otherwise that the gap between them could be the solid."""
 
-COARSE, FINE = (2.5, 128), (4.0, 224)
-"""Nodes per reach of the planes and the largest number of nodes along the longest axis, of the two grids."""
+COARSE, FINE = (2.5, 160, FAR), (4.0, 224, REACH)
+"""Nodes per reach of the planes, the largest number of nodes along the longest axis, and how far they reach, of the two
+grids."""
 
 MOST_NODES = 320
 """The largest number where networks are fitted to parts of the cloud."""
@@ -85,10 +87,10 @@ def orient(planes: Planes, device: torch.device, votes: NDArray[np.float64] | No
     :param unit: The length of which the distances of the planes are parts, in (0, 1].
     :return: The planes with outward normals.
     """
-    nodes = _grid_size(planes, COARSE, unit)
+    cell = _cell(planes, COARSE, unit)
     if votes is not None:
-        return _turn_by_votes(planes, votes, nodes, device)
-    return _turn_by_guess(planes, nodes, device, COARSEST_SPACING * unit)
+        return _turn_by_votes(planes, votes, cell, device)
+    return _turn_by_guess(planes, cell, device, COARSEST_SPACING * unit)
 
 
 def votes_of_normals(planes: Planes, points: Points, normals: Points) -> NDArray[np.float64]:
@@ -126,7 +128,7 @@ def indicator_of(planes: Planes, device: torch.device, unit: float = 1.0) -> Ind
     :return: The indicator function of their solid.
     """
     centres, normals, areas = _elements(planes, device)
-    grid = _PeriodicGrid(centres, _grid_size(planes, FINE, unit))
+    grid = _PeriodicGrid(centres, _cell(planes, FINE, unit), REACH)
     chi = grid.indicator(areas * normals)
     plain, change, slope = _normalised(chi, grid), torch.zeros_like(areas), math.inf
     for _ in range(AREA_ITERATIONS):  # conjugate gradients for the normal equations, scaled by the areas
@@ -146,32 +148,32 @@ def _normalised(chi: Tensor, grid: _PeriodicGrid) -> Tensor:
     return chi / (2 * grid.read(chi).median().clamp_min(1e-6))
 
 
-def _grid_size(planes: Planes, kind: tuple[float, int], unit: float) -> int:
-    rate, most = kind
+def _cell(planes: Planes, kind: tuple[float, int, float], unit: float) -> float:
+    rate, most, reach = kind
     most = min(next_fast_len(math.ceil(most / unit)), max(most, MOST_NODES))
-    return min(next_fast_len(math.ceil(2 * REACH / planes.reach * rate)), most)
+    return 2 * reach / min(next_fast_len(math.ceil(2 * reach / planes.reach * rate)), most)
 
 
-def _turn_by_guess(planes: Planes, nodes: int, device: torch.device, spacing: float) -> Planes:
+def _turn_by_guess(planes: Planes, cell: float, device: torch.device, spacing: float) -> Planes:
     """The planes turned outwards, by the alternation that this module describes."""
     # Some planes of evenly spread points stand for all: surface elements of about equal area.
     chosen = np.unique(neighbours(cKDTree(planes.centres), thin(planes.centres, spacing), 1)[1])
     centres = torch.as_tensor(planes.centres[chosen], dtype=torch.float32, device=device)
     normals = torch.as_tensor(planes.normals[chosen], dtype=torch.float32, device=device)
-    elements = _surface_elements(centres, normals, nodes)
+    elements = _surface_elements(centres, normals, cell)
     outward = planes.normals[chosen] * _signs((elements * normals).sum(dim=1).cpu().numpy())[:, None]
     _, voters = neighbours(cKDTree(planes.centres[chosen]), planes.centres, min(VOTERS, len(chosen)))
     votes = np.einsum("nki,ni->n", outward[voters], planes.normals)
     return planes.flipped(votes < 0)
 
 
-def _turn_by_votes(planes: Planes, votes: NDArray[np.float64], nodes: int, device: torch.device) -> Planes:
+def _turn_by_votes(planes: Planes, votes: NDArray[np.float64], cell: float, device: torch.device) -> Planes:
     """The planes turned outwards: those with a clear vote by it, the others by the indicator function of those."""
     planes = planes.flipped(votes < 0)
     clear = np.abs(votes) >= CLEAR
     centres, normals, areas = _elements(planes, device)
     elements = areas * normals * torch.as_tensor(clear[:, None], device=device)
-    grid = _PeriodicGrid(centres, nodes)
+    grid = _PeriodicGrid(centres, cell, FAR)
     chi = grid.indicator(elements)
     descent = -(grid.read_gradient(chi) * normals).sum(dim=1)
     # About 1/2 on a closed surface, and -1/2 if its normals point inwards; nearly 0 on an open sheet, whose sides are
@@ -183,9 +185,9 @@ def _turn_by_votes(planes: Planes, votes: NDArray[np.float64], nodes: int, devic
     return planes.flipped(np.where(clear, inwards, (descent.cpu().numpy() < 0) ^ inwards))
 
 
-def _surface_elements(centres: Tensor, normals: Tensor, nodes: int) -> Tensor:
+def _surface_elements(centres: Tensor, normals: Tensor, cell: float) -> Tensor:
     """Area times outward normal, up to a common factor, (n, 3)."""
-    grid = _PeriodicGrid(centres, nodes)
+    grid = _PeriodicGrid(centres, cell, FAR)
     elements = torch.zeros_like(centres)
     for iteration in range(ITERATIONS):
         width = max(WIDEST ** (1 - iteration / (0.8 * ITERATIONS)), 1.0)
@@ -259,13 +261,14 @@ class _PeriodicGrid:
     nodes, and the Green's function by Fourier transforms.
 
     :param points: (n, 3), in the unit frame.
-    :param nodes: Number of nodes along an axis along which the points reach from -1 to 1; fewer along shorter ones.
+    :param cell: The distance between nodes.
+    :param reach: How far the grid reaches along an axis along which the points reach from -1 to 1.
     """
 
-    def __init__(self, points: Tensor, nodes: int) -> None:
-        self.cell = 2 * REACH / nodes
-        sides = 2 * (points.abs().amax(dim=0) + REACH - 1) / self.cell
-        self.shape = tuple(min(next_fast_len(math.ceil(side)), nodes) for side in sides.tolist())
+    def __init__(self, points: Tensor, cell: float, reach: float) -> None:
+        self.cell = cell
+        sides = 2 * (points.abs().amax(dim=0) + reach - 1) / cell
+        self.shape = tuple(next_fast_len(math.ceil(side - 1e-6)) for side in sides.tolist())
         counts = torch.tensor(self.shape, device=points.device)
         scaled = points / self.cell + counts / 2
         corners = (torch.arange(8, device=points.device)[:, None] >> torch.arange(3, device=points.device)) & 1

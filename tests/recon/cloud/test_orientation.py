@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from art_levelset.recon.cloud.clouds import Points
+from art_levelset.recon.cloud.consistency import turn_outvoted
 from art_levelset.recon.cloud.orientation import Indicator, indicator_of, orient
 from art_levelset.recon.cloud.planes import PlaneDistance, Planes, fit_planes
 from art_levelset.recon.fitting.samples import INSIDE, OUTSIDE
@@ -55,6 +56,25 @@ def test_signs_of_the_given_normals_do_not_matter(turned: tuple[Planes, Indicato
     planes, _ = turned
     outward = planes.centres - centre_of_own_solid(planes.centres)
     assert ((outward * planes.normals).sum(axis=1) > 0).mean() > 0.999
+
+
+@pytest.mark.parametrize("count", [300, 1500, 4000])
+@pytest.mark.parametrize("sides", [(1.0, 1.0, 1.0), (1.0, 1.0, 0.3), (1.0, 0.6, 0.8)])
+def test_boxes_along_the_axes_are_not_inside_out(count: int, sides: tuple[float, float, float]) -> None:
+    generator = np.random.default_rng(count)
+    lengths = np.array(sides)
+    areas = lengths.prod() / lengths
+    axis, end = generator.choice(3, count, p=areas / areas.sum()), generator.choice([-0.5, 0.5], count)
+    points = generator.uniform(-0.5, 0.5, (count, 3))
+    points[np.arange(count), axis] = end
+    points = points * lengths + 0.003 * generator.standard_normal(points.shape)
+    planes = turn_outvoted(orient(fit_planes(2 * points), CPU))
+    faces = np.abs(planes.centres / lengths).argmax(axis=1)
+    outward = np.take_along_axis(planes.normals * np.sign(planes.centres), faces[:, None], axis=1)
+    assert (outward > 0).mean() > 0.98
+    middle, corner = indicator_of(planes, CPU)(torch.tensor([[0.0, 0.0, 0.0], [1.2, 1.2, 1.2]]))
+    assert middle > INSIDE
+    assert corner < OUTSIDE
 
 
 def thin_ring(count: int) -> Points:
