@@ -192,8 +192,8 @@ class Reconstruction:
         :param tolerance: Simplify as far as no vertex is further than this from the planes of the triangles that it
                stands for, in the scan's units, > 0: few triangles where the surface is flat. Topology and borders stay.
                :attr:`noise_tolerance` changes less than the noise of the scan does. None for all triangles.
-        :param parts: Keep so many connected components, those of the largest areas, >= 1. None for all that data
-               support.
+        :param parts: Keep so many connected components, those of the largest areas, >= 1, of what `trim` leaves. None
+               for all that data support.
         :param trim: Cut away what is further from the data than this, in the scan's units: triangles that close holes
                of the scan, > 0. The data are the local planes, counted as discs of half their reach;
                :attr:`open_trim` leaves nothing that is not beside one.
@@ -220,8 +220,6 @@ class Reconstruction:
         if sharp and len(self.points) < FEWEST_POINTS:
             raise ValueError("sharp: the points of the cloud are needed, which this reconstruction does not have")
         vertices, triangles, cell = self._level_set(resolution, verbose=verbose)
-        if parts is not None:
-            triangles = triangles[largest_components(vertices, triangles, parts)]
         triangles = without_short_edges(vertices, triangles, APART * cell)
         vertices, triangles = compact(vertices, triangles)
         if polish:
@@ -234,6 +232,8 @@ class Reconstruction:
             vertices, triangles = compact(vertices, triangles[kept])
             if not len(triangles):
                 raise ValueError(f"trim: nothing of the surface is within {trim} of the data")
+        if parts is not None:
+            vertices, triangles = compact(vertices, triangles[largest_components(vertices, triangles, parts)])
         if faces is not None:
             vertices, triangles = simplify_mesh(vertices, triangles, faces)
         if tolerance is not None:
@@ -351,6 +351,7 @@ def _versions(network: nn.Module) -> list[tuple[int, int]]:
 
 
 def _check_queries(points: object) -> Points:
+    points = points.detach().cpu() if isinstance(points, torch.Tensor) else points
     queries = np.asarray(points, dtype=np.float64)
     if queries.ndim != 2 or queries.shape[1] != 3:
         raise ValueError(f"points must have the shape (n, 3), got {queries.shape}")

@@ -159,6 +159,14 @@ def test_only_the_largest_parts() -> None:
     assert three.mesh(48, parts=9).body_count == 3
 
 
+def test_the_largest_parts_are_those_of_what_trimming_leaves() -> None:
+    caps = np.abs(BALL.planes.centres[:, 2]) > 0.4 * 0.83
+    ball = replace(BALL, planes=BALL.planes.chosen(caps))
+    assert ball.mesh(32, parts=1).body_count == 1
+    assert ball.mesh(32, trim=0.1).body_count == 2
+    assert ball.mesh(32, trim=0.1, parts=1).body_count == 1
+
+
 def test_the_largest_part_has_the_largest_area_not_the_most_triangles() -> None:
     vertices = np.array([[0, 0, 0], [9, 0, 0], [0, 9, 0], [0, 0, 5], [1, 0, 5], [0, 1, 5], [1, 1, 5]], dtype=float)
     faces = np.array([[3, 4, 5], [4, 6, 5], [0, 1, 2]])
