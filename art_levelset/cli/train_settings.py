@@ -147,7 +147,8 @@ def as_document(arguments: argparse.Namespace, settings: Settings) -> dict[str, 
 
 def as_file(arguments: argparse.Namespace, settings: Settings) -> str:
     """
-    The run's options as a file for `--config`: those that were given, and what the preset and the defaults chose.
+    The run's options as a file for `--config`: those that were given, and what the preset and the defaults chose. Not
+    where its checkpoints and logs are: another run has others.
 
     :param arguments: The options.
     :param settings: What they and the preset say.
@@ -178,11 +179,7 @@ def as_file(arguments: argparse.Namespace, settings: Settings) -> str:
         "device": arguments.device,
         "bf16": arguments.bf16,
         "compile": arguments.compile,
-        "checkpoint-dir": arguments.checkpoint_dir,
         "output": arguments.output,
-        "plot": arguments.plot,
-        "csv": arguments.csv,
-        "tensorboard": arguments.tensorboard,
     }
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in chosen.items()}
     return as_yaml(plain, f"art-levelset {__version__}: art-levelset train --config FILE")

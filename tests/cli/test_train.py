@@ -273,6 +273,16 @@ def test_a_run_writes_the_settings_that_make_it_again(
     assert not torch.equal(*(next(iter(weights(tmp_path / f"{name}.pth").values())) for name in ("first", "other")))
 
 
+def test_the_settings_do_not_say_where_the_run_kept_its_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    traces = ["--checkpoint-dir", "run", "--csv", "epochs.csv", "--plot", "curves.png"]
+    assert train("--nb-epochs", "1", *traces, "-o", "first.pth") == 0
+    before = (tmp_path / "epochs.csv").read_text()
+    assert main(["train", "--config", "first.yaml", "--seed", "1", "-o", "other.pth"]) == 0
+    assert not torch.equal(*(next(iter(weights(tmp_path / f"{name}.pth").values())) for name in ("first", "other")))
+    assert (tmp_path / "epochs.csv").read_text() == before
+
+
 def test_a_time_ends_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--time-budget", "1s", "-o", str(tmp_path / "w.pth")) == 0
     assert [row[0] for row in epochs(capsys.readouterr().out)][:1] == ["1"]
