@@ -230,7 +230,7 @@ class LoopTrainer(TrainerHooks):
             if self._world.any(_asked([partial(callback.on_batch_begin, self) for callback in callbacks])):
                 if number == 0:
                     raise StopTraining
-                run.stopped = True
+                run.interrupted = True
                 break
             x, y, rows = self._share(batch, run.options.augmentation)
             stepped, metrics = self.step(x, y, rows)
@@ -240,7 +240,7 @@ class LoopTrainer(TrainerHooks):
             bar.update()
         self.end_epoch()
         found = self._world.mean(means(), means.samples)
-        if not run.stopped and without_gradient == nb_batches and found["accuracy"] < 1.0 and not self._warned:
+        if not run.interrupted and without_gradient == nb_batches and found["accuracy"] < 1.0 and not self._warned:
             self._warned = True
             logger.warning(
                 "%s: no sample of a whole epoch had a gradient at an accuracy of %.1f%%: the network is constant "

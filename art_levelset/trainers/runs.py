@@ -120,7 +120,8 @@ class Run:
     :param options: The arguments of `fit`.
     :param checkpoints: Where the state is kept; None for nowhere.
     :param first: Epochs in the history when the run began; known after :meth:`begin`.
-    :param stopped: Whether a callback has ended the run.
+    :param stopped: Whether a callback has ended the run with an epoch.
+    :param interrupted: Whether one has ended it before a step, as when its time is up. A run that goes on asks again.
     """
 
     trainer: Stateful
@@ -129,6 +130,7 @@ class Run:
     checkpoints: Checkpoints | None
     first: int = 0
     stopped: bool = False
+    interrupted: bool = False
 
     def begin(self) -> None:
         """
@@ -175,7 +177,7 @@ class Run:
     @property
     def left(self) -> int:
         """Epochs that are left, >= 0."""
-        if self.stopped:
+        if self.stopped or self.interrupted:
             return 0
         return max(self.first + self.options.nb_epochs - len(self.trainer.history), 0)
 

@@ -75,6 +75,13 @@ def test_a_run_that_ran_out_of_time_is_finished(tmp_path) -> None:
     assert again.seen == []
 
 
+def test_a_run_that_ran_out_of_time_goes_on_with_more(tmp_path) -> None:
+    trainer = fit(5.0, batch_size=2, checkpoint_dir=tmp_path)
+    more = fit(9.0, batch_size=2, checkpoint_dir=tmp_path)
+    assert more.history[: len(trainer.history)] == trainer.history
+    assert len(more.history) > len(trainer.history)
+
+
 def test_the_time_is_up_at_once() -> None:
     with pytest.raises(StopTraining):
         TimeBudget(1.0, Clock()).on_batch_begin(NoisyTrainer(small_classifier(), seed=0))
