@@ -98,6 +98,11 @@ class Diagnosis:
         return bool(self._failed)
 
     @property
+    def judged(self) -> bool:
+        """Whether a check has a verdict."""
+        return any(check.verdict in ("pass", "fail") for check in self.checks)
+
+    @property
     def _failed(self) -> set[str]:
         return {check.check for check in self.checks if check.verdict == "fail"}
 
@@ -113,7 +118,9 @@ class Diagnosis:
         for check in self.checks:
             head = f"{_SIGNS[check.verdict]:<6}{check.check:<19}"
             lines += textwrap.wrap(check.statement, 100, initial_indent=head, subsequent_indent=" " * len(head))
-        if not self._failed:
+        if not self.judged:
+            lines.append("Nothing could be judged.")
+        elif not self._failed:
             lines.append("No sign of masked gradients.")
         elif self._failed <= _OF_CROSS_ENTROPY:
             lines.append("Cross-entropy is blinded by the logits' size; the margin and rescaled logits see through it.")

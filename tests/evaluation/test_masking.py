@@ -170,6 +170,14 @@ def test_an_affine_network_passes(norm: float, eps: float) -> None:
     assert "No sign of masked gradients." in diagnosis.report()
 
 
+def test_too_few_samples_are_no_sign_of_anything() -> None:
+    network, x, y = affine()
+    diagnosis = diagnose(network, x[:8], y[:8], eps=0.05, max_iter=2, verbose=False)
+    assert {check.verdict for check in diagnosis.checks} == {"not judged"}
+    assert not diagnosis.judged
+    assert diagnosis.report().endswith("\nNothing could be judged.")
+
+
 def test_a_trained_network_passes(digits: tuple[nn.Module, Tensor, Tensor]) -> None:
     network, x, y = digits
     other = nn.Sequential(nn.Linear(64, 10))

@@ -33,6 +33,10 @@ def test_what_to_doubt() -> None:
     assert doubts(record(worst_case=SURE)) == ["no strong attack was run: PGD alone may be points too high"]
     assert doubts(record(attacks=(GUIDED,), worst_case=SURE)) == ["no checks for masked gradients were made"]
     assert doubts(record(attacks=(GUIDED,), worst_case=SURE, masking=masking())) == []
+    unjudged = tuple(check.model_copy(update={"verdict": "not judged"}) for check in masking())
+    assert doubts(record(attacks=(GUIDED,), worst_case=SURE, masking=unjudged)) == [
+        "no check for masked gradients could be judged"
+    ]
     masked = doubts(record(attacks=(GUIDED,), worst_case=SURE, masking=masking("iterations", "more iterations")))
     assert len(masked) == 1
     assert "masked (more iterations)" in masked[0]
