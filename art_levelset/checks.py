@@ -6,6 +6,9 @@ import math
 from numbers import Integral, Real
 from typing import Any
 
+LARGEST_SEED = 2**63 - 1
+"""What torch takes."""
+
 
 def check_count(name: str, value: Any, least: int = 1) -> None:
     """
@@ -26,9 +29,11 @@ def check_seed(seed: Any, name: str = "seed") -> None:
 
     :param seed: The seed.
     :param name: The argument's name.
-    :raises ValueError: If it is not an integer >= 0.
+    :raises ValueError: If it is not an integer from 0 to 2^63 - 1.
     """
     check_count(name, seed, least=0)
+    if seed > LARGEST_SEED:
+        raise ValueError(f"{name} must be at most 2^63 - 1, got {seed}")
 
 
 def check_positive(name: str, value: Any) -> None:

@@ -33,6 +33,9 @@ def test_seeds() -> None:
         check_seed(-1)
     with pytest.raises(ValueError, match="--seed must be"):
         check_seed(0.5, "--seed")
+    check_seed(2**63 - 1)
+    with pytest.raises(ValueError, match=r"seed must be at most 2\^63 - 1, got 9"):
+        check_seed(2**63)
 
 
 @pytest.mark.parametrize("value", [1e-300, 1, np.float32(0.5)])

@@ -56,6 +56,8 @@ COPIED = 64.0
 """Bytes that a point takes beyond those that are kept, of which there are only means."""
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def reconstruct(
     points: object,
     *,

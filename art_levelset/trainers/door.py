@@ -130,7 +130,7 @@ def check_inputs(x: Any, input_shape: tuple[int, ...], name: str = "x") -> NDArr
     :param x: Inputs, (n, *input_shape), n >= 1, real numbers, all finite.
     :param input_shape: The shape of one input.
     :param name: What the caller calls them.
-    :return: The inputs as an array, not copied where they are one.
+    :return: The inputs as an array, not copied where they are one that torch takes.
     :raises TypeError: If they are not numbers.
     :raises ValueError: If the shape is another or a number is not finite.
     """
@@ -142,4 +142,4 @@ def check_inputs(x: Any, input_shape: tuple[int, ...], name: str = "x") -> NDArr
     parts = (array[first : first + _CHUNK] for first in range(0, len(array), _CHUNK))
     if array.dtype.kind == "f" and not all(np.isfinite(part).all() for part in parts):
         raise ValueError(f"{name} has values that are not finite")
-    return array
+    return array.copy() if any(stride < 0 for stride in array.strides) else array

@@ -202,6 +202,16 @@ def test_means_stand_for_too_many_points(monkeypatch: pytest.MonkeyPatch, caplog
     assert (seen.sdf(probes) > 0).all()
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_its_own_affair(mode: Any, few_points: Points) -> None:
+    options: dict[str, Any] = {"steps": 3, "batch_size": 64, "verbose": False}
+    wanted = reconstruct(few_points, **options).sdf(few_points)
+    with mode():
+        found = reconstruct(torch.tensor(few_points, requires_grad=True), **options)
+        np.testing.assert_array_equal(found.sdf(few_points), wanted)
+    np.testing.assert_array_equal(found.sdf(torch.tensor(few_points, requires_grad=True)), wanted)
+
+
 def test_bad_counts(sphere_points: Points) -> None:
     with pytest.raises(ValueError, match="counts must have one number for each point"):
         reconstruct(sphere_points, counts=[1, 2])

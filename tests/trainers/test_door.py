@@ -243,3 +243,15 @@ class TestBox:
     def test_arrays_that_fit_no_input_are_refused(self):
         with pytest.raises(ValueError, match="clip_values"):
             TRAINERS["levels"](built(Returning(), clip_values=(np.zeros(5), np.ones(5))))
+
+
+def test_images_may_be_views_of_others() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    built = PyTorchClassifier(
+        network, nn.CrossEntropyLoss(), (3, 2, 2), 2, optimizer, clip_values=(0, 1), device_type="cpu"
+    )
+    blue_first = np.random.default_rng(0).uniform(size=(8, 3, 2, 2)).astype(np.float32)
+    trainer = LevelSetMarginTrainer(built, 0.1, seed=0)
+    trainer.fit(blue_first[:, ::-1], np.arange(8) % 2, batch_size=4, nb_epochs=1, verbose=False)
+    assert len(trainer.history) == 1

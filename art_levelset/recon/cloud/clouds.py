@@ -56,6 +56,8 @@ def check_points(points: object, *, needed: Callable[[int], float] = bytes_of_po
     :raises ValueError: If the shape is wrong, a number is NaN or infinite, there are too few points, all are equal, or
             there is not the memory for so many.
     """
+    if isinstance(points, torch.Tensor):
+        points = points.detach().cpu()
     try:
         cloud = np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError) as error:

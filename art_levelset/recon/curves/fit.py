@@ -64,6 +64,8 @@ SEEDS = 500
 """Number of points of space from which further components of the zero set are looked for."""
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def reconstruct_curve(
     points: object,
     *,
