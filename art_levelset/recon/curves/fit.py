@@ -32,7 +32,7 @@ from art_levelset.core.projection import project
 from art_levelset.core.sample_network import sample_network
 from art_levelset.progress import progress_bar
 from art_levelset.recon.adam import Adam
-from art_levelset.recon.cloud.clouds import FEWEST_POINTS, Points, check_cloud, unit_frame, without_outliers
+from art_levelset.recon.cloud.clouds import FEWEST_POINTS, Frame, Points, check_cloud, unit_frame, without_outliers
 from art_levelset.recon.curves.loops import WALL, close_pieces, match_loops, trim_to_data
 from art_levelset.recon.curves.ordering import linear_radius, order_points
 from art_levelset.recon.curves.polylines import Polyline
@@ -59,6 +59,10 @@ PRETRAINING = 0.8
 LEARNING_RATE = 2e-3
 DETAILS = (1.0, 1.5)
 """Of the networks that are tried, one after the other until the zero set is that of the ordered cloud."""
+
+FARTHEST = 1.1
+"""A curve that is closed over a wide gap may leave the box of its points. One that goes further than this is fitted in
+the frame of its own box: nothing is traced beyond :data:`~art_levelset.recon.curves.loops.WALL`."""
 
 SEEDS = 500
 """Number of points of space from which further components of the zero set are looked for."""
@@ -124,6 +128,12 @@ def reconstruct_curve(
     generator = np.random.default_rng(seed)
     lines, radius = order_points(cloud, linear_radius(cloud, generator), closed, generator)
     cloud, curves = _principal_curves(cloud, lines, radius)
+    outline = np.concatenate([curve.line.points for curve in curves])
+    if np.abs(outline).max() > FARTHEST:
+        inner = unit_frame(outline)
+        frame = Frame(frame.from_unit(inner.centre), frame.scale * inner.scale)
+        cloud, radius = inner.to_unit(cloud), radius / inner.scale
+        curves = [_seen_from(inner, curve) for curve in curves]
     loops = close_pieces([curve.line for curve in curves], radius)
     noise = max(curve.noise for curve in curves)
     target = torch.device("cpu" if network is None else next(network.parameters()).device) if device is None else device
@@ -148,6 +158,12 @@ def reconstruct_curve(
     found_pieces = [Polyline(frame.from_unit(piece.points), piece.closed) for piece in pieces]
     junctions = frame.from_unit(traced.junctions)
     return CurveReconstruction(candidate, frame, found_pieces, junctions, spurious, float(noise * frame.scale))
+
+
+def _seen_from(frame: Frame, curve: PrincipalCurve) -> PrincipalCurve:
+    """The same curve in another frame."""
+    line = Polyline(frame.to_unit(curve.line.points), curve.line.closed)
+    return PrincipalCurve(line, curve.noise / frame.scale)
 
 
 def _check_network(network: nn.Module) -> None:

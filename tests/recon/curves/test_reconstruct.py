@@ -23,6 +23,20 @@ def test_a_gap_of_a_ring_far_away_is_closed(ring: CurveReconstruction, far_away:
     assert len(ring.junctions) == 0
 
 
+@pytest.mark.parametrize("shape", ["half a circle", "a parabola"])
+def test_a_gap_as_wide_as_the_curve_is_closed_on_demand(shape: str, far_away: Points) -> None:
+    generator = np.random.default_rng(5)
+    t = generator.uniform(-1, 1, 300)
+    x, y = (np.sin(np.pi / 2 * t), np.cos(np.pi / 2 * t)) if shape == "half a circle" else (t, t * t)
+    points = np.stack([x, y, 0 * t], axis=1) + 0.005 * generator.standard_normal((300, 3)) + far_away
+    (piece,) = reconstruct_curve(points, closed=True, verbose=False).pieces
+    assert piece.closed
+    assert piece.length > 5
+    assert np.median(piece.project(points)[1]) < 0.02
+    (piece,) = reconstruct_curve(points, verbose=False).pieces
+    assert not piece.closed
+
+
 def test_the_noise_is_found(ring: CurveReconstruction, known: Any) -> None:
     assert ring.noise == pytest.approx(0.01 * 5 * known.diagonal(known.circle()), rel=0.15)
 
