@@ -49,8 +49,9 @@ from art_levelset.recon.threads import mapped, parts_of
 if TYPE_CHECKING:
     from trimesh import Trimesh
 
-BORDER = 0.08
-"""How far the box of the mesh goes beyond the cloud, in the unit frame."""
+BORDER, BULGE = 0.08, 1.0
+"""How far the box of the mesh goes beyond the cloud at least, in the unit frame and in reaches of the planes: over few
+points the surface bulges."""
 
 SUPPORT = 0.002
 SMALLEST = 2.0
@@ -185,7 +186,8 @@ class Reconstruction:
         Connected components that are the nearest one to less than 0.2% of the data are left out: pockets and crumbs;
         and, beside the largest one, those smaller than the usual neighbourhoods that the local planes are fitted to,
         unless as many planes stand for them as for a larger thing. The mesh is watertight unless the surface leaves the
-        box of the cloud (8% larger than that on each side), `trim` opens it or `faces` is given.
+        box of the cloud (larger by 4% of its longest side, or a reach of the planes, on each side), `trim`
+        opens it or `faces` is given.
 
         :param resolution: Number of grid cells along the longest side of the cloud's bounding box, >= 8.
         :param faces: Simplify to about so many triangles, >= 4. None for all.
@@ -296,7 +298,8 @@ class Reconstruction:
 
     def _box(self) -> tuple[Points, Points]:
         """Two corners of the box of the mesh, in the unit frame."""
-        return self.planes.centres.min(axis=0) - BORDER, self.planes.centres.max(axis=0) + BORDER
+        border = max(BORDER, BULGE * self.planes.reach)
+        return self.planes.centres.min(axis=0) - border, self.planes.centres.max(axis=0) + border
 
     def _level_set(self, resolution: int, *, verbose: bool = False) -> tuple[Points, Faces, float]:
         """The components of the surface that data support, as vertices and triangles, and the edge of a grid cell."""

@@ -202,6 +202,20 @@ def test_means_stand_for_too_many_points(monkeypatch: pytest.MonkeyPatch, caplog
     assert (seen.sdf(probes) > 0).all()
 
 
+@pytest.mark.parametrize("count", [600, 1500])
+def test_a_cube_along_the_axes_is_a_cube(count: int) -> None:
+    generator = np.random.default_rng(0)
+    points = generator.uniform(-0.5, 0.5, (count, 3))
+    points[np.arange(count), generator.integers(0, 3, count)] = generator.choice([-0.5, 0.5], count)
+    points += 0.003 * generator.standard_normal(points.shape)
+    cube = reconstruct(points, quality="draft", verbose=False)
+    mesh = cube.mesh(48)
+    assert cube.sdf([[0.0, 0.0, 0.0]])[0] == pytest.approx(-0.5, abs=0.06)
+    assert mesh.is_watertight
+    assert mesh.euler_number == 2
+    assert mesh.volume == pytest.approx(1.0, abs=0.03)
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_gradients_are_its_own_affair(mode: Any, few_points: Points) -> None:
     options: dict[str, Any] = {"steps": 3, "batch_size": 64, "verbose": False}
