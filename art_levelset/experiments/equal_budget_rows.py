@@ -183,6 +183,8 @@ def rows(data: str) -> dict[str, Fit]:
         paper = {**paper, "eps": 4 / 3 * eps, "eps_incorrect": 5 / 3 * eps, "eps_step": eps * 4 / 90}
         paper["eps_step_incorrect"] = eps / 30
 
+    one_long_step: dict[str, Any] = {"max_iter": 1, "eps_step": PRESETS[data].options["eps"]}
+
     def art_trades(classifier: PyTorchClassifier) -> AdversarialTrainerTRADESPyTorch:
         options = {**attack, "eps_step": 2.5 * eps / ATTACK_STEPS, "batch_size": BATCH_SIZE, "verbose": False}
         return AdversarialTrainerTRADESPyTorch(
@@ -231,9 +233,11 @@ def rows(data: str) -> dict[str, Fit]:
         "level sets, eq. 12, soft": _loop(partial(level_sets, distance="lp", boundary="soft")),
         "level sets, 1 step": _loop(partial(level_sets, max_iter=1)),
         "level sets, 2 steps": _loop(partial(level_sets, max_iter=2)),
+        "level sets, one long step": _loop(partial(level_sets, **one_long_step)),
         "level sets, no farther": _loop(partial(level_sets, eps=eps)),
         "level sets, averaged": _loop(partial(level_sets, ema_decay=0.998)),
         "level sets, augmented": _loop(level_sets, crop_and_flip),
+        "level sets, one long step, augmented": _loop(partial(level_sets, **one_long_step), crop_and_flip),
         "level sets, averaged, shifted": _loop(partial(level_sets, ema_decay=0.998), shift),
         "level sets, searched anew, averaged, shifted": _loop(
             partial(level_sets, tracked=False, eps=7 / 6 * eps, ema_decay=0.998), shift
