@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.cloud.quadrics import Floats
@@ -91,7 +92,7 @@ def find_handle_removal(
     :param surface: The surface, without any.
     :param function: Its function, (n, 3) -> (n,), in chunks.
     :param low: The corner with the smallest coordinates of a box around it, (3,), in the unit frame, or around a part:
-           those handles are removed whose middles x have low <= x < high.
+           those handles are removed whose middles x have low <= x < high, or are less than a cell aside.
     :param high: The opposite corner, (3,).
     :param aside: How much of the surface around the part is seen, such as :data:`ASIDE` reaches of the planes.
     :return: The shifts, none where there is nothing to remove, and what was found.
@@ -110,7 +111,7 @@ def find_handle_removal(
         removal, tried = _try_shifts(surface, grid, changed, components if watched else None, *inner)
         if watched or not len(removal) or _count_components(changed) == components:
             break
-    return removal, _told(changed, grid, tried, surface.distance.reach)
+    return removal, _told(changed, grid, tried, surface.distance.reach, *inner)
 
 
 def count_patches(values: Values, nodes: Integers) -> tuple[Integers, Integers]:
@@ -143,7 +144,8 @@ def _try_shifts(
     reach, removal = surface.distance.reach, HandleRemoval()
     nodes, levels = _tunnels_and_bridges(values, max(SHIFTS) * reach / CLEARANCE)
     places = grid.positions(nodes)
-    own = ((places >= low) & (places < high)).all(axis=1)
+    # Where two parts meet the grid of each may have the same middle beyond the border; who is first removes the handle.
+    own = _within(places, low - grid.step, high + grid.step)
     nodes, levels = nodes[own], levels[own]
     outside, inside = count_speakers(grid.positions(nodes), surface.trusted)
     supported = are_spoken_for(*np.where(levels > 0, (outside, inside), (inside, outside)))
@@ -174,22 +176,32 @@ def _try_shifts(
     return removal, Tried(grid.positions(nodes), levels.astype(np.float64), decisions)
 
 
-def _told(values: Values, grid: Grid, tried: Tried, reach: float) -> Tried:
+def _told(values: Values, grid: Grid, tried: Tried, reach: float, low: Points, high: Points) -> Tried:
     """
     Which of all that were tried are handles: what was removed, and what could have been if no data spoke against it.
 
-    Of what was left those are told that are still there in the end: what one shift removes may have several middles.
+    Of what was left in the box those are told that are still there in the end: what one shift removes may have several
+    middles.
     """
     nodes = np.rint((tried.places - grid.low) / grid.step).astype(np.int64)
     lower, upper = count_patches(values, nodes)
     still = (values[tuple(nodes.T)] * tried.values > 0) & (np.where(tried.values > 0, upper, lower) > 1)
+    own = _within(tried.places, low, high)
     told = [
         i
         for i, (decision, why) in enumerate(tried.decisions)
         if decision != LEFT
-        or (still[i] and (why == PARTS or _is_handle(values, nodes[i], float(tried.values[i]), reach, grid.step)))
+        or (
+            own[i]
+            and still[i]
+            and (why == PARTS or _is_handle(values, nodes[i], float(tried.values[i]), reach, grid.step))
+        )
     ]
     return Tried(tried.places[told], tried.values[told], [tried.decisions[i] for i in told])
+
+
+def _within(places: Points, low: Points, high: Points) -> NDArray[np.bool_]:
+    return np.asarray(((places >= low) & (places < high)).all(axis=1))
 
 
 def _is_handle(values: Values, node: Integers, level: float, reach: float, step: float) -> bool:
