@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,15 @@ from art_levelset.recon.cloud.quadrics import Means
 def sphere_cloud(count: int) -> Points:
     directions: Points = np.random.default_rng(0).standard_normal((count, 3))
     return directions / np.linalg.norm(directions, axis=1, keepdims=True)
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """So many threads of torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)
