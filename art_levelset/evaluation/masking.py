@@ -100,7 +100,7 @@ class Diagnosis:
     @property
     def judged(self) -> bool:
         """Whether a check has a verdict."""
-        return any(check.verdict in ("pass", "fail") for check in self.checks)
+        return any(check.judged for check in self.checks)
 
     @property
     def _failed(self) -> set[str]:

@@ -152,6 +152,11 @@ class MaskingCheck(Checked, frozen=True):
     statement: Filled
     value: Number | None = None
 
+    @property
+    def judged(self) -> bool:
+        """Whether there was enough to judge."""
+        return self.verdict != "not judged"
+
 
 class DataUsed(Checked, frozen=True):
     """

@@ -52,7 +52,7 @@ def doubts(record: Record) -> list[str]:
         found.append("no strong attack was run: PGD alone may be points too high")
     elif record.masking is None:
         found.append("no checks for masked gradients were made")
-    elif not any(check.verdict in ("pass", "fail") for check in record.masking):
+    elif not any(check.judged for check in record.masking):
         found.append("no check for masked gradients could be judged")
     low, high = record.worst_case.interval
     if (high - low) / 2 > WIDE:
