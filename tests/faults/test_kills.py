@@ -67,7 +67,7 @@ def whole(path: Path) -> bool:
     if path.suffix == ".ply":
         return len(trimesh.load(path, force="mesh").faces) > 100
     if path.suffix == ".yaml":  # with the last of its options
-        return content.endswith(b"\n") and read_settings(path).get("csv") == "epochs.csv"
+        return content.endswith(b"\n") and read_settings(path).get("output") == "weights.pth"
     return path.suffix == ".csv" and content.endswith(b"\n")
 
 
