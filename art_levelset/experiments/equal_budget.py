@@ -30,7 +30,7 @@ from art_levelset.attacks.protocol import Attack
 from art_levelset.evaluation import evaluate, pgd
 from art_levelset.evaluation.calibration import calibration
 from art_levelset.evaluation.datasets import Split, load
-from art_levelset.experiments.equal_budget_rows import BATCH_SIZE, EPS, Deadline, Fit, rows, rows_l2
+from art_levelset.experiments.equal_budget_rows import BATCH_SIZE, EPS, EXECUTION, Deadline, Fit, rows, rows_l2
 from art_levelset.experiments.rows import Rows
 from art_levelset.models import CLASSIFIERS
 from art_levelset.tensors import load_tensors
@@ -196,7 +196,7 @@ def _trained(
     deadline = Deadline(arguments.seconds, None if paper else Trapezoid(rate))
     checkpoints = path.with_suffix(".checkpoints")
     steps = fit(classifier, (x, y), deadline, seed, checkpoints)
-    about = {"steps": steps, "epochs": steps * BATCH_SIZE / len(x), "learning_rate": rate}
+    about = {"steps": steps, "epochs": steps * BATCH_SIZE / len(x), "learning_rate": rate, "bf16": EXECUTION.bf16}
     partial_path = path.with_suffix(".part")
     torch.save({"state_dict": model.state_dict(), "about": about}, partial_path)
     partial_path.rename(path)

@@ -29,7 +29,7 @@ from art_levelset.trainers.augmentation import Augmentation, crop_and_flip, shif
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.budget import TimeBudget
 from art_levelset.trainers.callbacks import TrainingView
-from art_levelset.trainers.execution import Execution
+from art_levelset.trainers.execution import Execution, computes_in_bfloat16
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.max_margin import MMATrainer
 from art_levelset.trainers.noise_fgsm import NFGSMTrainer
@@ -42,7 +42,7 @@ from art_levelset.trainers.weight_perturbation import MadryAWPTrainer, TRADESAWP
 
 BATCH_SIZE = 128
 ATTACK_STEPS = 10
-EXECUTION = Execution(bf16=True, channels_last=True)
+EXECUTION = Execution(bf16=computes_in_bfloat16(torch.device("cpu")), channels_last=True)
 """Of every trainer of this package; ART's have no such options."""
 
 CHUNK = 20 * BATCH_SIZE

@@ -9,6 +9,7 @@ before its tolerance. The weights are in float32 throughout.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,19 @@ class Execution:
     bf16: bool = False
     channels_last: bool = False
     compile: bool = False
+
+    def check(self, device: torch.device) -> None:
+        """
+        Warn of what makes passes slower rather than faster.
+
+        :param device: Where they are executed.
+        """
+        if self.bf16 and not computes_in_bfloat16(device):
+            warnings.warn(
+                f"execution: the processor has no instructions for bfloat16 ({device}), and passes take many times as "
+                "long as without bf16",
+                stacklevel=4,
+            )
 
     def searched(self, network: nn.Module) -> nn.Module:
         """
@@ -68,6 +82,20 @@ class Execution:
         finally:
             if self.channels_last:
                 network.to(memory_format=torch.contiguous_format)
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """
+    Whether a device has instructions for bfloat16: others emulate it, some CPUs at a tenth of the speed of float32.
+
+    :param device: A CPU or a GPU.
+    :return: Whether it has them, as far as torch can tell; True for devices of other types.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return True
 
 
 class _Autocast(nn.Module):

@@ -68,6 +68,7 @@ class TrainerHooks(Trainer, abc.ABC):  # type: ignore[misc]  # ART is not typed
             raise ValueError(f"max_grad_norm must be positive, got {max_grad_norm}")
         if seed is not None:
             check_seed(seed)
+        execution.check(classifier.device)
         self.seed = int(torch.randint(2**62, ())) if seed is None else seed
         self.ema_decay = ema_decay
         self.max_grad_norm = max_grad_norm

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from art_levelset.core.fields import margin_field
 from art_levelset.core.samples import Status
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.callbacks import Callback
-from art_levelset.trainers.execution import Execution
+from art_levelset.trainers.execution import Execution, computes_in_bfloat16
 
 
 def convnet() -> nn.Sequential:
@@ -103,6 +105,24 @@ class TestBfloat16:
             accuracies.append((trainer.predict(x).argmax(axis=1) == y).mean())
         assert accuracies[0] > 0.7
         assert accuracies[1] == pytest.approx(accuracies[0], abs=0.05)
+
+    def test_processors_without_instructions_for_it_are_warned_of(self, classifier, monkeypatch):
+        monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: True)
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False, raising=False)
+        with pytest.warns(UserWarning, match="no instructions for bfloat16") as caught:
+            LevelSetMarginTrainer(classifier(), eps=0.1, execution=Execution(bf16=True))
+        assert not computes_in_bfloat16(torch.device("cpu"))
+        assert len(caught) == 1
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            LevelSetMarginTrainer(classifier(), eps=0.1, execution=Execution(bf16=True))
+            Execution().check(torch.device("cpu"))
+
+    def test_of_a_gpu_its_generation_says_so(self, monkeypatch):
+        for capability, has in (((7, 5), False), ((8, 0), True), ((9, 0), True)):
+            monkeypatch.setattr("torch.cuda.get_device_capability", lambda device, found=capability: found)
+            assert computes_in_bfloat16(torch.device("cuda")) == has
 
 
 class TestChannelsLast:
