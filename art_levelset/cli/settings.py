@@ -21,7 +21,8 @@ def with_settings(given: Sequence[str]) -> list[str]:
 
     :param given: The arguments, a verb first.
     :return: The verb, the file's options, and the other arguments.
-    :raises ValueError: If the file cannot be read, or is no mapping of options to values.
+    :raises ValueError: If the file cannot be read, or is no mapping of options to values, or has the learning rate of
+            another optimizer than that of the command line, which has none.
     """
     arguments = list(given)
     for place, text in enumerate(arguments):
@@ -32,8 +33,19 @@ def with_settings(given: Sequence[str]) -> list[str]:
         else:
             continue
         rest = [*arguments[:place], *arguments[place + used :]]
-        return [*rest[:1], *options_of(read_settings(Path(path))), *rest[1:]]
+        settings = read_settings(Path(path))
+        _check_rate(settings, rest, path)
+        return [*rest[:1], *options_of(settings), *rest[1:]]
     return arguments
+
+
+def _check_rate(settings: Mapping[str, Any], typed: Sequence[str], path: str) -> None:
+    """A learning rate belongs to its optimizer."""
+    words = [word for text in typed for word in text.split("=", 1)]
+    if "lr" not in settings or "--lr" in words or "--optimizer" not in words:
+        return
+    if settings.get("optimizer") not in words[words.index("--optimizer") + 1 :][:1]:
+        raise ValueError(f"--optimizer: the learning rate in {path} is not for it; give --lr as well")
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -33,6 +33,19 @@ def test_the_files_options_come_first(tmp_path: Path) -> None:
     assert with_settings(["train", "--lr", "1"]) == ["train", "--lr", "1"]
 
 
+@pytest.mark.parametrize("typed", [["--optimizer", "sgd"], ["--optimizer=sgd"]])
+def test_another_optimizer_wants_a_learning_rate_of_its_own(tmp_path: Path, typed: list[str]) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("optimizer: adam\nlr: 0.005\n")
+    line = ["train", "--config", str(path), *typed]
+    with pytest.raises(ValueError, match=r"^--optimizer: the learning rate in .*run.yaml is not for it; give --lr"):
+        with_settings(line)
+    assert with_settings([*line, "--lr", "0.1"])[-2:] == ["--lr", "0.1"]
+    assert with_settings(["train", "--config", str(path), "--optimizer", "adam"])[-1] == "adam"
+    path.write_text("optimizer: adam\n")
+    assert with_settings(line)[-1].endswith("sgd")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
