@@ -231,7 +231,9 @@ def _curve() -> CurveReconstruction:
     torch.nn.init.normal_(network.weights, generator=torch.Generator().manual_seed(0))
     line = np.random.default_rng(0).standard_normal((5, 3))
     frame = Frame(np.array([1.0, 2.0, 3.0]), 2.0)
-    return CurveReconstruction(network, frame, [Polyline(line, True), Polyline(line + 1, False)], line[:1], 0, 0.01)
+    return CurveReconstruction(
+        network, frame, [Polyline(line, True), Polyline(line + 1, False)], line[:1], 0, 0.01, False
+    )
 
 
 def _read_curve(path: Path) -> Any:

@@ -29,8 +29,8 @@ SEVERAL = (
 )
 
 REJECTED = (
-    "Exit status 3 says that a fit was rejected, which misses its points or has the wrong sides: its files are written "
-    "all the same."
+    "Exit status 3 says that a fit was rejected, which misses its points or has the wrong sides or pieces: its files "
+    "are written all the same."
 )
 
 SURFACE_EXAMPLES = (
@@ -93,7 +93,7 @@ def add_parser(verbs: Verbs, *, curve: bool = False) -> None:
         help="reconstruct surfaces or, with --curve, curves from raw point clouds",
         description=f"Reconstruct {what}, one scan or several (eq. 13).",
         examples=CURVE_EXAMPLES if curve else SURFACE_EXAMPLES,
-        remarks=SEVERAL if curve else f"{SEVERAL} {REJECTED}",
+        remarks=f"{SEVERAL} {REJECTED}",
         intermixed=True,
         add_help=False,
     )

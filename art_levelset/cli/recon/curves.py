@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 FILES = {"output": SUFFIXES, "csv": (".csv",), "preview": (".png",), "save": (), "json": ()}
 """The options that name files to write, and the suffixes they may have."""
 
+REJECTION = "rejected, for its pieces are not those of the ordered cloud"
+
 
 def arguments_of_each(arguments: argparse.Namespace) -> list[argparse.Namespace]:
     """
@@ -77,7 +79,8 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
         "save": curves.save,
         "json": lambda path: path.write_text(as_json(in_full()), encoding="utf-8"),
     }
-    return Result(report, seconds, files.write_files(arguments, writers), in_full())
+    rejected = REJECTION if curves.rejected else ""
+    return Result(report, seconds, files.write_files(arguments, writers), in_full(), rejected)
 
 
 @dataclass(frozen=True)
@@ -104,12 +107,14 @@ class CurveReport:
     :param length: Of all pieces together.
     :param noise: The standard deviation of the cloud around the curves, in each direction across.
     :param junctions: The points at which the zero level set can branch.
+    :param rejected: Whether the pieces are not those of the ordered cloud.
     """
 
     pieces: list[Piece]
     length: float
     noise: float
     junctions: list[list[float]]
+    rejected: bool
 
     @classmethod
     def of(cls, curves: CurveReconstruction) -> CurveReport:
@@ -120,7 +125,7 @@ class CurveReport:
         :return: The report.
         """
         pieces = [Piece(piece.closed, piece.length, len(piece)) for piece in curves.pieces]
-        return cls(pieces, curves.length, curves.noise, curves.junctions.tolist())
+        return cls(pieces, curves.length, curves.noise, curves.junctions.tolist(), curves.rejected)
 
     def lines(self) -> list[str]:
         """
@@ -133,6 +138,8 @@ class CurveReport:
         for number, piece in enumerate(self.pieces):
             kind = "closed" if piece.closed else "open"
             lines.append(f"  {number}: {kind}, length {piece.length:.6g}, {piece.vertices} vertices")
+        if self.rejected:
+            lines.append(f"fit: {REJECTION}")
         if self.junctions:
             lines.append(f"the zero level set can branch at {len(self.junctions)} points")
         return lines
@@ -149,4 +156,5 @@ class CurveReport:
             "length": f"{self.length:.6g}",
             "noise": f"{self.noise:.3g}",
             "junctions": str(len(self.junctions)),
+            "fit": "rejected" if self.rejected else "accepted",
         }

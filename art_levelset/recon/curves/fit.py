@@ -157,7 +157,9 @@ def reconstruct_curve(
         logger.warning("the zero level set is not that of the ordered cloud: try another seed or network")
     found_pieces = [Polyline(frame.from_unit(piece.points), piece.closed) for piece in pieces]
     junctions = frame.from_unit(traced.junctions)
-    return CurveReconstruction(candidate, frame, found_pieces, junctions, spurious, float(noise * frame.scale))
+    return CurveReconstruction(
+        candidate, frame, found_pieces, junctions, spurious, float(noise * frame.scale), not found
+    )
 
 
 def _seen_from(frame: Frame, curve: PrincipalCurve) -> PrincipalCurve:

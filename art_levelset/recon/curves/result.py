@@ -78,6 +78,7 @@ class CurveReconstruction:
     :param junctions: Where the gradients of F are parallel on the zero set, so that it can branch, (k, 3).
     :param spurious: Number of components of the zero set that no data support; they are not among the pieces.
     :param noise: The standard deviation of the cloud around the curves, in each direction across, in its units.
+    :param rejected: Whether the zero set has other pieces than the ordered cloud, or closes others.
     """
 
     network: nn.Module
@@ -86,6 +87,7 @@ class CurveReconstruction:
     junctions: Points
     spurious: int
     noise: float
+    rejected: bool
 
     @property
     def length(self) -> float:
@@ -122,6 +124,7 @@ class CurveReconstruction:
             "junctions": torch.as_tensor(self.junctions),
             "spurious": int(self.spurious),
             "noise": float(self.noise),
+            "rejected": self.rejected,
         }
         packed = io.BytesIO()
         torch.save(contents, packed)
@@ -158,7 +161,7 @@ def load_curve(path: str | Path, network: nn.Module | None = None) -> CurveRecon
     return CurveReconstruction(network, *parts)
 
 
-def _parts(contents: dict[str, Any]) -> tuple[Frame, list[Polyline], Points, int, float]:
+def _parts(contents: dict[str, Any]) -> tuple[Frame, list[Polyline], Points, int, float, bool]:
     """All but the network, checked."""
     centre, scale, noise = np.asarray(contents["centre"]), contents["scale"], contents["noise"]
     numbers("centre", centre, (3,))
@@ -172,4 +175,6 @@ def _parts(contents: dict[str, Any]) -> tuple[Frame, list[Polyline], Points, int
         if len(corners) < 2 or not isinstance(closed, bool):
             raise ValueError("pieces must have two points at least, and be closed or not")
         pieces.append(Polyline(corners, closed))
-    return Frame(centre, scale), pieces, junctions, contents["spurious"], noise
+    if not isinstance(contents["rejected"], bool):
+        raise ValueError(f"rejected must be True or False, got {contents['rejected']!r}")
+    return Frame(centre, scale), pieces, junctions, contents["spurious"], noise, contents["rejected"]

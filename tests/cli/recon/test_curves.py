@@ -74,15 +74,31 @@ def test_the_figures_as_a_file(scan: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_what_is_said_of_several_pieces() -> None:
-    report = CurveReport([Piece(True, 2.5, 40), Piece(False, 1.25, 20)], 3.75, 0.0123456, [[0.0, 1.0, 2.0]] * 3)
+    report = CurveReport([Piece(True, 2.5, 40), Piece(False, 1.25, 20)], 3.75, 0.0123456, [[0.0, 1.0, 2.0]] * 3, False)
     assert report.lines() == [
         "2 pieces, length 3.75, noise 0.0123",
         "  0: closed, length 2.5, 40 vertices",
         "  1: open, length 1.25, 20 vertices",
         "the zero level set can branch at 3 points",
     ]
-    expected = {"pieces": "2", "closed": "1", "length": "3.75", "noise": "0.0123", "junctions": "3"}
+    expected = {"pieces": "2", "closed": "1", "length": "3.75", "noise": "0.0123", "junctions": "3", "fit": "accepted"}
     assert report.row() == expected
+
+
+def test_a_piece_that_cannot_be_closed_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A straight line beside a circle: the way back along it would be the line itself."""
+    way, angles = np.linspace(0, 1, 120)[:, None], np.linspace(0, 2 * np.pi, 150)
+    circle = np.stack([3 + np.cos(angles), np.sin(angles), 0 * angles], axis=1)
+    cloud = np.concatenate([way * [1.0, 2.0, 0.0], circle])
+    np.savetxt(tmp_path / "both.xyz", cloud + np.random.default_rng(0).normal(scale=1e-3, size=cloud.shape))
+    argv = [str(tmp_path / name) for name in ("both.xyz", "curve.pt", "figures.json")]
+    assert main([argv[0], "--closed", "--save", argv[1], "--json", argv[2]]) == 3
+    captured = capsys.readouterr()
+    why = "rejected, for its pieces are not those of the ordered cloud"
+    assert f"fit: {why}" in captured.out.splitlines()
+    assert captured.err.endswith(f"{argv[0]}: the fit is {why}; the files are written all the same\n")
+    assert json.loads((tmp_path / "figures.json").read_text())["rejected"] is True
+    assert load_curve(argv[1]).rejected
 
 
 @pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
@@ -94,7 +110,7 @@ def test_several_scans(jobs: str, scans: list[Path], capsys: pytest.CaptureFixtu
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert sorted(line.split(":")[0].split("] ")[1] for line in lines[:3]) == sorted(map(str, scans))
-    assert re.split("  +", lines[3]) == ["scan", "seconds", "pieces", "closed", "length", "noise", "junctions"]
+    assert re.split("  +", lines[3]) == ["scan", "seconds", "pieces", "closed", "length", "noise", "junctions", "fit"]
     table = {row[0]: row[1:] for row in map(str.split, lines[4:])}
     assert table[str(scans[1])] == ["failed"]
     for path in scans[::2]:
