@@ -19,6 +19,7 @@ from art_levelset.recon.io.columns import ADVICE, Chosen, Kinds, chosen_columns
 from art_levelset.recon.io.dialect import BadRow, Dialect
 from art_levelset.recon.io.layout import COMMENTS, Layout, layout_of
 from art_levelset.recon.io.text import read_lines, show
+from art_levelset.recon.io.threes import Column, threes
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +32,11 @@ def read_table(path: Path, chosen: Chosen | None = None) -> Iterator[dict[str, N
     """
     Read positions, normals and colours.
 
-    A line before the rows, or a comment, may name the columns. Without names x, y and z come first, and the last
-    columns, in threes, are normals if they have length 1 (or are zero) and colours if they are whole numbers from 0 to
-    255; in a `.xyzn` or `.xyzrgb` file the second three are normals or colours. Other lines before the rows, single
+    A line before the rows, or a comment, may name the columns. Without names x, y and z come first, and of the others
+    three beside each other are normals if they have length 1 (or are zero) and colours if they are whole numbers from 0
+    to 255; in a `.xyzn` or `.xyzrgb` file the second three are normals or colours. Where several threes could be the
+    colours, or the normals, they are left out with a warning, unless it is clear which number beside them is another
+    (:mod:`art_levelset.recon.io.threes`). Other lines before the rows, single
     whole numbers there (and anywhere in a `.pts` file), comments, and words after the last row are left out. Three
     rows of many numbers are x, y and z of all points.
 
@@ -110,25 +113,16 @@ def _columns_without_names(layout: Layout, rows: Sequence[str], chosen: Chosen |
                 columns.remove(error.column)
     kinds = {"points": points}
     kinds |= {kind: triple for kind, triple in _CERTAIN.get(suffix, {}).items() if {*triple} <= {*columns} - {*points}}
-    for last in range(max(columns), 1, -3):
-        triple = [last - 2, last - 1, last]
-        if {*triple} <= {*columns} - {column for taken in kinds.values() for column in taken}:
-            kind = _kind(values[:, [columns.index(column) for column in triple]])
-            if kind is not None:
-                kinds.setdefault(kind, triple)
+    fields = layout.dialect.fields(rows[0])
+    free = {
+        column: Column(values[:, i], layout.dialect.cell(rows[0], fields, column))
+        for i, column in enumerate(columns)
+        if not any(column in triple for triple in kinds.values())
+    }
+    kinds |= threes(free, kinds, last=suffix == ".pts")
     if chosen is None:
         _check_order(values, explained=len(kinds) * 3, row=rows[0], commas=layout.dialect.delimiter == ",")
     return kinds
-
-
-def _kind(triple: NDArray[np.float64]) -> str | None:
-    """What three columns are, if anything."""
-    given = triple[np.isfinite(triple).all(axis=1) & triple.any(axis=1)]
-    if 2 * len(given) > len(triple) and (np.abs(np.linalg.norm(given, axis=1) - 1) < 0.01).all():
-        return "normals"
-    if ((triple == np.rint(triple)) & (triple >= 0) & (triple <= 255)).all():
-        return "colours"
-    return None
 
 
 def _check_order(values: NDArray[np.float64], explained: int, row: str, commas: bool) -> None:

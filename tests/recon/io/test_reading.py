@@ -167,6 +167,14 @@ COLOURED: dict[str, Callable[[Path], object]] = {
         "".join("v " + row for row in table(POINTS, COLOURS / 255).splitlines(keepends=True))
         + "".join("vn " + row for row in table(NORMALS).splitlines(keepends=True))
     ),
+    "faces.obj": lambda path: path.write_text(
+        "".join("v " + row for row in table(POINTS, COLOURS / 255).splitlines(keepends=True))
+        + "".join("vn " + row for row in table(NORMALS[::-1]).splitlines(keepends=True))
+        + "".join(f"f {i}//{41 - i} {i + 1}/1/{40 - i} -1//-40\n" for i in range(1, 40))
+    ),
+    "opacity.xyz": lambda path: path.write_text(table(POINTS, NORMALS, COLOURS, 0 * COLOURS[:, :1] + 255)),
+    "intensity.pts": lambda path: path.write_text("40\n" + table(POINTS, COLOURS[:, :1], COLOURS, NORMALS)),
+    "scalar.asc": lambda path: path.write_text(table(POINTS, COLOURS, NORMALS, NORMALS[:, :1] / 2)),
     "cloud.npz": lambda path: np.savez(path, points=POINTS, normals=NORMALS, colours=COLOURS),
 }
 
@@ -184,6 +192,37 @@ def test_normals_and_colours(name: str, piece: int, tmp_path: Path, monkeypatch:
     np.testing.assert_array_equal(cloud.colours, COLOURS)
     assert cloud.colours is not None
     assert cloud.colours.dtype == np.uint8
+
+
+def test_an_intensity_written_as_a_fraction_is_no_colour(tmp_path: Path) -> None:
+    """As CloudCompare writes colours and a scalar without a header."""
+    scalars = [f" {number:.6f}" for number in COLOURS[::-1, 0]]
+    rows = zip(table(POINTS, COLOURS).splitlines(), scalars, strict=True)
+    (tmp_path / "a.txt").write_text("".join(row + scalar + "\n" for row, scalar in rows))
+    np.testing.assert_array_equal(read_cloud(tmp_path / "a.txt").colours, COLOURS)
+
+
+def test_colours_that_are_not_clear_are_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.txt").write_text(table(POINTS, COLOURS, COLOURS[::-1, :1]))
+    assert read_cloud(tmp_path / "a.txt").colours is None
+    assert "colours are left out, for columns 4 to 6 or 5 to 7 could be them: name the columns" in caplog.text
+    (tmp_path / "b.txt").write_text("x y z r g b intensity\n" + table(POINTS, COLOURS, COLOURS[::-1, :1]))
+    np.testing.assert_array_equal(read_cloud(tmp_path / "b.txt").colours, COLOURS)
+
+
+def test_the_normals_of_faces(tmp_path: Path) -> None:
+    """Each corner has its own: a vertex gets their mean, and one without a face none."""
+    corners = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 5 5 5\n"
+    (tmp_path / "a.obj").write_text(corners + "vn 0 0 1\nvn 1 0 0\nf 1//1 2//1 3//1\nf 1//2 3//1 2//2\n")
+    half = np.sqrt(0.5)
+    np.testing.assert_allclose(
+        read_cloud(tmp_path / "a.obj").normals, [[half, 0, half], [half, 0, half], [0, 0, 1], [0, 0, 0]]
+    )
+    (tmp_path / "b.obj").write_text(corners + "vn 0 0 1\nf 1//1 2//1 9//1\n")
+    with pytest.raises(ValueError, match="faces name vertices or normals that are not there"):
+        read_cloud(tmp_path / "b.obj")
 
 
 def test_what_is_neither_normals_nor_colours_is_neither(tmp_path: Path) -> None:
