@@ -38,6 +38,8 @@ FINEST = 1e-6
 """Coordinates may be rounded by this part of the mesh's diagonal."""
 
 _SINGLE_PRECISION = {".stl", ".glb"}
+_TEXT = {".obj", ".off"}
+_FEWEST_DIGITS = 8
 _PLY_TYPES = {"<f8": "double", "<f4": "float", "u1": "uchar"}
 
 
@@ -56,7 +58,10 @@ def read_mesh(path: Path, name: str) -> Trimesh:
     if path.suffix.lower() not in READ:
         raise ValueError(f"{name}: {path} cannot be read, use one of {' '.join(READ)}")
     try:
-        mesh = load_with_trimesh(path, force="mesh")
+        mesh = load_with_trimesh(path, force="mesh", process=False)
+        if isinstance(mesh, Trimesh):
+            mesh.remove_infinite_values()
+            mesh.merge_vertices(digits_vertex=_digits(mesh))
     except OSError:
         raise
     except Exception as error:  # the readers of corrupt files raise anything
@@ -133,7 +138,14 @@ def write_mesh(mesh: Trimesh, path: str | Path) -> None:
             "%s files round these coordinates by up to %.3g: it is written without (%s); or use .ply", *words
         )
         mesh = mesh.copy().apply_translation(-origin)
-    mesh.export(str(path))
+    digits: dict[str, Any] = {"digits": max(_digits(mesh), _FEWEST_DIGITS)} if path.suffix.lower() in _TEXT else {}
+    mesh.export(str(path), **digits)
+
+
+def _digits(mesh: Trimesh) -> int:
+    """How many digits after the point tell places from each other that are a hundred millionth of the mesh apart."""
+    diagonal = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0))) if len(mesh.vertices) else 0.0
+    return int(np.ceil(8 - np.log10(diagonal))) if diagonal > 0 else _FEWEST_DIGITS
 
 
 def _round_origin(mesh: Trimesh) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from art_levelset.recon.io.meshes import write_mesh
+from art_levelset.recon.io.meshes import read_mesh, write_mesh
 
 NEAR = trimesh.creation.icosphere(subdivisions=2, radius=0.1)
 FAR = trimesh.Trimesh(NEAR.vertices + np.array([4e6, -5e5, 300.0]), NEAR.faces, process=False)
@@ -24,6 +24,19 @@ def test_coordinates_come_back_to_a_hundredth_of_a_millimetre(
     back = trimesh.load(path, process=False)
     np.testing.assert_allclose(back.vertices, mesh.vertices, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(back.faces, mesh.faces)
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".off", ".stl"])
+@pytest.mark.parametrize("size", [1e-9, 1e-3, 1e6])
+def test_the_unit_does_not_matter(tmp_path: Path, size: float, suffix: str) -> None:
+    mesh = trimesh.Trimesh(size * NEAR.vertices, NEAR.faces, process=False)
+    path = tmp_path / f"mesh{suffix}"
+    write_mesh(mesh, path)
+    back = read_mesh(path, "mesh")
+    assert back.is_watertight
+    assert len(back.vertices) == len(mesh.vertices)
+    corners = (np.sort(np.asarray(one.vertices), axis=0) for one in (back, mesh))
+    np.testing.assert_allclose(*corners, rtol=0, atol=1e-6 * size)
 
 
 def test_a_mesh_near_the_origin_has_a_small_file(tmp_path: Path) -> None:
