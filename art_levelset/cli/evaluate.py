@@ -176,7 +176,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     try:
         files = {"--output": arguments.output, "the outcomes beside it": beside_of(arguments.output)}
         with (
-            outputs(files, {"--resume": arguments.resume}),
+            outputs(files, {"--resume": arguments.resume}, {"--model": arguments.model, "--data": arguments.data}),
             shared_memo(arguments.resume, arguments.shard) as memo,
         ):
             return status_of_rank(partial(evaluated, arguments, output, memo))

@@ -11,7 +11,11 @@ from art_levelset.files import check_folder, check_place, claim, keep
 
 
 @contextmanager
-def outputs(files: Mapping[str, Path | None], folders: Mapping[str, Path | None] | None = None) -> Iterator[None]:
+def outputs(
+    files: Mapping[str, Path | None],
+    folders: Mapping[str, Path | None] | None = None,
+    inputs: Mapping[str, str | Path | None] | None = None,
+) -> Iterator[None]:
     """
     Check that a verb can write what it is asked for, and keep other runs from writing the same files meanwhile.
 
@@ -19,13 +23,16 @@ def outputs(files: Mapping[str, Path | None], folders: Mapping[str, Path | None]
 
     :param files: The files by the options that name them; None for those that are not asked for.
     :param folders: Folders for several files, which may have to be made, by their options.
+    :param inputs: What is read, by the options that name it; what is no file, such as a name, is passed over.
     :raises OSError: If a file or folder cannot be written, or another run writes the file; it names the option.
     :raises ValueError: If two options name the same file.
     """
     if os.environ.get("RANK", "0") != "0":
         yield
         return
-    seen: dict[Path, str] = {}
+    seen = {
+        Path(given).resolve(): option for option, given in (inputs or {}).items() if given and Path(given).is_file()
+    }
     for option, path in files.items():
         if path is not None:
             _named(option, check_place, path)

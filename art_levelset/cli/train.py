@@ -222,7 +222,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     files = {"--output": arguments.output, "--plot": plot, "--csv": arguments.csv, "the settings beside it": own}
     folders = {"--checkpoint-dir": arguments.checkpoint_dir, "--tensorboard": arguments.tensorboard}
     try:
-        with outputs(files, folders):
+        with outputs(files, folders, {"--data": arguments.data}):
             from art_levelset.distributed import process_group
 
             settings = settings_of(arguments)

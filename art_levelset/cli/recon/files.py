@@ -48,6 +48,9 @@ def arguments_of_each(
                     f"as in {path.with_name(f'{STEM}{path.suffix}')}"
                 )
             setattr(own, name, Path(str(path).replace(STEM, stem_of(scan))))
+        for name in read:
+            if getattr(own, name) is not None:
+                taken[_resolved(getattr(own, name))] = f"the --{name.replace('_', '-')} itself"
         own.output = own.output or (arguments.output_dir or scan.parent) / f"{stem_of(scan)}{suffix}"
         check_files(own, files, taken)
         several.append(own)

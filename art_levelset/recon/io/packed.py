@@ -36,9 +36,11 @@ def stem_of(path: Path) -> str:
     >>> stem_of(Path("scans/a.ply.gz")), stem_of(Path("scans/a.ply"))
     ('a', 'a')
 
-    :param path: The file.
+    :param path: The file, or a folder, whatever it is called from within.
     :return: The name.
     """
+    if path.name in ("", ".."):
+        path = path.resolve()
     return (path.with_suffix("") if is_packed(path) else path).stem
 
 

@@ -57,3 +57,9 @@ def test_damaged_files(name: str, contents: bytes, message: str, write: Write) -
 def test_names(suffix: str) -> None:
     assert format_of(Path(f"a/b.c{suffix}.gz")) == format_of(Path(f"a/b.c{suffix.upper()}")) == suffix
     assert stem_of(Path(f"a/b.c{suffix}.gz")) == stem_of(Path(f"a/b.c{suffix}")) == "b.c"
+
+
+def test_a_folder_from_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hall" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "hall")
+    assert stem_of(Path()) == stem_of(Path("inner/..")) == "hall"
