@@ -239,15 +239,25 @@ def draw(path: Path, families: Sequence[str], names: Sequence[str], key: Mapping
     :param key: Seed, scan and noise.
     :param folder: Where the meshes are.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     shown = []
     for family in families:
         scan = scanned(made(family, key["seed"]), key["scan"], key["noise"], key["seed"])
         files = {name: mesh_path(folder, {**key, "family": family, "method": name}) for name in names}
         meshes = {name: trimesh.load_mesh(file) for name, file in files.items() if file.exists()}
-        shown.append(_pictures(family, scan, meshes))
+        shown.append(pictures_of(family, scan, meshes))
+    draw_pictures(path, shown)
+
+
+def draw_pictures(path: Path, shown: Sequence[Mapping[str, NDArray[np.float64]]]) -> None:
+    """
+    Draw pictures by their titles, those of a shape beside each other.
+
+    :param path: The picture, PNG.
+    :param shown: The pictures of each shape.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     columns = max(map(len, shown))
     height = -(-len(shown) // BLOCKS)
     figure = Figure(figsize=(1.5 * columns * BLOCKS, 1.7 * height), dpi=100, layout="constrained")
@@ -263,8 +273,15 @@ def draw(path: Path, families: Sequence[str], names: Sequence[str], key: Mapping
         figure.savefig(temporary, format="png")
 
 
-def _pictures(family: str, scan: Scan, meshes: Mapping[str, trimesh.Trimesh]) -> dict[str, NDArray[np.float64]]:
-    """A scan, the meshes and the surface from one side, by their titles."""
+def pictures_of(family: str, scan: Scan, meshes: Mapping[str, trimesh.Trimesh]) -> dict[str, NDArray[np.float64]]:
+    """
+    A scan, the meshes and the surface from one side.
+
+    :param family: The title of the scan.
+    :param scan: The scan.
+    :param meshes: By their titles.
+    :return: The pictures by their titles.
+    """
     low, high = scan.reference.bounds
     centre, scale, turn = (low + high) / 2, float(np.linalg.norm(high - low)) / 2, view(*VIEWS[1], high - low)
     pictures = {family: points_picture((scan.points - centre) / scale @ turn.T)}

@@ -1,0 +1,155 @@
+"""
+Parts of machines that others have made: the reconstruction beside screened Poisson.
+
+    pip install pymeshlab
+    pip download --no-deps pybullet && unzip -q pybullet-*.whl "pybullet_data/*"
+    OMP_NUM_THREADS=1 python benchmarks/parts.py pybullet_data -o parts.json [--parts NAME ...] [--qualities draft]
+        [--meshes DIR --picture parts.png]
+
+The parts are the closed meshes of one piece and 2,500 triangles or more among those that come with PyBullet: a bicycle,
+a differential, robots. Each is sampled evenly by 40,000 points, with a normal noise of 0.2 spacings in each coordinate;
+the spacing is the root of the area a point. Methods, Betti numbers and distances are as in `families.py`. A killed call
+goes on: rows that the output file has are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import trimesh
+from families import draw_pictures, is_right, measured, methods, pictures_of
+from made_shapes import betti_of
+from virtual_scans import Scan
+
+from art_levelset.experiments.rows import Rows
+from art_levelset.files import check_place
+from art_levelset.recon.fitting.quality import QUALITIES
+from art_levelset.recon.inspect.metrics import sample_surface
+
+PARTS = (
+    "bicycle/files/frame_scaled.stl",
+    "bicycle/files/handlebar_scaled.stl",
+    "bicycle/files/wheel_scaled.stl",
+    "differential/diff_carrier.stl",
+    "differential/diff_pinion.stl",
+    "differential/diff_ring.stl",
+    "differential/diff_side.stl",
+    "differential/diff_spider.stl",
+    "differential/diff_stand.stl",
+    "laikago/chassis.stl",
+    "laikago/lower_leg_3.stl",
+    "mini_cheetah/meshes/mini_abad.obj",
+    "xarm/xarm_description/meshes/xarm6/visual/link1.stl",
+    "xarm/xarm_description/meshes/xarm6/visual/link3.stl",
+    "xarm/xarm_description/meshes/xarm6/visual/link4.stl",
+    "xarm/xarm_description/meshes/xarm6/visual/link6.stl",
+)
+
+POINTS = 40_000
+NOISE = 0.2
+"""In spacings."""
+
+
+def scan_of(path: Path) -> Scan:
+    """
+    Points of a part, in units of its diagonal.
+
+    :param path: Its mesh.
+    :return: The points and the mesh.
+    :raises ValueError: If it is not closed, or not of one piece.
+    """
+    mesh = trimesh.load(path, force="mesh", process=False)
+    mesh.merge_vertices()
+    if not mesh.is_watertight or mesh.body_count != 1:
+        raise ValueError(f"{path} is no closed mesh of one piece")
+    mesh.apply_scale(1 / float(np.linalg.norm(mesh.extents)))
+    draw, spacing = np.random.default_rng(0), float(np.sqrt(mesh.area / POINTS))
+    points = sample_surface(mesh, POINTS, draw) + NOISE * spacing * draw.standard_normal((POINTS, 3))
+    return Scan(points, mesh, spacing, NOISE * spacing, 0.0)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """
+    The results in Markdown, a line for each part.
+
+    :param rows: The rows.
+    :return: A table.
+    """
+    names = list(dict.fromkeys(row["method"] for row in rows))
+    lines = ["| part | right | " + " | ".join(f"{name}: Betti numbers, Chamfer, seconds" for name in names) + " |"]
+    lines.append("|---" * (2 + len(names)) + "|")
+    for part in dict.fromkeys(row["part"] for row in rows):
+        found = {row["method"]: row for row in rows if row["part"] == part}
+        right = _numbers(next(iter(found.values()))["right"])
+        cells = [_cell(found[name]) if name in found else "-" for name in names]
+        lines.append(f"| {part} | {right} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    return row.get("failed") or f"{_numbers(row['betti'])}, {row['chamfer']:.3f}, {row['seconds']:.0f}"
+
+
+def _numbers(betti: Sequence[int]) -> str:
+    return " ".join(map(str, betti))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure what is missing, print the table, and draw it."""
+    parser = argparse.ArgumentParser(description="Reconstructions of parts of machines.")
+    parser.add_argument("folder", type=Path, help="PyBullet's data")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the results, JSON")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="NAME")
+    parser.add_argument("--qualities", nargs="*", choices=tuple(QUALITIES), default=["draft"])
+    parser.add_argument("--meshes", type=Path, metavar="DIR", help="keep the meshes there")
+    parser.add_argument("--picture", type=Path, help="PNG, of the parts whose meshes are kept")
+    arguments = parser.parse_args(argv)
+    if arguments.picture is not None:
+        if arguments.meshes is None:
+            parser.error("--picture needs --meshes")
+        check_place(arguments.picture)
+    if arguments.meshes is not None:
+        arguments.meshes.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    torch.optim.Adam([torch.zeros(1)])  # imports seconds of what no fit is to be charged with
+    rows = Rows(arguments.output, {"points": POINTS, "noise": NOISE}, keys=("part", "method"))
+    missing: set[str] = set()
+    shown = []
+    for part in arguments.parts:
+        scan = scan_of(arguments.folder / part)
+        files = {}
+        for name, build in methods(arguments.qualities, 0).items():
+            if rows.find(part=part, method=name) is None and name not in missing:
+                try:
+                    found, mesh = measured(build, scan)
+                except ImportError as error:
+                    print(f"{name}: left out: {error}", flush=True)
+                    missing.add(name)
+                    continue
+                row = {"part": part, "method": name, "right": betti_of(scan.reference), **found}
+                rows.add(row)
+                verdict = "right" if is_right(row) else "not right"
+                print(f"{part}, {name}: {verdict}, {found['seconds']:.0f} s", flush=True)
+                if arguments.meshes is not None and mesh is not None:
+                    mesh.export(_mesh_path(arguments.meshes, part, name))
+            if arguments.meshes is not None and _mesh_path(arguments.meshes, part, name).exists():
+                files[name] = trimesh.load_mesh(_mesh_path(arguments.meshes, part, name))
+        if arguments.picture is not None:
+            shown.append(pictures_of(Path(part).stem, scan, files))
+    print(table(rows.rows))
+    if arguments.picture is not None:
+        draw_pictures(arguments.picture, shown)
+
+
+def _mesh_path(folder: Path, part: str, method: str) -> Path:
+    """Where a part's mesh is kept."""
+    return folder / f"{part.replace('/', '-')}-{method.replace(' ', '_')}.ply"
+
+
+if __name__ == "__main__":
+    main()
