@@ -9,6 +9,7 @@ before its tolerance. The weights are in float32 throughout.
 
 from __future__ import annotations
 
+import platform
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,8 +94,8 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if device.type == "cpu" and platform.machine().lower() in ("x86_64", "amd64"):
+        return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     return True
 
 

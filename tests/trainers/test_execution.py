@@ -107,13 +107,13 @@ class TestBfloat16:
         assert accuracies[1] == pytest.approx(accuracies[0], abs=0.05)
 
     def test_processors_without_instructions_for_it_are_warned_of(self, classifier, monkeypatch):
-        monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: True)
-        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False, raising=False)
+        monkeypatch.setattr("platform.machine", lambda: "AMD64")
+        monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
         with pytest.warns(UserWarning, match="no instructions for bfloat16") as caught:
             LevelSetMarginTrainer(classifier(), eps=0.1, execution=Execution(bf16=True))
         assert not computes_in_bfloat16(torch.device("cpu"))
         assert len(caught) == 1
-        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+        monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             LevelSetMarginTrainer(classifier(), eps=0.1, execution=Execution(bf16=True))
