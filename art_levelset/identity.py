@@ -187,7 +187,11 @@ def _pieces(part: Any) -> Iterator[bytes]:
     if isinstance(part, nn.Module):
         yield from _network(part, set())
     elif isinstance(part, Tensor):
-        yield from _pieces(part.detach().cpu().numpy())
+        values = part.detach().cpu()
+        if values.dtype == torch.bfloat16:  # NumPy has none
+            yield b"bfloat16"
+            values = values.view(torch.int16)
+        yield from _pieces(values.numpy())
     elif isinstance(part, np.ndarray):
         yield f"{part.dtype.str} {part.shape}".encode()
         yield part.tobytes()

@@ -164,6 +164,13 @@ def test_a_digest_depends_on_everything() -> None:
     assert all(len(each) == 64 for each in digests)
 
 
+def test_a_digest_of_bfloat16_which_numpy_lacks() -> None:
+    values = torch.arange(6.0).bfloat16()
+    assert digest(values) == digest(values.clone())
+    assert len({digest(each) for each in (values, values + 1, values.half(), values.view(torch.int16))}) == 4
+    assert digest(network().bfloat16()) == digest(network().bfloat16()) != digest(network())
+
+
 def test_a_digest_depends_on_nothing_else() -> None:
     values = torch.arange(6.0).reshape(2, 3)
     assert digest(values) == digest(values.numpy()) == digest(values.clone().requires_grad_())

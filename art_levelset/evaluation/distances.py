@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from art_levelset.attacks.boundary import nearest_misclassified
 from art_levelset.attacks.effort import Effort, measured
@@ -47,6 +48,7 @@ class BoundaryDistances:
 
     :param distances: (n,), float32: 0 where the sample itself is misclassified, infinite where nothing was found.
     :param points: The misclassified points, (n, ...), as the network sees them; the sample where nothing was found.
+           Those of bfloat16 are float32.
     :param effort: What finding them cost.
     """
 
@@ -135,7 +137,7 @@ def searched_distances(
         _searching(subject, rows, cell, norm, max_iter, max_gradients, seed_of(seed, 0, cell * batch_size), memo)
         for cell, rows in enumerate(cells)
     ]
-    nearest = subject.x.detach().to(subject.dtype).cpu().numpy().copy()
+    nearest = _array(subject.x.to(subject.dtype)).copy()
     distances, effort = np.full(len(subject), np.inf, dtype=np.float32), Effort()
     with progress_bar(total=len(subject), desc="distances", unit="sample", verbose=verbose) as progress:
         for rows, part in zip(cells, finished(pieces, memo), strict=True):
@@ -222,7 +224,7 @@ def bisected_distances(
     :raises ValueError: If an attack returns another shape than it was given.
     """
     effort, interval = Effort(), largest / 2**halvings
-    nearest = subject.x.cpu().numpy().copy()
+    nearest = _array(subject.x).copy()
     with seeded(seed, subject.device):
         right = correct(subject, batch_size=batch_size).numpy()
     distances = np.where(right, np.inf, 0.0).astype(np.float32)
@@ -327,7 +329,7 @@ def _searched(
         found = nearest_misclassified(faced, x, y, box=box, generator=generator, **run)
     return {
         "distances": found.distances.cpu().float().numpy(),
-        "points": found.points.cpu().numpy(),
+        "points": _array(found.points),
         "effort": effort.array(),
     }
 
@@ -363,9 +365,15 @@ def _attacked(subject: Subject, rows: NDArray[np.intp], attack: Attack, norm: fl
     return {
         "broken": broken.numpy(),
         "distances": lp_distance(batch.x[broken.to(batch.x.device)], examples, norm).float().cpu().numpy(),
-        "points": examples.cpu().numpy(),
+        "points": _array(examples),
         "effort": outcome.effort.array(),
     }
+
+
+def _array(points: Tensor) -> NDArray[Any]:
+    """Points as an array, in float32 where they are in bfloat16, which NumPy has not."""
+    points = points.detach().cpu()
+    return (points.float() if points.dtype == torch.bfloat16 else points).numpy()
 
 
 def _check(batch_size: int, seed: int) -> None:

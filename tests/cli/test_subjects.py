@@ -115,6 +115,10 @@ thirds = Thirds()
 number = 3
 
 
+def low():
+    return Thirds().bfloat16()
+
+
 def fails():
     raise KeyError("nothing")
 
@@ -319,6 +323,12 @@ def test_a_random_model_is_judged_by_averaged_gradients_alone(capsys: pytest.Cap
     assert record.attacks[0].parameters["version"] == "rand"
     assert record.unreliable
     assert "the network is random" in record.footnote
+
+
+def test_a_network_in_bfloat16() -> None:
+    record = record_of("--margins", arch="own.py:low")
+    assert record.worst_case.accuracy == pytest.approx(expected(), abs=0.06)
+    assert record.margin_curves[0].accuracy[0] == record.clean
 
 
 def test_what_the_code_prints_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,6 +78,25 @@ def test_affine_classifiers_exactly(
     np.testing.assert_allclose(found.distances, expected.numpy(), rtol=0, atol=1e-4)
 
 
+def test_bfloat16_as_float16() -> None:
+    """NumPy has no bfloat16."""
+    model, x, y = affine(3, dtype=torch.bfloat16)
+    other = nn.Linear(12, 3).to(torch.float16)
+    other.load_state_dict(model.state_dict())
+    right = classified_right(model, x, y).numpy()
+    for found in (
+        search(model, x, y, max_iter=10),
+        attack_distances(model, x, y, lambda eps: partial(pgd, eps=eps, max_iter=3), largest=0.5, verbose=False),
+    ):
+        assert found.points.dtype == np.float32
+        assert (found.distances[~right] == 0).all()
+        broken = torch.from_numpy(np.isfinite(found.distances))
+        assert broken.float().mean() > 0.8
+        assert not classified_right(model, torch.from_numpy(found.points), y)[broken].any()
+    expected = search(other, x.half(), y, max_iter=10).distances
+    assert abs(np.median(search(model, x, y, max_iter=10).distances) - np.median(expected)) < 0.05
+
+
 class Ball(nn.Module):
     """Class 1 within a distance of a centre, class 0 outside."""
 
