@@ -21,22 +21,22 @@ def with_settings(given: Sequence[str]) -> list[str]:
 
     :param given: The arguments, a verb first.
     :return: The verb, the file's options, and the other arguments.
-    :raises ValueError: If the file cannot be read, or is no mapping of options to values, or has the learning rate of
-            another optimizer than that of the command line, which has none.
+    :raises ValueError: If there are several such files, or the file cannot be read, or is no mapping of options to
+            values, or has the learning rate of another optimizer than that of the command line, which has none.
     """
     arguments = list(given)
-    for place, text in enumerate(arguments):
-        if text == OPTION and place + 1 < len(arguments):
-            path, used = arguments[place + 1], 2
-        elif text.startswith(f"{OPTION}="):
-            path, used = text.removeprefix(f"{OPTION}="), 1
-        else:
-            continue
-        rest = [*arguments[:place], *arguments[place + used :]]
-        settings = read_settings(Path(path))
-        _check_rate(settings, rest, path)
-        return [*rest[:1], *options_of(settings), *rest[1:]]
-    return arguments
+    places = [place for place, text in enumerate(arguments) if text.partition("=")[0] == OPTION]
+    if len(places) > 1:
+        raise ValueError(f"{OPTION} must be given once, got it {len(places)} times: put the options into one file")
+    if not places or arguments[-1] == OPTION:  # which the parser refuses
+        return arguments
+    (place,) = places
+    _, attached, path = arguments[place].partition("=")
+    path = path if attached else arguments[place + 1]
+    rest = [*arguments[:place], *arguments[place + (1 if attached else 2) :]]
+    settings = read_settings(Path(path))
+    _check_rate(settings, rest, path)
+    return [*rest[:1], *options_of(settings), *rest[1:]]
 
 
 def _check_rate(settings: Mapping[str, Any], typed: Sequence[str], path: str) -> None:
@@ -54,7 +54,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
     :param path: The file.
     :return: Values by option, without dashes.
-    :raises ValueError: If it cannot be read, or is no mapping of options to values.
+    :raises ValueError: If it cannot be read, is no mapping of options to values, or names another file.
     """
     import yaml
 
@@ -70,6 +70,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise ValueError(f"{OPTION}: {path} is no YAML file: {' '.join(str(error).split()):.200}") from error
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise ValueError(f"{OPTION}: {path} must be a mapping of options to values, such as `lr: 0.005`")
+    if OPTION.removeprefix("--") in found:
+        raise ValueError(f"{OPTION}: {path} must not name another file by {OPTION}: put the options into one file")
     return found
 
 

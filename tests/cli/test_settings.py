@@ -52,6 +52,7 @@ def test_another_optimizer_wants_a_learning_rate_of_its_own(tmp_path: Path, type
         (b"- lr", "must be a mapping of options to values"),
         (b"3: 4", "must be a mapping of options to values"),
         (b"", "must be a mapping of options to values"),
+        (b"config: other.yaml", "must not name another file by --config: put the options into one file"),
         (b"lr: [1", "is no YAML file"),
         (b"\xff\xfe\x00", "is no YAML file"),
         (b"lr: !!python/object/apply:os.getcwd []", "is no YAML file"),
@@ -63,6 +64,18 @@ def test_what_is_no_file_of_options(tmp_path: Path, content: bytes, message: str
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"^--config: .*{message}"):
         read_settings(path)
+
+
+@pytest.mark.parametrize("typed", [["--config=other.yaml"], ["--config", "other.yaml"], ["--config"]])
+def test_several_files_are_refused(tmp_path: Path, typed: list[str]) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("lr: 0.005\n")
+    with pytest.raises(ValueError, match="^--config must be given once, got it 2 times: put the options into one"):
+        with_settings(["train", "--config", str(path), *typed])
+
+
+def test_a_file_that_is_not_named_is_for_the_parser_to_refuse() -> None:
+    assert with_settings(["train", "--config"]) == ["train", "--config"]
 
 
 def test_there_is_none(tmp_path: Path) -> None:
