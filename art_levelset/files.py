@@ -120,6 +120,21 @@ def remove_free_locks(folder: Path) -> None:
                 left.unlink()
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """
+    The file of the same name with another suffix. A suffix is letters: "robust-0.15" has none, and keeps all its name.
+
+    >>> beside(Path("robust.pth"), ".png").name, beside(Path("robust-0.15"), ".png").name
+    ('robust.png', 'robust-0.15.png')
+
+    :param path: The file.
+    :param suffix: The other suffix, with its dot; "" for none.
+    :return: The other file.
+    """
+    known = path.suffix[1:].isalpha()
+    return path.with_suffix(suffix) if known else path.with_name(f"{path.name}{suffix}")
+
+
 def write_text(text: str, path: str | Path) -> None:
     """
     Write a text file, in UTF-8.

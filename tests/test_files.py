@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from art_levelset.files import (
+    beside,
     check_place,
     claim,
     common_folder,
@@ -17,6 +18,25 @@ from art_levelset.files import (
     write_bytes,
     write_text,
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *(
+            (f"robust{suffix}", "robust.png")
+            for suffix in (".json", ".pth", ".pt", ".safetensors", ".npz", ".yaml", "")
+        ),
+        ("robust-0.15", "robust-0.15.png"),
+        ("robust-0.15.pth", "robust-0.15.png"),
+        ("robust.v2", "robust.v2.png"),
+        ("epsilon.8-255", "epsilon.8-255.png"),
+        (".weights", ".weights.png"),
+    ],
+)
+def test_a_file_beside_another(name: str, expected: str) -> None:
+    assert beside(Path("runs.d") / name, ".png") == Path("runs.d") / expected
+    assert beside(Path(name), "").name == expected.removesuffix(".png")
 
 
 @pytest.mark.parametrize("durable", [False, True])

@@ -23,6 +23,7 @@ from art_levelset.cli.processes import (
     shared_memo,
     status_of_rank,
 )
+from art_levelset.files import beside
 from art_levelset.untrusted import printable
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def beside_of(record: Path) -> Path | None:
     :param record: Where the record goes.
     :return: The file beside it; None where that is a device or a pipe, which have none.
     """
-    return record.with_suffix(".outcomes.npz") if record.is_file() or not record.exists() else None
+    return beside(record, ".outcomes.npz") if record.is_file() or not record.exists() else None
 
 
 def evaluated(arguments: argparse.Namespace, output: Output, memo: Memo) -> int:
@@ -256,20 +257,20 @@ def evaluated(arguments: argparse.Namespace, output: Output, memo: Memo) -> int:
         return _end_of_shard(arguments, output, memo)
     if report is None or rank != 0:
         return 0
-    beside = beside_of(arguments.output)
+    outcomes = beside_of(arguments.output)
     record = report.record(
         **given.about,
         eps=arguments.eps,
         threat_model=arguments.threat_model,
-        outcomes_file=None if beside is None else beside.name,
+        outcomes_file=None if outcomes is None else outcomes.name,
     )
     output.result(f"{report.text()}\n\n{_closing(record)}")
     found = report.outcomes()
-    files = [] if beside is None else [(beside, lambda path: write_outcomes(found, path))]
+    files = [] if outcomes is None else [(outcomes, lambda path: write_outcomes(found, path))]
     keep_all([*files, (arguments.output, lambda path: write_record(record, path))])
     output.wrote(arguments.output)
-    if beside is not None:
-        output.wrote(beside)
+    if outcomes is not None:
+        output.wrote(outcomes)
     output.remark(printable(f"wrote {arguments.output}"))
     contents = {"format": FORMAT, "version": VERSION, **record.model_dump(mode="json")}
     output.document({"record": contents, "failed": None if failed is None else str(failed)})

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from art_levelset.arguments import did_you_mean
 from art_levelset.cli.options import ARCHITECTURES, in_words
 from art_levelset.cli.python_path import called, errors_named, imported, is_python_path, short_name
+from art_levelset.files import beside
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,7 +85,7 @@ def read_network(
     else:
         network = _built_in(arch, arguments, weights, shape, classes)
     architecture = architecture_of(arch, arguments)
-    name = arch.rpartition(":")[2] if weights is None else weights.stem
+    name = arch.rpartition(":")[2] if weights is None else beside(weights, "").name
     return Known(network.eval(), name, architecture, None if weights is None else _sha256(weights))
 
 

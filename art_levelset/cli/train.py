@@ -18,6 +18,7 @@ from art_levelset.cli.places import keep_all, outputs
 from art_levelset.cli.python_path import json_arguments
 from art_levelset.cli.samples import options_of_test
 from art_levelset.cli.train_settings import AUGMENTATIONS, as_document, as_file, norm_of, radius_of, settings_of
+from art_levelset.files import beside
 
 if TYPE_CHECKING:
     import torch
@@ -217,8 +218,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     :param output: What lets the results out.
     :return: The exit status.
     """
-    plot = arguments.plot or arguments.output.with_suffix(".png")
-    own = arguments.output.with_suffix(".yaml")
+    plot = arguments.plot or beside(arguments.output, ".png")
+    own = beside(arguments.output, ".yaml")
     files = {"--output": arguments.output, "--plot": plot, "--csv": arguments.csv, "the settings beside it": own}
     folders = {"--checkpoint-dir": arguments.checkpoint_dir, "--tensorboard": arguments.tensorboard}
     try:
@@ -404,7 +405,7 @@ def _evaluation(arguments: argparse.Namespace, settings: Settings) -> tuple[str,
         "--eps": radius or "EPS",
         "--threat-model": None if arguments.threat_model == "Linf" else arguments.threat_model,
         "--device": arguments.device,
-        "--output": arguments.output.with_suffix(".json"),
+        "--output": beside(arguments.output, ".json"),
     }
     given = [str(part) for option, value in options.items() if value is not None for part in (option, value)]
     missing = [word for word in (None if radius else "a radius for EPS", unknown) if word is not None]

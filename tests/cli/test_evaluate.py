@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from art_levelset.cli.main import main
 from art_levelset.evaluation.datasets import digits
+from art_levelset.evaluation.outcomes import read_outcomes
 from art_levelset.evaluation.record import read_record
 from art_levelset.models import convnet_2a
 
@@ -65,6 +66,20 @@ def test_a_record_for_the_leaderboard(weights: Path, tmp_path: Path, capsys: pyt
     assert "Gradient masking" in printed
     assert main(["leaderboard", str(tmp_path)]) == 0
     assert "plain ConvNet-2a" in capsys.readouterr().out
+
+
+def test_a_number_in_a_name_is_no_suffix(weights: Path, tmp_path: Path) -> None:
+    network = tmp_path / "plain-0.5"
+    network.write_bytes(weights.read_bytes())
+    for eps, number in (("0.1", 100), ("0.2", 50)):
+        output = ["--eps", eps, "--output", str(tmp_path / f"model-{eps}")]
+        assert run(network, tmp_path, "--nb-examples", str(number), "--max-iter", "2", *output) == 0
+    for eps, number in (("0.1", 100), ("0.2", 50)):
+        record = read_record(tmp_path / f"model-{eps}")
+        assert record.name == "plain-0.5"
+        assert record.outcomes is not None
+        assert record.outcomes.file == f"model-{eps}.outcomes.npz"
+        assert len(read_outcomes(record, tmp_path).arrays["clean"]) == number
 
 
 def test_it_goes_on_from_finished_work(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -283,6 +283,16 @@ def test_the_settings_do_not_say_where_the_run_kept_its_traces(tmp_path: Path, m
     assert (tmp_path / "epochs.csv").read_text() == before
 
 
+def test_a_number_in_a_name_is_no_suffix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train("--nb-epochs", "1", "-o", "robust-0.15") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {f"robust-0.15{end}" for end in ("", ".png", ".yaml")}
+    evaluation = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert evaluation[evaluation.index("--output") + 1] == "robust-0.15.json"
+
+
 def test_a_time_ends_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--time-budget", "1s", "-o", str(tmp_path / "w.pth")) == 0
     assert [row[0] for row in epochs(capsys.readouterr().out)][:1] == ["1"]
