@@ -165,7 +165,7 @@ def as_file(arguments: argparse.Namespace, settings: Settings) -> str:
         "eps": radius_of(arguments, settings.eps),
         "threat-model": arguments.threat_model,
         "nb-epochs": None if arguments.time_budget and arguments.nb_epochs is None else settings.nb_epochs,
-        "time-budget": None if arguments.time_budget is None else f"{arguments.time_budget:g}s",
+        "time-budget": None if arguments.time_budget is None else _in_seconds(arguments.time_budget),
         "batch-size": settings.batch_size,
         "optimizer": settings.optimizer_name,
         "lr": settings.learning_rate,
@@ -183,6 +183,13 @@ def as_file(arguments: argparse.Namespace, settings: Settings) -> str:
     }
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in chosen.items()}
     return as_yaml(plain, f"art-levelset {__version__}: art-levelset train --config FILE")
+
+
+def _in_seconds(time: float) -> str:
+    """A time in the form that `--time-budget` reads, which has no exponents."""
+    import numpy as np
+
+    return f"{np.format_float_positional(time, trim='-')}s"
 
 
 def _ema(settings: Settings) -> float | None:

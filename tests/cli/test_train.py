@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
-from art_levelset.cli.main import main
+from art_levelset.cli.main import build_parser, main
+from art_levelset.cli.options import seconds
 from art_levelset.cli.train import TRAINERS
+from art_levelset.cli.train_settings import as_file, settings_of
 from art_levelset.evaluation.record import read_record
 from art_levelset.trainers import (
     GEOMETRIC_SVM_PRESETS,
@@ -299,6 +302,13 @@ def test_a_time_ends_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[
     written = (tmp_path / "w.yaml").read_text()
     assert "time-budget: 1s" in written
     assert "nb-epochs" not in written
+
+
+@pytest.mark.parametrize("time", ["300h", "1234567.5s", "0.1s", "1h0.3s", "0.00000123s"])
+def test_a_time_in_the_settings_is_read_as_it_was(time: str) -> None:
+    arguments = build_parser().parse_args([*RUN, "--time-budget", time])
+    settings = yaml.safe_load(as_file(arguments, settings_of(arguments)))
+    assert seconds(settings["time-budget"]) == seconds(time)
 
 
 @pytest.mark.parametrize("preset", ["mnist", "cifar10"])
