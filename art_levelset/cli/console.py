@@ -8,8 +8,10 @@ package and keeps its traceback, a TypeError too: what a user can get wrong is a
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 
 from art_levelset.cli.signals import end_of, interrupted
@@ -89,13 +91,14 @@ def number(option: str, text: str) -> float:
 
     :param option: The option that has it.
     :param text: The number: "0.3" or "8/255".
-    :return: The number.
+    :return: The number, finite.
     :raises ValueError: If it is none.
     """
-    try:
-        return float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{option} must be a number such as 0.3 or 8/255, got {text!r}") from None
+    with suppress(ValueError, ZeroDivisionError, OverflowError):
+        value = float(Fraction(text)) if "/" in text else float(text)
+        if math.isfinite(value):
+            return value
+    raise ValueError(f"{option} must be a number such as 0.3 or 8/255, got {text!r}")
 
 
 def check_device(name: str) -> None:

@@ -58,6 +58,10 @@ def test_devices() -> None:
 
 
 def test_numbers() -> None:
-    assert number("--eps", "8/255") == 8 / 255
-    with pytest.raises(ValueError, match="^--eps must be a number such as 0.3 or 8/255, got '1/0'$"):
-        number("--eps", "1/0")
+    assert [number("--eps", text) for text in ("8/255", "0.3", "-1e-3")] == [8 / 255, 0.3, -0.001]
+
+
+@pytest.mark.parametrize("text", ["1/0", "1e400", "1e2000000", f"{'9' * 400}/7", "inf", "nan", "0.1/3", "high", ""])
+def test_what_is_no_number(text: str) -> None:
+    with pytest.raises(ValueError, match=f"^--eps must be a number such as 0.3 or 8/255, got '{text}'$"):
+        number("--eps", text)
