@@ -29,7 +29,8 @@ Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
 Group: TypeAlias = argparse._ArgumentGroup
 """Options that stand together in the help."""
 
-_NEGATIVE = re.compile(r"-[\d.]")
+_NEGATIVE = re.compile(r"-(\.?\d|(inf|infinity|nan)$)", re.IGNORECASE)
+"""Begins what is a value and no option: "-5.", "-1e-3", "-3/4", "-inf"."""
 
 
 def _wanted(found: re.Match[str]) -> str:
@@ -67,6 +68,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             **options,
         )
+        self._negative_number_matcher = _NEGATIVE  # that of argparse knows no exponents
 
     def error(self, message: str) -> NoReturn:
         """

@@ -64,6 +64,29 @@ def test_what_is_no_mistake() -> None:
     assert fly().parse_args(["--height", "1", "-o", ""]).output_dir == Path()
 
 
+@pytest.mark.parametrize("text", ["-5", "-5.", "-.5", "-1e-3", "-1.2E+5", "-inf", "-Infinity", "-1e400"])
+@pytest.mark.parametrize("intermixed", [False, True])
+def test_negative_numbers_are_values(text: str, intermixed: bool) -> None:
+    parser = Parser("fly", intermixed=intermixed)
+    parser.add_argument("to", type=float)
+    parser.add_argument("-o", "--over", type=float, nargs=3)
+    found = parser.parse_args(["--over", text, "0", text, text])
+    assert found.over == [float(text), 0, float(text)]
+    assert found.to == float(text)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--height", "-1x"], "--height must be a number, got '-1x'"),
+        (["--height", "-3/4"], "--height must be a number, got '-3/4'"),
+        (["--height", "-info"], "there is no option -info; fly --help lists them"),
+    ],
+)
+def test_what_is_no_negative_number(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stopped(fly(), argv, capsys) == message
+
+
 def test_the_options_of_a_verb_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     parser = Parser("fly")
     parser.add_argument("--version", action="store_true")
