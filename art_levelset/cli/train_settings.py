@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from art_levelset import __version__
 from art_levelset.checks import check_not_negative
 from art_levelset.cli.console import number
+from art_levelset.cli.options import in_words
 from art_levelset.cli.python_path import json_arguments
 from art_levelset.cli.settings import as_yaml
 
@@ -72,6 +73,12 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         )
     else:
         preset = presets[arguments.trainer][arguments.preset]
+        if arguments.threat_model == "L2" and _is_of_linf(preset):
+            others = [name for name, other in trainers.PRESETS.items() if not _is_of_linf(other)]
+            raise ValueError(
+                f"--threat-model must be Linf for --preset {arguments.preset}, got L2, for which --preset must be "
+                f"{in_words(others)}"
+            )
         if arguments.threat_model != "Linf" and eps is None and preset.eps is not None:
             raise ValueError(
                 f"--eps must be given with --threat-model {arguments.threat_model}: the preset's is of Linf"
@@ -85,6 +92,11 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         raise ValueError(f"--lr must be positive and finite, got {settings.learning_rate}")
     check_not_negative("--weight-decay", settings.weight_decay)
     return settings
+
+
+def _is_of_linf(preset: Settings) -> bool:
+    """Whether it trains with eq. 12's rho, which is a distance of L_inf alone."""
+    return preset.options.get("distance") == "rho"
 
 
 def _usual_rate(arguments: argparse.Namespace, name: str) -> dict[str, Any]:

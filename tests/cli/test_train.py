@@ -259,6 +259,25 @@ def test_the_l2_ball_is_that_of_training_validation_and_evaluation(
     assert "--eps must be given with --threat-model L2" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["paper-mnist", "paper-cifar10-convnet4b", "paper-cifar10-resnet18"])
+def test_presets_that_are_of_linf_alone(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    for radius in ([], ["--eps", "1.5"]):
+        assert main(["train", "--preset", name, "--threat-model", "L2", *radius]) == 2
+        assert capsys.readouterr().err == (
+            f"art-levelset train: error: --threat-model must be Linf for --preset {name}, got L2, "
+            "for which --preset must be mnist, fashion_mnist, cifar10 or cifar10-resnet18\n"
+        )
+
+
+@pytest.mark.parametrize(
+    "name", sorted({*PRESETS} - {"paper-mnist", "paper-cifar10-convnet4b", "paper-cifar10-resnet18"})
+)
+def test_presets_that_have_l2(trained: list[tuple[Any, dict[str, Any]]], name: str) -> None:
+    given = ["--data", "digits", "--arch", "convnet2a", "--threat-model", "L2", "--eps", "1.5"]
+    assert main(["train", "--preset", name, *given]) == 130
+    assert trained[-1][0].norm == 2.0
+
+
 def test_a_run_writes_the_settings_that_make_it_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
