@@ -128,7 +128,10 @@ def add_parser(verbs: Verbs) -> None:
         "geometric-svm has no radius and only attacks validation images with it",
     )
     group.add_argument(
-        "--threat-model", choices=NORMS, default="Linf", help="norm of the ball, 2 or infinity (default: %(default)s)"
+        "--threat-model",
+        choices=NORMS,
+        help="norm of the ball, 2 or infinity (default: Linf); of geometric-svm that of the margin as well (default: "
+        "L2, or the preset's)",
     )
     group.add_argument("--nb-epochs", type=int, metavar="N", help="passes over the data (default: 20 or the preset's)")
     group.add_argument(
@@ -372,7 +375,7 @@ def _trainer(arguments: argparse.Namespace, settings: Settings, device: torch.de
     make = kinds[TRAINERS.index(arguments.trainer)]
     execution = Execution(bf16=arguments.bf16, channels_last=arguments.bf16, compile=arguments.compile)
     options: dict[str, Any] = {**settings.options, "execution": execution}
-    if arguments.threat_model != "Linf" and arguments.trainer != "geometric-svm":
+    if arguments.threat_model == "L2" or (arguments.threat_model and arguments.trainer == "geometric-svm"):
         options["norm"] = norm_of(arguments)
     return make(classifier, seed=arguments.seed, **options)
 
@@ -403,7 +406,7 @@ def _evaluation(arguments: argparse.Namespace, settings: Settings) -> tuple[str,
         **data,
         "--data-root": arguments.data_root,
         "--eps": radius or "EPS",
-        "--threat-model": None if arguments.threat_model == "Linf" else arguments.threat_model,
+        "--threat-model": "L2" if arguments.threat_model == "L2" else None,
         "--device": arguments.device,
         "--output": beside(arguments.output, ".json"),
     }

@@ -50,8 +50,8 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         "scheduler": arguments.scheduler,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    if arguments.threat_model != "Linf" and arguments.trainer in ONLY_LINF:
-        raise ValueError(f"--threat-model must be Linf for --trainer {arguments.trainer}, got {arguments.threat_model}")
+    if arguments.threat_model == "L2" and arguments.trainer in ONLY_LINF:
+        raise ValueError(f"--threat-model must be Linf for --trainer {arguments.trainer}, got L2")
     if arguments.time_budget is not None and arguments.nb_epochs is None:
         changes["nb_epochs"] = trainers.UNLIMITED
     augmentations = dict(zip(AUGMENTATIONS, (None, crop, crop_and_flip), strict=True))
@@ -79,10 +79,8 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
                 f"--threat-model must be Linf for --preset {arguments.preset}, got L2, for which --preset must be "
                 f"{in_words(others)}"
             )
-        if arguments.threat_model != "Linf" and eps is None and preset.eps is not None:
-            raise ValueError(
-                f"--eps must be given with --threat-model {arguments.threat_model}: the preset's is of Linf"
-            )
+        if arguments.threat_model == "L2" and eps is None and preset.eps is not None:
+            raise ValueError("--eps must be given with --threat-model L2: the preset's is of Linf")
         settings = dataclasses.replace(preset, **{**_usual_rate(arguments, preset.optimizer_name), **changes})
         if eps is not None:
             settings = settings.for_radius(eps)
@@ -142,7 +140,7 @@ def as_document(arguments: argparse.Namespace, settings: Settings) -> dict[str, 
         "nb_epochs",
         "batch_size",
     )
-    options = ("trainer", "preset", "threat_model", "time_budget", "seed", "device", "bf16", "compile")
+    options = ("trainer", "preset", "time_budget", "seed", "device", "bf16", "compile")
     given = {name: getattr(arguments, name) for name in options}
     own = {
         "data_args": json_arguments("--data-args", arguments.data_args),
@@ -150,6 +148,7 @@ def as_document(arguments: argparse.Namespace, settings: Settings) -> dict[str, 
     }
     return {
         **given,
+        "threat_model": arguments.threat_model or "Linf",
         **{name: getattr(settings, name) for name in names},
         **own,
         "eps": settings.eps,
@@ -217,7 +216,7 @@ def norm_of(arguments: argparse.Namespace) -> float:
     :param arguments: The options.
     :return: Infinity or 2.
     """
-    return math.inf if arguments.threat_model == "Linf" else 2.0
+    return 2.0 if arguments.threat_model == "L2" else math.inf
 
 
 def radius_of(arguments: argparse.Namespace, eps: float | None) -> str | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 import signal
 from pathlib import Path
@@ -421,6 +422,32 @@ def test_a_radius_of_the_geometric_svm_is_for_validation() -> None:
     preset = GEOMETRIC_SVM_PRESETS["paper-mnist"]
     assert preset.eps is None
     assert preset.for_radius(0.1) == dataclasses.replace(preset, eps=0.1)
+
+
+def test_the_norm_of_the_geometric_svm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the margin is the trainer's or the preset's where none is given, and a run's file says as much."""
+    seen: list[Any] = []
+
+    def fit(self: LoopTrainer, *data: Any, **options: Any) -> None:
+        seen.append((self, options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LoopTrainer, "fit", fit)
+    monkeypatch.chdir(tmp_path)
+    shared = ["train", "--trainer", "geometric-svm", "--data", "digits", "--arch", "convnet2a", "--eps", "0.1"]
+    for given, norm, ball in (
+        ([], 2, math.inf),
+        (["--threat-model", "Linf"], math.inf, math.inf),
+        (["--threat-model", "L2"], 2, 2),
+        (["--preset", "paper-mnist"], math.inf, math.inf),
+        (["--preset", "paper-mnist", "--threat-model", "L2"], 2, 2),
+    ):
+        assert main([*shared, *given]) == 130
+        arguments = build_parser().parse_args([*shared, *given])
+        Path("run.yaml").write_text(as_file(arguments, settings_of(arguments)))
+        assert main(["train", "--config", "run.yaml"]) == 130
+        for trainer, options in seen[-2:]:
+            assert (trainer.norm, options["validation_attack"].keywords["norm"]) == (norm, ball)
 
 
 def test_presets_belong_to_trainers(capsys: pytest.CaptureFixture[str]) -> None:
