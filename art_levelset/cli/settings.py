@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def with_settings(given: Sequence[str]) -> list[str]:
     :param given: The arguments, a verb first.
     :return: The verb, the file's options, and the other arguments.
     :raises ValueError: If there are several such files, or the file cannot be read, or is no mapping of options to
-            values, or has the learning rate of another optimizer than that of the command line, which has none.
+            values, or has the settings of another preset or trainer than the command line, or the learning rate of
+            another optimizer where the command line has none.
     """
     arguments = list(given)
     places = [place for place, text in enumerate(arguments) if text.partition("=")[0] == OPTION]
@@ -35,17 +37,35 @@ def with_settings(given: Sequence[str]) -> list[str]:
     path = path if attached else arguments[place + 1]
     rest = [*arguments[:place], *arguments[place + (1 if attached else 2) :]]
     settings = read_settings(Path(path))
+    _check_kind(settings, rest, path)
     _check_rate(settings, rest, path)
     return [*rest[:1], *options_of(settings), *rest[1:]]
 
 
+def _check_kind(settings: Mapping[str, Any], typed: Sequence[str], path: str) -> None:
+    """A run's file, which names its trainer, has all that its trainer and preset have chosen."""
+    for name in ("preset", "trainer"):
+        value = _said(typed, f"--{name}")
+        is_of_one = name in settings or "trainer" in settings
+        if is_of_one and value not in (None, settings.get(name)):
+            own = f"the {name} {settings[name]}" if name in settings else f"no {name}"
+            raise ValueError(
+                f"--{name}: {path} has the settings of {own}, not of {value}: leave out {OPTION}, or edit the file"
+            )
+
+
 def _check_rate(settings: Mapping[str, Any], typed: Sequence[str], path: str) -> None:
     """A learning rate belongs to its optimizer."""
-    words = [word for text in typed for word in text.split("=", 1)]
-    if "lr" not in settings or "--lr" in words or "--optimizer" not in words:
-        return
-    if settings.get("optimizer") not in words[words.index("--optimizer") + 1 :][:1]:
+    optimizer = _said(typed, "--optimizer")
+    if "lr" in settings and optimizer not in (None, settings.get("optimizer")) and _said(typed, "--lr") is None:
         raise ValueError(f"--optimizer: the learning rate in {path} is not for it; give --lr as well")
+
+
+def _said(typed: Sequence[str], option: str) -> str | None:
+    """The value of an option that is typed, the last one; None where it is not."""
+    words = [word for text in typed for word in text.split("=", 1)]
+    values = [value for word, value in pairwise(words) if word == option]
+    return values[-1] if values else None
 
 
 def read_settings(path: Path) -> dict[str, Any]:

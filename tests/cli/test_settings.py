@@ -47,6 +47,46 @@ def test_another_optimizer_wants_a_learning_rate_of_its_own(tmp_path: Path, type
 
 
 @pytest.mark.parametrize(
+    ("content", "typed", "message"),
+    [
+        (
+            "trainer: levelset",
+            ["--preset", "mnist"],
+            "--preset: .*run.yaml has the settings of no preset, not of mnist: ",
+        ),
+        ("preset: cifar10", ["--preset=mnist"], "--preset: .* the settings of the preset cifar10, not of mnist: "),
+        (
+            "trainer: trades",
+            ["--trainer", "mma"],
+            "--trainer: .* the settings of the trainer trades, not of mma: leave ",
+        ),
+    ],
+)
+def test_the_settings_of_another_preset_or_trainer(
+    tmp_path: Path, content: str, typed: list[str], message: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"{content}\neps: 0.15\n")
+    with pytest.raises(ValueError, match=f"^{message}"):
+        with_settings(["train", "--config", str(path), *typed])
+
+
+@pytest.mark.parametrize(
+    ("content", "typed"),
+    [
+        ("preset: mnist\ntrainer: levelset", ["--preset", "mnist", "--trainer=levelset"]),
+        ("preset: paper-mnist", ["--trainer", "geometric-svm"]),
+        ("eps: 0.15", ["--preset", "mnist", "--trainer", "levelset"]),
+        ("trainer: trades", ["--preset"]),
+    ],
+)
+def test_settings_that_go_with_the_preset_and_the_trainer(tmp_path: Path, content: str, typed: list[str]) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(content)
+    assert with_settings(["train", "--config", str(path), *typed])[-len(typed) :] == typed
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"- lr", "must be a mapping of options to values"),
