@@ -37,6 +37,12 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 """What `--preset` stands for."""
 
+MAX_ITER = 40
+"""Steps of PGD."""
+
+INTERVAL = 0.005
+"""Half the length of the estimate's interval."""
+
 EXAMPLES = (
     (
         "art-levelset evaluate --model robust.pth --arch convnet2a --data digits --eps 0.15",
@@ -112,7 +118,7 @@ def add_parser(verbs: Verbs) -> None:
         "pgd-margin)",
     )
     group.add_argument("--eps-step", metavar="S", help="length of a step of PGD (default: 2.5 eps / max-iter)")
-    group.add_argument("--max-iter", type=int, default=40, metavar="N", help="steps of PGD (default: %(default)s)")
+    group.add_argument("--max-iter", type=int, metavar="N", help=f"steps of PGD (default: {MAX_ITER})")
     group.add_argument("--eot", type=int, metavar="N", help="by PGD, attack the mean of N passes of a random network")
     group.add_argument("--repeats", type=int, default=1, metavar="N", help="runs of each attack (default: %(default)s)")
     group = parser.add_argument_group("more measurements")
@@ -128,9 +134,8 @@ def add_parser(verbs: Verbs) -> None:
     group.add_argument(
         "--interval",
         type=float,
-        default=0.005,
         metavar="R",
-        help="half the length that the estimate's 95%% interval should have (default: %(default)s, half a point)",
+        help=f"half the length that the estimate's 95%% interval should have (default: {INTERVAL}, half a point)",
     )
     group = parser.add_argument_group("the computation")
     group.add_argument(
@@ -281,13 +286,31 @@ def evaluated(arguments: argparse.Namespace, output: Output, memo: Memo) -> int:
 
 
 def _settled(arguments: argparse.Namespace) -> argparse.Namespace:
-    """The arguments with what the preset stands for."""
+    """The arguments with what the preset stands for, and the defaults of those that something must listen to."""
     preset = PRESETS.get(arguments.preset, {})
     settled = argparse.Namespace(**vars(arguments))
     settled.attacks = arguments.attacks or preset.get("attacks", ["pgd-ce", "pgd-margin"])
     settled.autoattack = arguments.autoattack or preset.get("autoattack")
     settled.masking = arguments.masking or preset.get("masking", False)
+    if arguments.interval is not None and not settled.autoattack:
+        raise ValueError("--interval is for --autoattack estimate, which is not asked for")
+    if arguments.attacks:
+        _check_steps(settled)
+    settled.max_iter = MAX_ITER if arguments.max_iter is None else arguments.max_iter
+    settled.interval = INTERVAL if arguments.interval is None else arguments.interval
     return settled
+
+
+def _check_steps(arguments: argparse.Namespace) -> None:
+    """Refuse numbers of PGD where nothing makes its steps; attacks of adv-lib have their own lengths."""
+    others = [name for name in arguments.attacks if name.startswith("adv-lib")]
+    takes_lengths = arguments.masking or any("pgd" in name.split("-") for name in arguments.attacks)
+    for option, value, is_used in (
+        ("--eps-step", arguments.eps_step, takes_lengths),
+        ("--max-iter", arguments.max_iter, takes_lengths or arguments.margins or others),
+    ):
+        if value is not None and not is_used:
+            raise ValueError(f"{option} is for PGD, which is not among --attacks {' '.join(arguments.attacks)}")
 
 
 def _closing(record: Record) -> str:

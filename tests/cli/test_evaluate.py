@@ -129,6 +129,13 @@ def test_the_record_of_the_attacks_is_written_when_the_checks_fail(
         (["--threat-model", "L1", "--margins"], "--margins must have a --threat-model Linf or L2, got L1"),
         (["--masking", "--max-iter", "1"], "--max-iter must be at least 2"),
         (["--masking", "--eps-step", "0.0001"], "--eps-step must be at least eps / max_iter"),
+        (["--interval", "0.2"], "--interval is for --autoattack estimate, which is not asked for"),
+        (
+            ["--attacks", "guided", "autoattack"],
+            "--max-iter is for PGD, which is not among --attacks guided autoattack",
+        ),
+        (["--attacks", "guided", "--margins", "--eps-step", "0.1"], "--eps-step is for PGD, which is not among"),
+        (["--attacks", "adv-lib-fmn", "--eps-step", "0.1"], "--eps-step is for PGD, which is not among"),
         (["--device", "tpu"], "--device must be cpu, cuda or cuda:N"),
         (["--output", "missing/record.json"], "the folder missing does not exist"),
     ],
@@ -153,6 +160,19 @@ def test_bad_input_is_one_line_and_no_file(
     assert line.startswith("art-levelset evaluate: error: ")
     assert message in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--attacks", "guided", "--masking", "--eps-step", "0.1"],
+        ["--attacks", "guided", "--margins"],
+        ["--attacks", "guided", "pgd-margin", "--eps-step", "0.1"],
+        ["--preset", "quick"],
+    ],
+)
+def test_numbers_of_pgd_that_something_uses(weights: Path, tmp_path: Path, options: list[str]) -> None:
+    assert run(weights, tmp_path, "--nb-examples", "10", *options) == 0
 
 
 def test_images_of_a_file(weights: Path, tmp_path: Path) -> None:
