@@ -142,18 +142,25 @@ def outcome_of(attack: Attack, network: nn.Module, x: Tensor, y: Tensor) -> Outc
     """
     Run an attack and measure it.
 
-    :param attack: An attack; one with a method `outcome`, an ensemble, measures itself.
+    :param attack: An attack, which returns a tensor or an array; one with a method `outcome`, an ensemble, measures
+           itself.
     :param network: The network.
     :param x: Samples, (batch, ...).
     :param y: Labels, (batch,) integers.
     :return: What the attack did.
+    :raises TypeError: If the attack returns anything else.
     :raises ValueError: If the attack returns another shape than it was given.
     """
     if hasattr(attack, "outcome"):
         outcome: Outcome[Tensor] = attack.outcome(network, x, y)
     else:
         with measured(network) as effort:
-            examples = attack(network, x, y)
+            examples: Any = attack(network, x, y)
+        if isinstance(examples, np.ndarray):
+            examples = torch.from_numpy(examples.copy())
+        if not isinstance(examples, Tensor):
+            name, kind = parameters_of(attack)["name"], type(examples).__name__
+            raise TypeError(f"attack must return a tensor or an array, got {kind} of {name}")
         outcome = Outcome(examples, effort, {})
     if outcome.examples.shape != x.shape:
         raise ValueError(f"attack must return the shape {tuple(x.shape)}, got {tuple(outcome.examples.shape)}")

@@ -175,6 +175,22 @@ def test_what_an_attack_spends() -> None:
         outcome_of(lambda model, x, y: x[:1], model, x, y)
 
 
+def mirrored_twice(model: Any, x: Any, y: Any) -> Any:
+    return x.flip(0).numpy()[::-1]
+
+
+def nothing(model: Any, x: Any, y: Any) -> Any:
+    """As an attack that changes the samples where they are."""
+
+
+def test_an_attack_may_return_an_array_and_nothing_else() -> None:
+    model = network()
+    x, y = data(model)
+    assert torch.equal(outcome_of(mirrored_twice, model, x, y).examples, x)
+    with pytest.raises(TypeError, match="^attack must return a tensor or an array, got NoneType of .*nothing$"):
+        outcome_of(nothing, model, x, y)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -318,6 +318,15 @@ def test_a_numpy_defence_is_attacked_through_its_estimated_gradient() -> None:
     assert report.attacks[0].accuracy < 0.5
 
 
+def test_an_attack_that_returns_arrays() -> None:
+    tensors, arrays = (
+        quiet(threshold(), POINTS, LABELS, {"f": attack})
+        for attack in (lambda model, x, y: x + 0.2, lambda model, x, y: (x + 0.2).numpy())
+    )
+    assert arrays.attacks[0].accuracy == tensors.attacks[0].accuracy < tensors.clean.mean()
+    np.testing.assert_array_equal(arrays.attacks[0].distances, tensors.attacks[0].distances)
+
+
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="attacks must hold at least one"):
         quiet(threshold(), POINTS, LABELS, {})
