@@ -154,6 +154,8 @@ def _in_options(error: ValueError | OSError, arguments: argparse.Namespace, opti
         message = str(error)
         named = re.match(r"(\w+)(?= must |: )", message)
         known = {**ALIASES, **options}
+        if "model" in arguments and arguments.model is None:
+            known["model"] = "--arch"  # which alone has brought the network
         if named and named[1] in known:
             return f"{known[named[1]]}{message[named.end() :]}"
     for name, option in options.items():

@@ -135,7 +135,7 @@ def read(arguments: argparse.Namespace) -> Given:
     adapted = _adapted(network.to(own_device(arguments.device)), data, arguments)
     for note in adapted.notes:
         logger.warning("%s", note)
-    _check_attacks(arguments.attacks, adapted, data)
+    _check_attacks(arguments, adapted, data)
     has_file = known.sha256 or known.notes
     weights = [] if has_file else [f"no file of weights; the network's SHA-256 is {_sha256(network)}"]
     about = {
@@ -244,11 +244,12 @@ def _adapted(network: nn.Module, data: Dataset, arguments: argparse.Namespace) -
             raise
 
 
-def _check_attacks(attacks: Sequence[str], adapted: Adapted, data: Dataset) -> None:
+def _check_attacks(arguments: argparse.Namespace, adapted: Adapted, data: Dataset) -> None:
     """Refuse what the attacks cannot judge, before the first of them."""
     if (shown := int(data.y.max()) + 1) > adapted.classes:
-        raise ValueError(f"--model has {adapted.classes} classes, but the labels show {shown}")
-    for attack in attacks:
+        option = "--arch" if arguments.model is None else "--model"
+        raise ValueError(f"{option} has {adapted.classes} classes, but the labels show {shown}")
+    for attack in arguments.attacks:
         if attack in FOUR_CLASSES and adapted.classes < 4:
             raise ValueError(
                 f"--attacks: {attack} needs four classes, and the model has {adapted.classes}: autoattack-partial is "

@@ -209,6 +209,17 @@ def test_weights_of_a_file(tmp_path: Path) -> None:
     assert found[3].footnote == ""
 
 
+def test_the_file_of_weights_is_named_where_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, classes in (("thirds.pth", 3), ("half.pth", 1)):
+        torch.save({"linear.weight": torch.ones(classes, 2), "linear.bias": torch.zeros(classes)}, name)
+    for arch, weights, message in (
+        (["own.py:Thirds", "--arch-args", '{"form": "nan"}'], "thirds.pth", "--model: the logits are not finite"),
+        (["own.py:Half"], "half.pth", "--model has 2 classes, but the labels show 3"),
+    ):
+        assert evaluate("--arch", *arch, "--model", weights) == 2
+        assert f"error: {message}" in capsys.readouterr().err
+
+
 def test_a_network_of_torchvision() -> None:
     from torchvision.models import get_model
 
@@ -378,7 +389,7 @@ def test_finished_work_is_that_of_the_same_code_alone(tmp_path: Path) -> None:
         (["--arch-args", '{"scale": NaN}'], "NaN is no number of JSON"),
         (["--arch-args", '{"scale": 1, "scale": 2}'], "'scale' is there twice"),
         (["--arch-args", '{"form": "fails"}'], "--arch: the network, given samples of the shape (2,), failed: Runtime"),
-        (["--arch-args", '{"form": "nan"}'], "--model: the logits are not finite for "),
+        (["--arch-args", '{"form": "nan"}'], "--arch: the logits are not finite for "),
         (["--arch-args", '{"form": "rounded"}'], "no gradient"),
         (["--arch-args", '{"form": "tuple"}'], "--output-key must say which one: the model returns a tuple of 2"),
         (["--output-key", "logits"], "--output-key: there is no 'logits' in what the model returns"),
@@ -414,7 +425,7 @@ def test_finished_work_is_that_of_the_same_code_alone(tmp_path: Path) -> None:
         (["--attacks", "autoattack"], "autoattack needs four classes, and the model has 3: autoattack-partial"),
         (["--attacks", "autoattack", "--arch", "own.py:Four"], "autoattack is for images"),
         (["--attacks", "pgd-dlr", "--arch", "own.py:Half", "--data", "own.py:two"], "pgd-dlr needs three classes"),
-        (["--arch", "own.py:Half"], "--model has 2 classes, but the labels show 3"),
+        (["--arch", "own.py:Half"], "--arch has 2 classes, but the labels show 3"),
         (["--threat-model", "L1", "--margins"], "--margins must have a --threat-model Linf or L2, got L1"),
         (["--clip-values", "0", "2", "--attacks", "autoattack-partial"], "--clip-values must be (0, 1) for AutoAttack"),
     ],
