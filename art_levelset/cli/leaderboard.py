@@ -48,17 +48,23 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """
     Print the leaderboard and write what is asked for.
 
-    :param arguments: `records`, `markdown` and `html`.
+    :param arguments: `records`, `markdown`, `html` and `json`.
     :param output: What lets the results out.
     :return: The exit status.
+    :raises ValueError: If a file to write would be taken for a record the next time.
     """
     from art_levelset.evaluation.leaderboard import boards, markdown, text
     from art_levelset.evaluation.page import html
     from art_levelset.evaluation.record import read_records
     from art_levelset.files import write_text
 
-    with outputs({"--markdown": arguments.markdown, "--html": arguments.html}):
-        records = [record for folder in arguments.records for record in read_records(folder)]
+    folders = {folder.resolve(): folder for folder in arguments.records}  # each once
+    files = {"--markdown": arguments.markdown, "--html": arguments.html}
+    for option, path in {**files, "--json": arguments.json}.items():
+        if path is not None and path.suffix.lower() == ".json" and path.resolve().parent in folders:
+            raise ValueError(f"{option} must not be among the records, where every .json file is one, got {path}")
+    with outputs(files):
+        records = [record for folder in folders.values() for record in read_records(folder)]
         wanted = [(path, render) for path, render in ((arguments.markdown, markdown), (arguments.html, html)) if path]
         for path, content in [(path, render(records)) for path, render in wanted]:
             write_text(content, path)

@@ -52,6 +52,27 @@ def test_several_folders_are_one_table(folder: Path, tmp_path: Path, capsys: pyt
     assert capsys.readouterr().out == f"{text([*RECORDS, record('C', 0.7)])}\n"
 
 
+def test_a_folder_counts_once(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    assert main(["leaderboard", str(folder), str(folder / ".." / "records"), str(tmp_path / "link")]) == 0
+    assert capsys.readouterr().out == f"{text(RECORDS)}\n"
+
+
+@pytest.mark.parametrize("option", ["--json", "--markdown", "--html"])
+def test_no_file_is_written_that_would_be_taken_for_a_record(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    monkeypatch.chdir(folder)
+    for records in (str(folder), "."):
+        assert main(["leaderboard", records, option, "board.json"]) == 2
+        assert failure(capsys) == (
+            f"art-levelset leaderboard: error: {option} must not be among the records, where every .json file is one, "
+            "got board.json"
+        )
+    assert main(["leaderboard", ".", option, "../board.json"]) == 0
+    assert main(["leaderboard", "."]) == 0
+
+
 @pytest.mark.parametrize("missing", ["missing", ""])
 def test_no_records(missing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["leaderboard", str(tmp_path / missing), "--html", str(tmp_path / "board.html")]) == 2
