@@ -221,7 +221,7 @@ def evaluated(arguments: argparse.Namespace, output: Output, memo: Memo) -> int:
     from art_levelset.evaluation.outcomes import write_outcomes
     from art_levelset.evaluation.record import FORMAT, VERSION, write_record
 
-    arguments = _settled(arguments)
+    arguments = settled(arguments)
     if arguments.margins and arguments.threat_model == "L1":
         raise ValueError("--margins must have a --threat-model Linf or L2, got L1")
     if arguments.autoattack and arguments.shard is not None:
@@ -285,20 +285,26 @@ def evaluated(arguments: argparse.Namespace, output: Output, memo: Memo) -> int:
     return 0
 
 
-def _settled(arguments: argparse.Namespace) -> argparse.Namespace:
-    """The arguments with what the preset stands for, and the defaults of those that something must listen to."""
+def settled(arguments: argparse.Namespace) -> argparse.Namespace:
+    """
+    The arguments with what the preset stands for, and the defaults of those that something must listen to.
+
+    :param arguments: As :func:`add_parser` declares them.
+    :return: Other ones.
+    :raises ValueError: If nothing listens to one that is given.
+    """
     preset = PRESETS.get(arguments.preset, {})
-    settled = argparse.Namespace(**vars(arguments))
-    settled.attacks = arguments.attacks or preset.get("attacks", ["pgd-ce", "pgd-margin"])
-    settled.autoattack = arguments.autoattack or preset.get("autoattack")
-    settled.masking = arguments.masking or preset.get("masking", False)
-    if arguments.interval is not None and not settled.autoattack:
+    found = argparse.Namespace(**vars(arguments))
+    found.attacks = arguments.attacks or preset.get("attacks", ["pgd-ce", "pgd-margin"])
+    found.autoattack = arguments.autoattack or preset.get("autoattack")
+    found.masking = arguments.masking or preset.get("masking", False)
+    if arguments.interval is not None and not found.autoattack:
         raise ValueError("--interval is for --autoattack estimate, which is not asked for")
     if arguments.attacks:
-        _check_steps(settled)
-    settled.max_iter = MAX_ITER if arguments.max_iter is None else arguments.max_iter
-    settled.interval = INTERVAL if arguments.interval is None else arguments.interval
-    return settled
+        _check_steps(found)
+    found.max_iter = MAX_ITER if arguments.max_iter is None else arguments.max_iter
+    found.interval = INTERVAL if arguments.interval is None else arguments.interval
+    return found
 
 
 def _check_steps(arguments: argparse.Namespace) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 from art_levelset.arguments import Parser, Verbs
 from art_levelset.cli import evaluate
-from art_levelset.cli.console import PROGRAM, check_device
+from art_levelset.cli.console import PROGRAM, check_device, number
 from art_levelset.cli.output import Output
 from art_levelset.cli.places import outputs
 from art_levelset.cli.processes import marks_of
+from art_levelset.cli.python_path import json_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +24,8 @@ EXAMPLES = (
     ("art-levelset merge work --device cpu --json", "of shards that a GPU has done; prints the record as JSON"),
 )
 
-_OF_EACH = {"given", "json", "output", "quiet", "resume", "shard", "verbose"}
-"""In what the command lines of shards may differ."""
+_OF_EACH = {"device", "given", "json", "output", "preset", "quiet", "resume", "shard", "verbose"}
+"""In what the command lines of shards may differ; what a preset stands for is compared."""
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -89,7 +90,7 @@ def _evaluation(marks: Mapping[tuple[int, int], Sequence[str]]) -> tuple[argpars
     if any(of != size for _, of in marks):
         raise ValueError(f"the shards are not those of one evaluation: they are of {sorted({of for _, of in marks})}")
     parsed = {shard: _parsed(given) for (shard, _), given in marks.items()}
-    asked = {shard: {name: vars(one)[name] for name in {*vars(one)} - _OF_EACH} for shard, one in parsed.items()}
+    asked = {shard: _asked(one) for shard, one in parsed.items()}
     first, *rest = sorted(asked)
     for other in rest:
         different = sorted(name for name, value in asked[first].items() if asked[other].get(name) != value)
@@ -103,6 +104,20 @@ def _evaluation(marks: Mapping[tuple[int, int], Sequence[str]]) -> tuple[argpars
     evaluation.shard = evaluation.resume = None
     evaluation.batch_size = evaluate.batch_size_of(evaluation)
     return evaluation, size
+
+
+def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a shard has been asked for, as values: there are several words for one."""
+    asked = {**vars(evaluate.settled(arguments)), "batch_size": evaluate.batch_size_of(arguments)}
+    for name, read in (
+        ("eps", number),
+        ("eps_step", number),
+        ("arch_args", json_arguments),
+        ("data_args", json_arguments),
+    ):
+        if asked[name] is not None:
+            asked[name] = read(f"--{name.replace('_', '-')}", asked[name])
+    return {name: value for name, value in asked.items() if name not in _OF_EACH}
 
 
 def _parsed(given: Sequence[str]) -> argparse.Namespace:

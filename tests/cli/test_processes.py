@@ -15,7 +15,7 @@ import torch
 from art_levelset import __version__
 from art_levelset.attacks.memo import Share
 from art_levelset.cli.main import main
-from art_levelset.cli.processes import own_device, shared_memo, status_of_rank
+from art_levelset.cli.processes import leave_mark, own_device, shared_memo, status_of_rank
 from art_levelset.evaluation.datasets import digits
 from art_levelset.models import convnet_2a
 
@@ -140,6 +140,47 @@ def test_shards_and_their_merge(folder: Path, capsys: pytest.CaptureFixture[str]
 
     assert main(command("--resume", "a", "-o", "resumed.json", "-q")) == 0, "which does what is missing"
     assert record(folder / "resumed.json") == record(folder / "alone.json")
+
+
+def test_shards_of_the_same_evaluation_in_other_words_and_places(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shard(number: int, folder: str, device: str, *options: str) -> None:
+        """A shard that was done on another device, as far as its mark says."""
+        given = ["--nb-examples", "4", "-q", "--resume", folder, "--shard", f"{number}/2", "--device"]
+        assert main(command(*given, "cpu", *options)) == 0
+        (mark,) = Path(folder).glob("*.json")
+        mark.write_text(mark.read_text().replace('"cpu"', f'"{device}"'))
+
+    words = ["--eps", "1/10", "--eps-step", "0.05", "--attacks", "pgd-ce", "pgd-margin"]
+    shard(1, "a", "cuda:0", *words)
+    shard(2, "b", "cuda:1", "--eps", "0.10", "--eps-step", "1/20")
+    assert main(["merge", "a", "b", "--device", "cpu", "-o", "merged.json"]) == 0
+    assert main(command("--nb-examples", "4", *words, "-o", "alone.json")) == 0
+    assert record(folder / "merged.json") == record(folder / "alone.json")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "different"),
+    [
+        (["--arch-args", '{"a":1}'], ["--arch-args", '{"a": 1}'], None),
+        (["--preset", "quick"], ["--attacks", "guided"], None),
+        (["--max-iter", "40"], [], None),
+        (["--batch-size", "500", "--device", "cpu"], ["--device", "cuda:1"], None),
+        (["--device", "cpu"], ["--device", "cuda"], "batch_size"),
+        (["--preset", "quick"], ["--preset", "autoattack"], "attacks, masking"),
+        (["--eps", "0.1500001"], [], "eps"),
+    ],
+)
+def test_what_shards_were_asked_for_is_compared(
+    folder: Path, capsys: pytest.CaptureFixture[str], one: list[str], other: list[str], different: str | None
+) -> None:
+    shared = ["evaluate", "--arch", "convnet2a", "--model", "none.pth", "--data", "data.npz", "--eps", "0.15"]
+    for number, options in ((1, one), (2, other)):
+        leave_mark(folder, (number, 2), [*shared, *options])
+    assert main(["merge", str(folder), "--device", "cpu"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.partition("1 and 2 differ in ")[2] == (different or "")
 
 
 def test_a_merge_of_other_things_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
