@@ -9,8 +9,8 @@ before its tolerance. The weights are in float32 throughout.
 
 from __future__ import annotations
 
+import logging
 import platform
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,10 @@ class Execution:
         :param device: Where they are executed.
         """
         if self.bf16 and not computes_in_bfloat16(device):
-            warnings.warn(
-                f"execution: the processor has no instructions for bfloat16 ({device}), and passes take many times as "
-                "long as without bf16",
-                stacklevel=4,
+            logger.warning(
+                "execution: the processor has no instructions for bfloat16 (%s), and passes take many times as long as "
+                "without bf16",
+                device,
             )
 
     def searched(self, network: nn.Module) -> nn.Module:
