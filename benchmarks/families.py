@@ -292,17 +292,18 @@ def pictures_of(family: str, scan: Scan, meshes: Mapping[str, trimesh.Trimesh]) 
     return {title: picture[margin:-margin, margin:-margin] for title, picture in pictures.items()}
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Measure what is missing, print the table and what went wrong, and draw some of it."""
-    parser = argparse.ArgumentParser(description="Topology on families of made shapes.")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the results, JSON")
-    parser.add_argument("--families", nargs="+", choices=tuple(FAMILIES), default=list(FAMILIES))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--scans", nargs="+", choices=SCANS, default=list(SCANS))
-    parser.add_argument("--noise", type=float, nargs="+", default=list(NOISES), help="in spacings")
+def parsed(parser: argparse.ArgumentParser, argv: list[str] | None, drawn: str) -> argparse.Namespace:
+    """
+    Add the options of the methods and of what is kept, parse, and get ready to measure.
+
+    :param parser: The parser.
+    :param argv: The arguments; None for those of the program.
+    :param drawn: What the picture is of.
+    :return: What they say.
+    """
     parser.add_argument("--qualities", nargs="*", choices=tuple(QUALITIES), default=["draft"])
     parser.add_argument("--meshes", type=Path, metavar="DIR", help="keep the meshes there")
-    parser.add_argument("--picture", type=Path, help="PNG, of the first seed, the last scan and the first noise")
+    parser.add_argument("--picture", type=Path, help=f"PNG, {drawn}")
     arguments = parser.parse_args(argv)
     if arguments.picture is not None:
         if arguments.meshes is None:
@@ -312,6 +313,18 @@ def main(argv: list[str] | None = None) -> None:
         arguments.meshes.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     torch.optim.Adam([torch.zeros(1)])  # imports seconds of what no fit is to be charged with
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure what is missing, print the table and what went wrong, and draw some of it."""
+    parser = argparse.ArgumentParser(description="Topology on families of made shapes.")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the results, JSON")
+    parser.add_argument("--families", nargs="+", choices=tuple(FAMILIES), default=list(FAMILIES))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--scans", nargs="+", choices=SCANS, default=list(SCANS))
+    parser.add_argument("--noise", type=float, nargs="+", default=list(NOISES), help="in spacings")
+    arguments = parsed(parser, argv, "of the first seed, the last scan and the first noise")
     rows = Rows(arguments.output, {"points": [FEWEST, MOST], "samples": SAMPLES}, keys=KEYS)
     missing: set[str] = set()
     wanted = list(methods(arguments.qualities, 0))

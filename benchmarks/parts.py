@@ -20,15 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import trimesh
-from families import draw_pictures, is_right, measured, methods, pictures_of
+from families import draw_pictures, is_right, measured, methods, parsed, pictures_of
 from made_shapes import betti_of
 from virtual_scans import Scan
 
 from art_levelset.experiments.rows import Rows
-from art_levelset.files import check_place
-from art_levelset.recon.fitting.quality import QUALITIES
 from art_levelset.recon.inspect.metrics import sample_surface
 
 PARTS = (
@@ -105,18 +102,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="PyBullet's data")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the results, JSON")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="NAME")
-    parser.add_argument("--qualities", nargs="*", choices=tuple(QUALITIES), default=["draft"])
-    parser.add_argument("--meshes", type=Path, metavar="DIR", help="keep the meshes there")
-    parser.add_argument("--picture", type=Path, help="PNG, of the parts whose meshes are kept")
-    arguments = parser.parse_args(argv)
-    if arguments.picture is not None:
-        if arguments.meshes is None:
-            parser.error("--picture needs --meshes")
-        check_place(arguments.picture)
-    if arguments.meshes is not None:
-        arguments.meshes.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
-    torch.optim.Adam([torch.zeros(1)])  # imports seconds of what no fit is to be charged with
+    arguments = parsed(parser, argv, "of the parts whose meshes are kept")
     rows = Rows(arguments.output, {"points": POINTS, "noise": NOISE}, keys=("part", "method"))
     missing: set[str] = set()
     shown = []
