@@ -28,11 +28,12 @@ def read_obj(path: Path) -> Iterator[dict[str, NDArray[np.float64]]]:
     :raises ValueError: If a line is not made of numbers, or a face names what is not there.
     """
     kinds: dict[str, list[NDArray[np.float64]]] = {"v": [], "vn": []}
-    corners: list[tuple[int, int]] = []
+    corners: list[NDArray[np.int64]] = []
     lines = read_lines(path)
     while some := list(islice(lines, BATCH)):
         before = {kind: sum(map(len, batches)) for kind, batches in kinds.items()}
-        corners += _corners(some, before["v"], before["vn"])
+        if own := list(_corners(some, before["v"], before["vn"])):
+            corners.append(np.array(own, np.int64))
         for kind, batches in kinds.items():
             rows = [line[len(kind) :] for line in some if line.startswith((f"{kind} ", f"{kind}\t"))]
             if rows:
@@ -46,7 +47,7 @@ def read_obj(path: Path) -> Iterator[dict[str, NDArray[np.float64]]]:
     if width >= 6:
         batch["colours"] = found["v"][:, width - 3 :]  # after x, y, z, or x, y, z, w
     if corners and "vn" in found:
-        batch["normals"] = _normals_of_vertices(len(found["v"]), found["vn"][:, :3], np.array(corners))
+        batch["normals"] = _normals_of_vertices(len(found["v"]), found["vn"][:, :3], np.concatenate(corners))
     elif len(found.get("vn", ())) == len(found["v"]):
         batch["normals"] = found["vn"][:, :3]
     yield batch
