@@ -196,7 +196,12 @@ def _trained(
     deadline = Deadline(arguments.seconds, None if paper else Trapezoid(rate))
     checkpoints = path.with_suffix(".checkpoints")
     steps = fit(classifier, (x, y), deadline, seed, checkpoints)
-    about = {"steps": steps, "epochs": steps * BATCH_SIZE / len(x), "learning_rate": rate, "bf16": EXECUTION.bf16}
+    about = {
+        "steps": steps,
+        "epochs": steps * BATCH_SIZE / len(x),
+        "learning_rate": rate,
+        "computes_in_bfloat16": EXECUTION.bf16,
+    }
     partial_path = path.with_suffix(".part")
     torch.save({"state_dict": model.state_dict(), "about": about}, partial_path)
     partial_path.rename(path)

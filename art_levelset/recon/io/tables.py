@@ -36,9 +36,9 @@ def read_table(path: Path, chosen: Chosen | None = None) -> Iterator[dict[str, N
     three beside each other are normals if they have length 1 (or are zero) and colours if they are whole numbers from 0
     to 255; in a `.xyzn` or `.xyzrgb` file the second three are normals or colours. Where several threes could be the
     colours, or the normals, they are left out with a warning, unless it is clear which number beside them is another
-    (:mod:`art_levelset.recon.io.threes`). Other lines before the rows, single
-    whole numbers there (and anywhere in a `.pts` file), comments, and words after the last row are left out. Three
-    rows of many numbers are x, y and z of all points.
+    (:mod:`art_levelset.recon.io.threes`). Other lines before the rows, single whole numbers there (and anywhere in a
+    `.pts` file), comments, and words after the last row are left out. Three rows of many numbers are x, y and z of all
+    points.
 
     :param path: The file.
     :param chosen: The columns of x, y and z, if the user names them.
