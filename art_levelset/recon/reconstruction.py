@@ -20,7 +20,7 @@ from art_levelset.recon.cloud.planes import Planes
 from art_levelset.recon.cloud.sheets import upward
 from art_levelset.recon.fitting.blocks import Block
 from art_levelset.recon.fitting.judgement import Judgement
-from art_levelset.recon.meshing.creases import sharpen
+from art_levelset.recon.meshing.creases import part_moved, sharpen
 from art_levelset.recon.meshing.extract import grid_of_box, zero_set
 from art_levelset.recon.meshing.handle_records import Handle, records
 from art_levelset.recon.meshing.handles import ASIDE, FINEST, find_handle_removal
@@ -200,8 +200,8 @@ class Reconstruction:
                of the scan, > 0. The data are the local planes, counted as discs of half their reach;
                :attr:`open_trim` leaves nothing that is not beside one.
         :param sharp: Whether to put vertices and edges on the creases between faces, where the points speak for them
-               (:mod:`art_levelset.recon.meshing.creases`): for machined parts. Beside them the mesh is no zero
-               set then.
+               (:mod:`art_levelset.recon.meshing.creases`), as on machined parts. Beside them the mesh is no zero
+               set, and has the mean normals of its triangles.
         :param polish: Whether to move the vertices onto the zero set (see
                :func:`art_levelset.recon.meshing.refine.polish_vertices`) and give them the normals D_xF / |D_xF| as
                vertex normals.
@@ -226,8 +226,10 @@ class Reconstruction:
         vertices, triangles = compact(vertices, triangles)
         if polish:
             vertices = polish_vertices(self.surface, vertices, triangles, cell)
+        creases = np.empty((0, 3))
         if sharp:
-            vertices, triangles = sharpen(vertices, triangles, points_on_faces(self.points, self.planes), cell)
+            faces_met = points_on_faces(self.points, self.planes)
+            vertices, triangles, creases = sharpen(vertices, triangles, faces_met, self.points, cell)
         if trim is not None:
             gap = self.planes.reach / 2  # between the centres of the planes that stand for the data
             kept = near_data(vertices, triangles, self.planes.centres, trim / self.frame.scale + gap)
@@ -240,12 +242,18 @@ class Reconstruction:
             vertices, triangles = simplify_mesh(vertices, triangles, faces)
         if tolerance is not None:
             vertices, triangles = simplify_within(vertices, triangles, tolerance / self.frame.scale)
-            if polish and not sharp:
-                vertices = polish_vertices(self.surface, vertices, triangles, cell)
+            if polish:
+                smooth = part_moved(vertices, creases, self.planes.reach) == 0
+                vertices[smooth] = polish_vertices(self.surface, vertices, triangles, cell)[smooth]
         indices = triangles.astype(np.int64).view(TrackedArray)
         del triangles  # of a mesh of millions, 12 bytes each
         hash(indices)  # trimesh copies them for it, but only once: now, while there are no normals
-        directions = surface_normals(self.surface, vertices) if polish and not sharp else None
+        directions = None
+        if polish:
+            directions = surface_normals(self.surface, vertices)
+            beside = part_moved(vertices, creases, self.planes.reach) > 0
+            if beside.any():  # there it is no zero set
+                directions[beside] = Trimesh(vertices, indices, process=False).vertex_normals[beside]
         vertices = self.frame.from_unit(vertices)
         return Trimesh(vertices, indices, vertex_normals=directions, process=False)
 

@@ -244,6 +244,7 @@ def test_a_ball_has_no_sharp_edges() -> None:
     mesh, sharp = ball.mesh(24), ball.mesh(24, sharp=True)
     np.testing.assert_array_equal(mesh.vertices, sharp.vertices)
     np.testing.assert_array_equal(mesh.faces, sharp.faces)
+    np.testing.assert_array_equal(mesh.vertex_normals, sharp.vertex_normals)
 
 
 def border(mesh: Trimesh) -> Points:

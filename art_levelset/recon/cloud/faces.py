@@ -26,6 +26,8 @@ a point is the variance of these residuals around it, over that of the noise. Th
 so it is taken from the quietest places nearby; and it is no less than a twentieth of a spacing, for of exact points a
 quadric leaves a little on any bend.
 
+All this is done only beside what may be an edge: where the points are loud, and the planes are bent.
+
 | Paper link: https://doi.org/10.1007/978-1-4684-0769-3_8 (Kuwahara, Hachimura, Eiho, Kinoshita, 1976)
 """
 
@@ -74,11 +76,18 @@ HEARD = 1.5
 
 EVERY, NEARBY = 4, 192
 QUIETEST, SHARE = 0.25, 0.8
-"""Of every fourth point, so many nearby: the quantile of their residuals that tells the noise, and which part of its
-square it is by chance."""
+"""Loudness is that of every fourth point. Of so many of these nearby: the quantile of their residuals that tells the
+noise, and which part of its square it is by chance."""
 
 LEAST = 0.05
 """Less noise than this, in spacings, counts as so much."""
+
+LOUD, BENT, OPPOSITE = 1.5, np.cos(np.radians(35.0)), -0.5
+"""There may be an edge where the mean loudness around a point is as large, and the nearest plane and another one around
+it are as far apart, in cosines."""
+
+BESIDE = 2.5
+"""Points are beside it within so many reaches."""
 
 CHUNK = 1 << 12
 
@@ -131,25 +140,32 @@ class OnFaces(NamedTuple):
            cloud.
     :param loudness: How much a smooth surface leaves of the points around each of them, beside the noise, (n,): about 1
            where there is no edge.
+    :param least: The least noise that counts, a twentieth of the spacing of the cloud's points.
     """
 
     planes: Planes
     loudness: Floats
+    least: float
 
 
 def points_on_faces(points: Points, planes: Planes) -> OnFaces:
     """
-    Put the points of a cloud on the faces that they belong to.
+    Put the points of a cloud that may be beside an edge on the faces that they belong to.
 
     :param points: (n, 3), n >= 10, in the unit frame.
     :param planes: Their planes, with outward normals.
-    :return: The points.
+    :return: Those of the points, m of them; none if nothing may be an edge.
     """
-    tree = cKDTree(points)
+    tree, some = cKDTree(points), points[::EVERY]
+    residuals, spacing = _residuals(points, tree, some, 2 * FEWEST)
+    size = int(min(FEWEST + PER_NOISE * np.median(_noise(residuals, some)), MOST))
+    residuals, _ = _residuals(points, tree, some, int(HEARD * size))
+    loudness = (residuals / _noise(residuals, some)) ** 2
+    points = points[_beside_edges(points, some, loudness, planes)]
+    if len(points) < FEWEST:
+        return OnFaces(Planes(np.empty((0, 3)), np.empty((0, 3)), planes.reach), np.empty(0), LEAST * spacing)
+    tree, size = cKDTree(points), min(size, len(points))
     facing = planes.normals[neighbours(cKDTree(planes.centres), points, 1)[1][:, 0]]
-    noise = _noise(points, tree, 2 * FEWEST)[1]
-    size = int(min(FEWEST + PER_NOISE * np.median(noise), MOST, len(points)))
-    residuals, noise = _noise(points, tree, int(HEARD * size))
     windows = _windows(points, tree, facing, size)
     variance = float(np.median(windows.variances))
     parts = mapped(lambda rows: _of_quietest(points, rows, tree, windows, size, variance), _chunks(len(points)))
@@ -157,7 +173,7 @@ def points_on_faces(points: Points, planes: Planes) -> OnFaces:
     faces = Planes(centres, normals, planes.reach)
     for _ in range(ROUNDS):
         faces = _smoothed(faces)
-    return OnFaces(faces, (residuals / noise) ** 2)
+    return OnFaces(faces, loudness[neighbours(cKDTree(some), points, 1)[1][:, 0]], LEAST * spacing)
 
 
 def enough_points(points: Points, reach: float) -> Points:
@@ -192,27 +208,45 @@ def _chunks(count: int) -> list[Indices]:
     return np.array_split(np.arange(count), count // CHUNK + 1)
 
 
-def _noise(points: Points, tree: cKDTree, size: int) -> tuple[Floats, Floats]:
-    """Of quadrics on so many neighbours of each point: the residuals' deviations, and the noise, (n,), in spacings."""
+def _residuals(points: Points, tree: cKDTree, some: Points, size: int) -> tuple[Floats, float]:
+    """Of quadrics on so many neighbours of some points: the residuals' deviations, (m,), in spacings; and these."""
     size = min(size, len(points))
-    residuals, radii = np.empty(len(points)), np.empty(len(points))
+    residuals, radii = np.empty(len(some)), np.empty(len(some))
 
     def fit(rows: Indices) -> None:
-        distances, found = neighbours(tree, points[rows], size)
-        residuals[rows] = fit_quadrics(points[rows], points[found], distances).residuals
+        distances, found = neighbours(tree, some[rows], size)
+        residuals[rows] = fit_quadrics(some[rows], points[found], distances).residuals
         radii[rows] = distances[:, -1]
 
-    mapped(fit, _chunks(len(points)))
-    residuals /= max(float(np.median(radii)), 1e-12) * np.sqrt(np.pi / size)
-    some, noise = residuals[::EVERY], np.empty(len(points))
-    sparse = cKDTree(points[::EVERY])
+    mapped(fit, _chunks(len(some)))
+    spacing = max(float(np.median(radii)), 1e-12) * float(np.sqrt(np.pi / size))
+    return residuals / spacing, spacing
+
+
+def _noise(residuals: Floats, some: Points) -> Floats:
+    """What the residuals are in the quietest places nearby, (m,)."""
+    tree, noise = cKDTree(some), np.empty(len(some))
 
     def listen(rows: Indices) -> None:
-        nearby = neighbours(sparse, points[rows], min(NEARBY, len(some)))[1]
-        noise[rows] = np.quantile(some[nearby], QUIETEST, axis=1)
+        nearby = neighbours(tree, some[rows], min(NEARBY, len(some)))[1]
+        noise[rows] = np.quantile(residuals[nearby], QUIETEST, axis=1)
 
-    mapped(listen, _chunks(len(points)))
-    return residuals, np.maximum(noise / np.sqrt(SHARE), LEAST)
+    mapped(listen, _chunks(len(some)))
+    least: Floats = np.maximum(noise / np.sqrt(SHARE), LEAST)
+    return least
+
+
+def _beside_edges(points: Points, some: Points, loudness: Floats, planes: Planes) -> NDArray[np.bool_]:
+    """Which points, (n,), may be beside an edge, by the loudness of some of them, (m,)."""
+    around = neighbours(cKDTree(some), some, min(AROUND // EVERY, len(some)))[1]
+    loud = some[loudness[around].mean(axis=1) >= LOUD]
+    near = planes.normals[neighbours(cKDTree(planes.centres), loud, min(AROUND, len(planes)))[1]]
+    cosines = np.einsum("nki,ni->nk", near, near[:, 0])
+    edges = loud[((cosines < BENT) & (cosines > OPPOSITE)).any(axis=1)]
+    if not len(edges):
+        return np.zeros(len(points), dtype=bool)
+    beside: NDArray[np.bool_] = neighbours(cKDTree(edges), points, 1)[0][:, 0] < BESIDE * planes.reach
+    return beside
 
 
 def _windows(points: Points, tree: cKDTree, facing: Points, size: int) -> Windows:

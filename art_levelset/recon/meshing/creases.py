@@ -26,7 +26,9 @@ That this is an edge and not a bend, or noise, is told by the points. Evidence f
 from 0 to 1, says how far the normals of both ends are apart, from 30 to 75 degrees, and q is the mean loudness of the
 planes around, that is, how much a smooth surface leaves there beside the noise. Where the mean of e over the crossings
 nearby is too small, or these are no line of some length, nothing is done, and away from the others the mesh stays as it
-is.
+is. And the points have the last word: where they are no nearer to the changed mesh than they were to the smooth one, or
+neither fits them (:mod:`art_levelset.recon.meshing.evidence`), as on a fillet, between teeth of a few spacings, and at
+the frayed borders of range images, it stays as well.
 
 | Paper link: https://doi.org/10.1145/383259.383265 (Kobbelt, Botsch, Schwanecke, Seidel, 2001)
 """
@@ -44,7 +46,8 @@ from scipy.spatial import cKDTree
 from art_levelset.recon.cloud.clouds import Points, neighbours, unit
 from art_levelset.recon.cloud.faces import OnFaces, heights_over
 from art_levelset.recon.cloud.quadrics import Floats
-from art_levelset.recon.meshing.splitting import Crossings, Split, crossings_of, split_triangles, unfolded
+from art_levelset.recon.meshing.evidence import spoken_for
+from art_levelset.recon.meshing.splitting import Crossings, crossings_of, split_triangles, unfolded
 from art_levelset.recon.meshing.topology import Faces
 from art_levelset.recon.threads import mapped
 
@@ -65,7 +68,7 @@ EVIDENCE = 0.5
 """The smallest mean of e."""
 
 NEARBY = 1.5
-"""The mean is over so many reaches."""
+"""The mean is over so many reaches, and so far around a crossing points are asked."""
 
 LENGTH = 2.0
 """The smallest extent of a line of crossings, in reaches."""
@@ -84,6 +87,20 @@ CHUNK = 1 << 13
 Mask = NDArray[np.bool_]
 
 
+class Sharpened(NamedTuple):
+    """
+    A mesh with edges.
+
+    :param vertices: (n, 3).
+    :param triangles: Indices of vertices, (m, 3).
+    :param creases: Places along the edges, (k, 3); none if nothing was changed.
+    """
+
+    vertices: Points
+    triangles: Faces
+    creases: Points
+
+
 class Feet(NamedTuple):
     """
     Where vertices go.
@@ -100,17 +117,24 @@ class Feet(NamedTuple):
     loudness: Floats
 
 
-def sharpen(vertices: Points, triangles: Faces, faces: OnFaces, cell: float) -> Split:
+def sharpen(vertices: Points, triangles: Faces, faces: OnFaces, points: Points, cell: float) -> Sharpened:
     """
     Put vertices and edges of a mesh on the creases between faces.
 
     :param vertices: (n, 3), in the unit frame.
     :param triangles: Indices of vertices, (m, 3).
-    :param faces: The points of the cloud, put on their faces, with outward normals.
+    :param faces: The points of the cloud beside edges, put on their faces, with outward normals.
+    :param points: The points of the cloud, (k, 3).
     :param cell: How far an inserted vertex may be from its edge's middle, > 0.
     :return: The vertices, those of creases last, and the triangles; what was given if there are no creases.
     """
+    same = Sharpened(vertices, triangles, np.empty((0, 3)))
+    if not len(faces.planes):
+        return same
     feet = _feet(vertices, faces)
+    on_faces: Mask = (feet.normals != 0).any(axis=1)
+    beside = on_faces[triangles].any(axis=1)
+    rest, triangles = triangles[~beside], triangles[beside]
     crossings = crossings_of(triangles)
     first, second = crossings.ends.T
     cosines = np.einsum("ni,ni->n", feet.normals[first], feet.normals[second])
@@ -119,20 +143,48 @@ def sharpen(vertices: Points, triangles: Faces, faces: OnFaces, cell: float) -> 
     mixed[mixed] = _supported(feet, crossings.ends[mixed], cosines[mixed], reach)
     mixed = _long(feet.points, crossings, mixed, LENGTH * reach)
     if not mixed.any():
-        return Split(vertices, triangles)
-    middles = feet.points[crossings.ends[mixed]].mean(axis=1)
-    gaps = neighbours(cKDTree(middles), feet.points, 1)[0][:, 0] / reach
-    share = ((NONE - gaps) / (NONE - FULL)).clip(0, 1)[:, None]
-    moved = unfolded(vertices + share * (feet.points - vertices), vertices, triangles, feet.normals)
-    return split_triangles(moved, feet.normals, triangles, crossings, mixed, cell)
+        return same
+
+    def creased() -> Sharpened:
+        middles = feet.points[crossings.ends[mixed]].mean(axis=1)
+        steps = part_moved(feet.points, middles, reach)[:, None] * (feet.points - vertices)
+        moved = unfolded(vertices + steps, vertices, triangles, feet.normals)
+        known, divided = split_triangles(moved, feet.normals, triangles, crossings, mixed, cell)
+        return Sharpened(known, np.concatenate([rest, divided]), middles)
+
+    tried = creased()
+    mixed[mixed] = spoken_for(points, tried.creases, NEARBY * reach, same[:2], tried[:2], faces.least)
+    mixed = _long(feet.points, crossings, mixed, LENGTH * reach)
+    return creased() if mixed.any() else same
+
+
+def part_moved(vertices: Points, creases: Points, reach: float) -> Floats:
+    """
+    Which part of the way vertices move, or have moved, to the faces that meet.
+
+    :param vertices: (n, 3).
+    :param creases: Places along the edges, (k, 3).
+    :param reach: That of the planes.
+    :return: (n,), 1 beside them, 0 far away.
+    """
+    if not len(creases):
+        return np.zeros(len(vertices))
+    gaps = neighbours(cKDTree(creases), vertices, 1)[0][:, 0] / reach
+    part: Floats = ((NONE - gaps) / (NONE - FULL)).clip(0, 1)
+    return part
 
 
 def _feet(vertices: Points, faces: OnFaces) -> Feet:
-    """Where vertices go, and vertices that would go too far do not."""
+    """Where vertices go; those that would go too far, and those that are not beside the faces' points, stay."""
     tree = cKDTree(faces.planes.centres)
-    starts = range(0, len(vertices), CHUNK)
-    parts = mapped(lambda start: _feet_of_chunk(vertices[start : start + CHUNK], tree, faces), starts)
-    return Feet(*map(np.concatenate, zip(*parts, strict=True)))
+    near = np.flatnonzero(neighbours(tree, vertices, 1)[0][:, 0] < faces.planes.reach)
+    feet = Feet(vertices.copy(), np.zeros_like(vertices), np.zeros(len(vertices), bool), np.zeros(len(vertices)))
+    if len(near):
+        chunks = np.array_split(near, len(near) // CHUNK + 1)
+        parts = mapped(lambda rows: _feet_of_chunk(vertices[rows], tree, faces), chunks)
+        for whole, part in zip(feet, zip(*parts, strict=True), strict=True):
+            whole[near] = np.concatenate(part)
+    return feet
 
 
 def _feet_of_chunk(points: Points, tree: cKDTree, faces: OnFaces) -> Feet:

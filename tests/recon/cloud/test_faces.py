@@ -49,10 +49,16 @@ def test_heights_over_planes_of_a_sphere_are_exact() -> None:
 def test_points_beside_edges_are_put_on_their_faces(noise: float, share: float) -> None:
     spacing = np.sqrt(24 / 6000)
     points, normals = cube(6000, noise * spacing)
-    faces = points_on_faces(points, outwards(points)).planes
-    assert len(faces) == len(points)
+    faces = points_on_faces(points, Planes(points, normals, REACH)).planes
     assert faces.reach == REACH
     np.testing.assert_allclose(np.linalg.norm(faces.normals, axis=1), 1)
+    distances, own = cKDTree(points).query(faces.centres)
+    assert distances.max() < 3 * spacing
+    depth = 1 - np.sort(np.abs(points), axis=1)[:, 1]
+    assert (
+        cKDTree(faces.centres).query(points[depth < 2 * spacing])[0].max() < 2 * spacing
+    )  # all that are beside an edge
+    points, normals = points[own], normals[own]
     edge = np.sort(np.abs(points), axis=1)[:, 1] > 1 - 2 * spacing
     corner = np.sort(np.abs(points), axis=1)[:, 0] > 1 - 2 * spacing
     # What is nearer to an edge than the noise may be of either face.
@@ -60,41 +66,39 @@ def test_points_beside_edges_are_put_on_their_faces(noise: float, share: float) 
     assert (found[edge & ~corner] < 10).mean() > share
     assert np.quantile(angles(faces.normals, normals)[~edge], 0.99) < 10
     heights = np.abs(np.einsum("ni,ni->n", faces.centres, normals) - 1)
-    assert np.median(heights[~edge]) <= 0.3 * noise * spacing + 1e-6
+    assert np.median(heights[~edge]) <= 0.3 * noise * spacing + 1e-4 * spacing
 
 
 def test_edges_are_loud_and_bends_are_not() -> None:
-    points, _ = cube(6000, 0.1 * np.sqrt(24 / 6000))
-    loudness = points_on_faces(points, outwards(points)).loudness
-    depth = 1 - np.sort(np.abs(points), axis=1)[:, 1]
+    points, normals = cube(6000, 0.1 * np.sqrt(24 / 6000))
+    faces = points_on_faces(points, Planes(points, normals, REACH))
+    loudness, depth = faces.loudness, 1 - np.sort(np.abs(faces.planes.centres), axis=1)[:, 1]
     assert loudness[depth < 0.05].mean() > 3
     assert loudness[depth > 0.4].mean() == pytest.approx(1, abs=0.2)
     round_ = ball(3000, 0.1 * np.sqrt(4 * np.pi / 3000))
-    quiet = points_on_faces(round_, outwards(round_)).loudness
-    assert quiet.mean() == pytest.approx(1.1, abs=0.2)
-    assert quiet[cKDTree(round_).query(round_, 32)[1]].mean(axis=1).max() < 2
+    assert len(points_on_faces(round_, outwards(round_)).loudness) == 0
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.integers(0, 10**6), st.floats(0.01, 100), st.integers(40, 200))
+@given(st.integers(0, 10**6), st.floats(0.01, 100), st.integers(1000, 3000))
 def test_turned_and_scaled_points_have_turned_and_scaled_faces(seed: int, scale: float, count: int) -> None:
-    points = ball(count, 0.02, seed)
+    spacing = np.sqrt(24 / count)
+    points, normals = cube(count, 0.1 * spacing, seed)
     turn = np.linalg.qr(np.random.default_rng(seed).standard_normal((3, 3)))[0]
-    faces = points_on_faces(points, outwards(points))
-    planes = Planes(scale * points @ turn, unit(points) @ turn, REACH)
-    other = points_on_faces(scale * points @ turn, planes)
+    faces = points_on_faces(points, Planes(points, normals, 2 * spacing))
+    other = points_on_faces(scale * points @ turn, Planes(scale * points @ turn, normals @ turn, 2 * spacing * scale))
+    assert len(faces.planes) > 0.3 * count
+    distances, same = cKDTree(scale * faces.planes.centres @ turn).query(other.planes.centres)
     # Sums of float32 differ in their last digits, and a tie between two windows may go either way.
-    same = np.abs(other.planes.normals - faces.planes.normals @ turn).max(axis=1) < 1e-3
-    assert same.mean() > 0.9
-    np.testing.assert_allclose(other.loudness, faces.loudness, rtol=1e-2)
+    alike = np.abs(other.planes.normals - (faces.planes.normals @ turn)[same]).max(axis=1) < 1e-3
+    assert (alike & (distances < 1e-3 * spacing * scale)).mean() > 0.9
+    np.testing.assert_allclose(other.loudness.mean(), faces.loudness.mean(), rtol=1e-2)
 
 
-def test_a_plane_stays_a_plane() -> None:
+def test_a_plane_has_no_edges() -> None:
     draw = np.random.default_rng(0)
     points = np.concatenate([draw.uniform(-1, 1, (500, 2)), np.zeros((500, 1))], axis=1)
-    faces = points_on_faces(points, Planes(points, np.tile([0.0, 0.0, 1.0], (500, 1)), REACH)).planes
-    np.testing.assert_allclose(faces.normals, np.tile([0.0, 0.0, 1.0], (500, 1)), atol=1e-6)
-    np.testing.assert_allclose(faces.centres, points, atol=1e-6)
+    assert len(points_on_faces(points, Planes(points, np.tile([0.0, 0.0, 1.0], (500, 1)), REACH)).planes) == 0
 
 
 def test_points_that_coincide_nearly() -> None:

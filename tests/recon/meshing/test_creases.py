@@ -20,18 +20,22 @@ from art_levelset.recon.meshing.topology import Faces, euler_number, open_edges
 REACH = 0.25
 
 
-def on_cube(noise: float = 0.0) -> OnFaces:
-    """Points of a cube of side 2, put on its faces; noise in spacings."""
+def cube(noise: float = 0.0) -> Points:
+    """Points of a cube of side 2; noise in spacings."""
     draw = np.random.default_rng(0)
     axis, sign = draw.integers(0, 3, 6000), draw.choice([-1.0, 1.0], 6000)
     points = draw.uniform(-1, 1, (6000, 3))
     points[np.arange(6000), axis] = sign
-    points += noise * np.sqrt(24 / 6000) * draw.standard_normal(points.shape)
-    return on_faces(points)
+    return points + noise * np.sqrt(24 / 6000) * draw.standard_normal(points.shape)
 
 
-def on_faces(points: Points) -> OnFaces:
-    return points_on_faces(points, Planes(points, unit(points), REACH))
+def on_faces(points: Points, normals: Points | None = None) -> OnFaces:
+    return points_on_faces(points, Planes(points, unit(points) if normals is None else normals, REACH))
+
+
+def of_faces(points: Points) -> Points:
+    """The outward normals of the cube's faces."""
+    return np.where(np.abs(points) == np.abs(points).max(axis=1, keepdims=True), np.sign(points), 0.0)
 
 
 def round_cube(cells: int = 40) -> tuple[Points, Faces]:
@@ -54,7 +58,8 @@ def ball(count: int = 1500, noise: float = 0.1) -> Points:
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.2])
 def test_a_cube_gets_its_edges(noise: float) -> None:
     vertices, triangles = round_cube()
-    found = sharpen(vertices, triangles, on_cube(noise), 0.1)
+    points = cube(noise)
+    found = sharpen(vertices, triangles, on_faces(points, of_faces(points)), points, 0.1)
     assert len(found.vertices) > len(vertices)
     mesh = trimesh.Trimesh(found.vertices, found.triangles, process=False)
     assert mesh.is_watertight
@@ -81,8 +86,9 @@ class RoundCube(torch.nn.Module):
 
 
 def test_a_sharp_mesh_of_few_triangles() -> None:
-    planes = on_cube().planes
-    reconstruction = Reconstruction(RoundCube(), Frame(np.zeros(3), 10.0), planes, points=planes.centres)
+    points = cube()
+    planes = Planes(points, of_faces(points), REACH)
+    reconstruction = Reconstruction(RoundCube(), Frame(np.zeros(3), 10.0), planes, points=points)
     whole, few = (reconstruction.mesh(40, sharp=True, tolerance=tolerance) for tolerance in (None, 0.1))
     assert len(few.faces) < 0.3 * len(whole.faces)
     for mesh in (whole, few):
@@ -97,7 +103,8 @@ def test_a_sharp_mesh_of_few_triangles() -> None:
 def test_a_ball_stays_as_it_is(count: int, noise: float) -> None:
     mesh = trimesh.creation.icosphere(subdivisions=4)
     vertices, triangles = np.array(mesh.vertices), np.asarray(mesh.faces, dtype=np.int32)
-    found = sharpen(vertices, triangles, on_faces(ball(count, noise)), 0.1)
+    points = ball(count, noise)
+    found = sharpen(vertices, triangles, on_faces(points), points, 0.1)
     assert found.vertices is vertices
     assert found.triangles is triangles
 
@@ -119,14 +126,15 @@ def test_a_tube_of_few_spacings_stays_as_it_is(radius: float, noise: tuple[float
     points = middle + radius * spacing * outwards + errors
     faces = points_on_faces(points, Planes(points, outwards, 2.7 * spacing))
     vertices, triangles = np.array(mesh.vertices), np.asarray(mesh.faces, dtype=np.int32)
-    found = sharpen(vertices, triangles, faces, 0.1)
+    found = sharpen(vertices, triangles, faces, points, 0.1)
     assert found.vertices is vertices
     assert found.triangles is triangles
 
 
 def test_noise_hides_edges() -> None:
     vertices, triangles = round_cube(20)
-    assert sharpen(vertices, triangles, on_cube(1.0), 0.1).vertices is vertices
+    points = cube(1.0)
+    assert sharpen(vertices, triangles, on_faces(points, of_faces(points)), points, 0.1).vertices is vertices
 
 
 def test_where_planes_meet() -> None:
