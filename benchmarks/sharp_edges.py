@@ -1,14 +1,15 @@
 """
-Sharp edges of made shapes (`made_shapes.py`), without and with `mesh(sharp=True)`.
+Sharp edges of made shapes (`made_shapes.py`) or parts of machines (`parts.py`), without and with `mesh(sharp=True)`.
 
     OMP_NUM_THREADS=1 python benchmarks/sharp_edges.py [--families ring ...] [--scans even cameras] [--noise 0.1 0.3]
         [--picture ring.png]
+    OMP_NUM_THREADS=1 python benchmarks/sharp_edges.py --parts pybullet_data
 
 Of the surface no further than two spacings of the points from an edge, where normals of neighbouring triangles differ
 by 30 to 150 degrees: the share by area whose nearest place of the mesh has a normal that is right to 10 degrees. The
 same share elsewhere, the Chamfer distance in thousandths of the diagonal, the Euler numbers, and the seconds that
-`sharp` adds. The right normals are those of the solid's function. The picture shows an edge of the first shape before
-and after.
+`sharp` adds. The right normals are those of the solid's function, and those of the triangles of a part. The picture
+shows an edge of the first shape before and after.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ import math
 import time
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import trimesh
 from made_shapes import FAMILIES, made
 from numpy.typing import NDArray
+from parts import PARTS, scan_of
 from scipy.spatial import cKDTree
-from virtual_scans import SCANS, normals, scanned
+from virtual_scans import SCANS, Scan, normals, scanned
 
 from art_levelset.cli.recon import RESOLUTION
 from art_levelset.files import replacing
@@ -96,27 +99,84 @@ def draw(path: Path, meshes: list[trimesh.Trimesh], place: Points, outwards: Poi
         figure.savefig(temporary, format="png")
 
 
+class Case(NamedTuple):
+    """
+    A scan, and what is right.
+
+    :param name: Its name.
+    :param scan: The scan.
+    :param places: Places of the surface, (n, 3).
+    :param directions: The right normals there, (n, 3).
+    :param edges: Points on the edges, (m, 3).
+    """
+
+    name: str
+    scan: Scan
+    places: Points
+    directions: Points
+    edges: Points
+
+
+def made_case(family: str, kind: str, noise: float, seed: int) -> Case:
+    """
+    A scan of a made shape.
+
+    :param family: Its family.
+    :param kind: How it is scanned.
+    :param noise: In spacings.
+    :param seed: Of the shape and the scan.
+    :return: The case.
+    """
+    shape = made(family, seed)
+    scan = scanned(shape, kind, noise, seed)
+    plain = shape.mesh()
+    points = sample_surface(plain, SAMPLES, np.random.default_rng(seed))
+    edges = edges_of(plain, normals(shape.solid, plain.triangles_center))
+    turn = np.linalg.lstsq(np.asarray(plain.vertices), np.asarray(scan.reference.vertices), rcond=None)[0]
+    return Case(f"{family}, {kind}, {noise}", scan, points @ turn, normals(shape.solid, points) @ turn, edges @ turn)
+
+
+def part_case(folder: Path, part: str, seed: int) -> Case:
+    """
+    A scan of a part of a machine.
+
+    :param folder: PyBullet's data.
+    :param part: Its file there.
+    :param seed: Of the places.
+    :return: The case; its edges are divided, so that their points are half a spacing apart.
+    """
+    scan = scan_of(folder / part)
+    places, triangles = trimesh.sample.sample_surface(scan.reference, SAMPLES, seed=seed)
+    pairs = scan.reference.face_adjacency
+    cosines = np.einsum("ni,ni->n", *np.moveaxis(scan.reference.face_normals[pairs], 1, 0))
+    sharp = (cosines < BLUNT) & (cosines > THIN)
+    ends = np.asarray(scan.reference.vertices[scan.reference.face_adjacency_edges[sharp]])
+    counts = np.ceil(2 * np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1) / scan.spacing).astype(int)
+    edges = [np.linspace(*pair, count + 1) for pair, count in zip(ends, counts, strict=True)]
+    directions = scan.reference.face_normals[triangles]
+    return Case(f"{Path(part).stem}", scan, places, directions, np.concatenate(edges))
+
+
 def main() -> None:
     """Print the rows."""
-    parser = argparse.ArgumentParser(description="Sharp edges of made shapes.")
+    parser = argparse.ArgumentParser(description="Sharp edges.")
     parser.add_argument("--families", nargs="+", choices=tuple(FAMILIES), default=["ring", "bracket", "gear", "plate"])
     parser.add_argument("--scans", nargs="+", choices=SCANS, default=list(SCANS))
     parser.add_argument("--noise", type=float, nargs="+", default=[0.1, 0.3], help="in spacings")
+    parser.add_argument("--parts", type=Path, metavar="DIR", help="PyBullet's data: its parts instead")
     parser.add_argument("--quality", choices=tuple(QUALITIES), default="draft")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", type=Path, help="PNG, of the first scan")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.parts is not None:
+        cases = (part_case(arguments.parts, part, arguments.seed) for part in PARTS)
+    else:
+        kinds = product(arguments.noise, arguments.families, arguments.scans)
+        cases = (made_case(family, kind, noise, arguments.seed) for noise, family, kind in kinds)
     print("| scan | edges | elsewhere | Chamfer | Euler | right | seconds |\n|---|---|---|---|---|---|---|")
-    for noise, family, kind in product(arguments.noise, arguments.families, arguments.scans):
-        shape = made(family, arguments.seed)
-        scan = scanned(shape, kind, noise, arguments.seed)
-        plain = shape.mesh()
-        points = sample_surface(plain, SAMPLES, np.random.default_rng(arguments.seed))
-        edges = edges_of(plain, normals(shape.solid, plain.triangles_center))
-        near = cKDTree(edges).query(points)[0] < NEAR * scan.spacing
-        turn = np.linalg.lstsq(np.asarray(plain.vertices), np.asarray(scan.reference.vertices), rcond=None)[0]
-        places, directions = points @ turn, normals(shape.solid, points) @ turn
+    for name, scan, places, directions, edges in cases:
+        near = cKDTree(edges).query(places)[0] < NEAR * scan.spacing
         result = reconstruct(scan.points, quality=arguments.quality, seed=arguments.seed, verbose=False)
         cells: list[list[str]] = []
         meshes, seconds = [], []
@@ -130,14 +190,12 @@ def main() -> None:
             cells.append([*shares, f"{1e3 * found.chamfer_to_surface / found.diagonal:.3f}", str(mesh.euler_number)])
             meshes.append(mesh)
         pairs = " | ".join(f"{before}, {after}" for before, after in zip(*cells, strict=True))
-        name = f"{family}, {kind}, {noise}"
         print(f"| {name} | {pairs} | {scan.reference.euler_number} | {seconds[1] - seconds[0]:.1f} |", flush=True)
         if arguments.picture is not None:
-            place = edges[len(edges) // 3] @ turn
+            place = edges[len(edges) // 3]
             around = np.linalg.norm(places - place, axis=1) < math.sqrt(10) * scan.spacing
-            draw(
-                arguments.picture, [*meshes, scan.reference], place, directions[around].mean(axis=0), 12 * scan.spacing
-            )
+            outwards = directions[around].mean(axis=0)
+            draw(arguments.picture, [*meshes, scan.reference], place, outwards, 12 * scan.spacing)
             arguments.picture = None
 
 
