@@ -240,9 +240,9 @@ def _add_surface_options(parser: Parser, scans: Group) -> None:
         "terrain, and there is no --trim",
     )
     group.add_argument(
-        "--sharp",
+        "--smooth",
         action="store_true",
-        help="sharp edges where faces meet and the points speak for it: for machined parts",
+        help="round edges, as the network has them (default: sharp ones where faces meet and the points speak for it)",
     )
     group.add_argument(
         "--faces",

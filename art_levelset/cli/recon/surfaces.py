@@ -87,7 +87,7 @@ def reconstruct_scan(arguments: argparse.Namespace) -> Result:
             arguments.resolution,
             parts=arguments.parts,
             trim=trim,
-            sharp=arguments.sharp,
+            sharp=not arguments.smooth and len(reconstruction.points) > 0,
             verbose=arguments.bars,
             **_simplification(arguments, cloud, reconstruction),
         )
@@ -208,7 +208,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ValueError("--blocks and --time-budget: only one of them can be given")
     if arguments.blocks > 1 and arguments.preset == "paper":
         raise ValueError("--blocks: the preset paper does not have it")
-    for name in ("quality", "checkpoint", "use_normals", "use_sensors", "viewpoint", "sharp"):
+    for name in ("quality", "checkpoint", "use_normals", "use_sensors", "viewpoint"):
         if arguments.preset == "paper" and getattr(arguments, name):
             raise ValueError(f"--{name.replace('_', '-')}: the preset paper does not have it")
     if arguments.heat_map is not None and arguments.reference is None:

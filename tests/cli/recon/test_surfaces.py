@@ -175,7 +175,7 @@ def test_colours_keep_their_vertices(tmp_path: Path, sphere_points: Points, monk
     assert coloured == faces_of_balls(["--faces", "all"], tmp_path, sphere_points, monkeypatch)
 
 
-def test_edges_are_sharp_if_that_is_asked_for(
+def test_edges_are_sharp_unless_they_shall_not_be(
     tmp_path: Path, sphere_points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
@@ -186,9 +186,9 @@ def test_edges_are_sharp_if_that_is_asked_for(
         return mesh(self, *args, **options)
 
     monkeypatch.setattr(Reconstruction, "mesh", recorded)
-    for argv in ([], ["--sharp"]):
+    for argv in ([], ["--smooth"]):
         faces_of_balls(argv, tmp_path, sphere_points, monkeypatch)
-    assert seen == [False, True]
+    assert seen == [True, False]
 
 
 def test_detail_far_from_the_origin_survives(scan: Path) -> None:
@@ -331,7 +331,6 @@ def test_bad_files(name: str, contents: bytes | None, message: str, tmp_path: Pa
             "--viewpoint and --use-sensors: only one of them can be given",
         ),
         (["--viewpoint", "0", "nan", "0"], "--viewpoint must be three finite numbers, got [0.0, nan, 0.0]"),
-        (["--sharp", "--preset", "paper"], "--sharp: the preset paper does not have it"),
         (["--viewpoint", "0", "0", "1", "--preset", "paper"], "--viewpoint: the preset paper does not have it"),
         (["--preset", "quick"], "--preset must be one of default, paper, got 'quick'"),
         (["--fast"], "there is no option --fast: did you mean --faces?"),
