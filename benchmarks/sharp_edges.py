@@ -51,10 +51,21 @@ def edges_of(reference: trimesh.Trimesh, at_triangles: Points) -> Points:
     :param at_triangles: The right normals of its triangles, (m, 3).
     :return: Points on them, (n, 3).
     """
+    return ends_of_edges(reference, at_triangles).mean(axis=1)
+
+
+def ends_of_edges(reference: trimesh.Trimesh, at_triangles: Points) -> Points:
+    """
+    The sides of triangles at which a surface has edges.
+
+    :param reference: The surface.
+    :param at_triangles: The right normals of its triangles, (m, 3).
+    :return: Their ends, (n, 2, 3).
+    """
     pairs = reference.face_adjacency
     cosines = np.einsum("ni,ni->n", at_triangles[pairs[:, 0]], at_triangles[pairs[:, 1]])
     sharp = (cosines < BLUNT) & (cosines > THIN)
-    return np.asarray(reference.vertices[reference.face_adjacency_edges[sharp]].mean(axis=1))
+    return np.asarray(reference.vertices[reference.face_adjacency_edges[sharp]])
 
 
 def right(mesh: trimesh.Trimesh, points: Points, directions: Points) -> NDArray[np.bool_]:
@@ -147,14 +158,11 @@ def part_case(folder: Path, part: str, seed: int) -> Case:
     """
     scan = scan_of(folder / part)
     places, triangles = trimesh.sample.sample_surface(scan.reference, SAMPLES, seed=seed)
-    pairs = scan.reference.face_adjacency
-    cosines = np.einsum("ni,ni->n", *np.moveaxis(scan.reference.face_normals[pairs], 1, 0))
-    sharp = (cosines < BLUNT) & (cosines > THIN)
-    ends = np.asarray(scan.reference.vertices[scan.reference.face_adjacency_edges[sharp]])
+    ends = ends_of_edges(scan.reference, scan.reference.face_normals)
     counts = np.ceil(2 * np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1) / scan.spacing).astype(int)
     edges = [np.linspace(*pair, count + 1) for pair, count in zip(ends, counts, strict=True)]
     directions = scan.reference.face_normals[triangles]
-    return Case(f"{Path(part).stem}", scan, places, directions, np.concatenate(edges))
+    return Case(Path(part).stem, scan, places, directions, np.concatenate(edges))
 
 
 def main() -> None:
