@@ -390,7 +390,34 @@ def read_record(path: str | Path) -> Record:
             the file and the field.
     :raises OSError: If the file cannot be read.
     """
-    fields = read_json(path, MOST, parse_constant=_refuse_constant, object_pairs_hook=_unique_fields)
+    return _checked(_fields(path), path)
+
+
+def read_records(folder: str | Path) -> list[Record]:
+    """
+    Read all records of a folder, in the order of their file names.
+
+    :param folder: A folder with `*.json` files, all of them records, or documents of the program's `--json`, which are
+           passed over.
+    :return: The records, at least one.
+    :raises ValueError: If there is none, or a file is no record; the message names it.
+    :raises OSError: If there is no such folder, or a file cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder")
+    found = {path: _fields(path) for path in sorted(folder.glob("*.json"))}
+    records = [_checked(fields, path) for path, fields in found.items() if not _is_document(fields)]
+    if not records:
+        raise ValueError(f"{folder} holds no record (*.json)")
+    return records
+
+
+def _fields(path: str | Path) -> Any:
+    return read_json(path, MOST, parse_constant=_refuse_constant, object_pairs_hook=_unique_fields)
+
+
+def _checked(fields: Any, path: str | Path) -> Record:
     try:
         return _from_json(fields)
     except ValueError as error:
@@ -399,22 +426,9 @@ def read_record(path: str | Path) -> Record:
         raise ValueError(f"{path}: nested too deeply") from error
 
 
-def read_records(folder: str | Path) -> list[Record]:
-    """
-    Read all records of a folder, in the order of their file names.
-
-    :param folder: A folder with `*.json` files, all of them records.
-    :return: The records, at least one.
-    :raises ValueError: If there is none, or a file is no record; the message names it.
-    :raises OSError: If there is no such folder, or a file cannot be read.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder")
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
-        raise ValueError(f"{folder} holds no record (*.json)")
-    return [read_record(path) for path in paths]
+def _is_document(fields: Any) -> bool:
+    """Whether these are of what a verb of the program writes with `--json`."""
+    return isinstance(fields, Mapping) and {"verb", "version", "files"} <= fields.keys()
 
 
 def _from_json(fields: Any) -> Record:

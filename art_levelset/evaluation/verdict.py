@@ -71,7 +71,7 @@ def next_step(record: Record) -> str | None:
     if record.failed_checks and not names & {"AutoAttack", "PartialAutoAttack"}:
         return "--attacks guided autoattack"
     if "Guided" not in names and record.threat_model in ("Linf", "L2"):
-        return "--preset quick"
+        return "--attacks guided"
     if record.estimate is None and not record.autoattack_acc:
         return "--preset standard"
     if record.masking is None:

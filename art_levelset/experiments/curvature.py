@@ -33,7 +33,7 @@ from art_levelset.core.projection import project
 from art_levelset.evaluation import accuracy, pgd, robust_accuracy
 from art_levelset.evaluation.datasets import Split, digits
 from art_levelset.experiments.rows import Rows, add_common_arguments
-from art_levelset.files import replacing
+from art_levelset.files import beside, replacing
 from art_levelset.models.convnets import convnet_2a
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.inspect.metrics import compare, nearest_on_surface, sample_surface
@@ -151,7 +151,7 @@ def measure_reconstructions(arguments: argparse.Namespace) -> str:
         if seed == 0:
             shown = {"scan": points, **shown, "reference": reference}
     if len(shown) == len(settings["weights"]) + 2:
-        with replacing(rows.path.with_suffix(".png")) as unfinished:
+        with replacing(beside(rows.path, ".png")) as unfinished:
             draw_beside(unfinished, [shown])
         for weight in settings["weights"]:
             _mesh_path(rows, weight).unlink()
@@ -400,7 +400,7 @@ def _draw_moons(rows: Rows, training: Split) -> None:
             axes.plot(*np.array(line).T, color="black", linewidth=1.2)
         axes.set(xlim=_LIMITS[0], ylim=_LIMITS[1], xticks=[], yticks=[])
         axes.set_title(f"{row['name']}: {row['clean']:.1%}, {row['robust']:.1%}", fontsize=9)
-    with replacing(rows.path.with_suffix(".png")) as unfinished:
+    with replacing(beside(rows.path, ".png")) as unfinished:
         figure.savefig(unfinished, dpi=100, format="png")
 
 

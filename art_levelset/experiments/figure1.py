@@ -37,7 +37,7 @@ from torch import nn
 
 from art_levelset.checks import check_count, check_seed
 from art_levelset.experiments.rows import Rows, add_common_arguments
-from art_levelset.files import replacing
+from art_levelset.files import beside, replacing
 from art_levelset.models import fc_1
 from art_levelset.models.weights import load_weights
 from art_levelset.progress import shown
@@ -152,7 +152,7 @@ def run(arguments: argparse.Namespace) -> str:
     draw(
         {"random start": drawn["random"], "continued": drawn["continued"]},
         *points(),
-        arguments.output.with_suffix(".png"),
+        beside(arguments.output, ".png"),
     )
     return table(rows.rows)
 

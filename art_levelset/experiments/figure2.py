@@ -37,7 +37,7 @@ from torch.nn import functional
 from art_levelset.evaluation import accuracy
 from art_levelset.evaluation.datasets import Split, load
 from art_levelset.experiments.rows import Rows, add_common_arguments
-from art_levelset.files import replacing
+from art_levelset.files import beside, replacing
 from art_levelset.models import CLASSIFIERS
 from art_levelset.progress import progress_bar
 from art_levelset.trainers.base import LoopTrainer
@@ -175,7 +175,7 @@ def run(arguments: argparse.Namespace) -> str:
                 chosen = np.random.default_rng([seed, count]).choice(pool, count, replace=False)
                 images = (train.x[chosen], train.y[chosen] % 2)
                 rows.add({**key, **_trained(setting, preset, images, validation, tests, seed)})
-    draw(rows.rows, arguments.selection_seeds, arguments.output.with_suffix(".png"))
+    draw(rows.rows, arguments.selection_seeds, beside(arguments.output, ".png"))
     return table(rows.rows, arguments.selection_seeds)
 
 

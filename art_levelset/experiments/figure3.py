@@ -39,7 +39,7 @@ from art_levelset.experiments.atlas import fit_atlas
 from art_levelset.experiments.known_curves import diagonal, errors, spread_out, through_points
 from art_levelset.experiments.rows import Rows, add_common_arguments
 from art_levelset.experiments.table2 import colour_parts
-from art_levelset.files import replacing
+from art_levelset.files import beside, replacing
 from art_levelset.recon import compare, read_points, reconstruct
 from art_levelset.recon.cloud.clouds import Points, demo_scan_path
 from art_levelset.recon.curves import CurveReconstruction, Polyline, load_curve, reconstruct_curve
@@ -196,7 +196,7 @@ def run(arguments: argparse.Namespace) -> str:
             found = _curve(case, rows, arguments)
             if seed == seeds[0]:
                 drawn.append((case, found))
-    draw(surfaces, drawn, arguments.output.with_suffix(".png"))
+    draw(surfaces, drawn, beside(arguments.output, ".png"))
     return table(rows.rows)
 
 

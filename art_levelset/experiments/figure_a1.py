@@ -49,7 +49,7 @@ from art_levelset.core.needles import drop_needles
 from art_levelset.core.projection import project
 from art_levelset.core.spreading import sample_evenly
 from art_levelset.experiments.rows import Rows, add_common_arguments
-from art_levelset.files import replacing
+from art_levelset.files import beside, replacing
 from art_levelset.models import fc_1
 from art_levelset.progress import progress_bar
 from art_levelset.recon.cloud.clouds import neighbours
@@ -180,7 +180,7 @@ def run(arguments: argparse.Namespace) -> str:
             known = {"seed": seed, "length": truth.length, "components": len(truth.curves)}
             for name in missing:
                 rows.add({"name": name, **known, **measure(name, truth, seed, size)})
-    draw(train(0, size), size, arguments.output.with_suffix(".png"))
+    draw(train(0, size), size, beside(arguments.output, ".png"))
     return table([row for row in rows.rows if row["seed"] < arguments.seeds], size)
 
 

@@ -40,7 +40,7 @@ from art_levelset.checks import check_positive, check_seed
 from art_levelset.core.fields import values_and_jacobians
 from art_levelset.core.needles import drop_needles
 from art_levelset.experiments.rows import Rows, add_common_arguments
-from art_levelset.files import replacing
+from art_levelset.files import beside, replacing
 from art_levelset.models import fc_2
 from art_levelset.recon import read_points, reconstruct
 from art_levelset.recon.cloud.clouds import Points, demo_scan_path
@@ -139,7 +139,7 @@ def run(arguments: argparse.Namespace) -> str:
             row = measure(fitted.surface, mesh, true, size, arguments.seed)
             rows.add({"name": name, "seed": arguments.seed, "seconds": seconds, **row})
         drawn[name] = (fitted, mesh)
-    draw(drawn, size, arguments.output.with_suffix(".png"))
+    draw(drawn, size, beside(arguments.output, ".png"))
     return table([row for row in rows.select(seed=arguments.seed) if row["name"] in ROWS])
 
 

@@ -51,7 +51,7 @@ from art_levelset.core.sample_network import attach
 from art_levelset.evaluation import pgd
 from art_levelset.evaluation.datasets import Dataset, load
 from art_levelset.experiments.rows import Rows, add_common_arguments
-from art_levelset.files import replacing
+from art_levelset.files import beside, replacing
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.presets import EQ_12
 from art_levelset.trainers.search import Loss
@@ -138,7 +138,7 @@ def run(arguments: argparse.Namespace) -> str:
         for name in WAYS:
             if rows.find(name=name, seed=seed) is None:
                 rows.add({"name": name, "seed": seed, **_row(WAYS[name], seed, epochs, radii, *data)})
-    draw(rows, arguments.output.with_suffix(".png"))
+    draw(rows, beside(arguments.output, ".png"))
     return table(rows)
 
 

@@ -36,6 +36,7 @@ from art_levelset.evaluation.figures import save
 from art_levelset.evaluation.record import Record, read_record, read_records, write_record
 from art_levelset.experiments.rows import Rows, add_common_arguments
 from art_levelset.experiments.table1_rows import CIFAR10_EPS, ROWS, Row, read_about, train_row
+from art_levelset.files import beside
 from art_levelset.models import CLASSIFIERS, load_released_weights, load_weights
 
 LOSSES = ("cross_entropy", "margin")
@@ -128,7 +129,7 @@ def run(arguments: argparse.Namespace) -> str:
             if not _is_done(path, networks, name, seed):
                 write_record(networks.evaluated(name, seed), path)
             rows.add(_row(name, seed, read_record(path), networks, elsewhere))
-            draw(rows.rows, arguments.output.with_suffix(".png"))
+            draw(rows.rows, beside(arguments.output, ".png"))
     return table(rows.rows)
 
 

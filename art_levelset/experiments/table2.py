@@ -38,7 +38,7 @@ from trimesh.visual import ColorVisuals
 
 from art_levelset.experiments.atlas import fit_atlas
 from art_levelset.experiments.rows import Rows, add_common_arguments
-from art_levelset.files import replacing
+from art_levelset.files import beside, replacing
 from art_levelset.recon import compare, read_points, reconstruct
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.inspect.metrics import SAMPLES, sample_surface
@@ -152,7 +152,7 @@ def run(arguments: argparse.Namespace) -> str:
     meshes = {
         scan: {name: _mesh_path(folder, seconds, scan, name, arguments.seeds[0]) for name in names} for scan in pairs
     }
-    _draw(pairs, meshes, arguments.output.with_suffix(".png"))
+    _draw(pairs, meshes, beside(arguments.output, ".png"))
     return table(rows.rows)
 
 

@@ -22,6 +22,7 @@ from art_levelset.checks import check_seed
 from art_levelset.evaluation.transfer import transfer_matrix
 from art_levelset.experiments.rows import Rows, add_common_arguments
 from art_levelset.experiments.table1 import LOSSES, Networks, add_network_arguments
+from art_levelset.files import beside
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def picture(output: Path, loss: str) -> Path:
     :param loss: The loss.
     :return: A PNG file beside it.
     """
-    return output.with_name(f"{output.stem}_{loss}.png")
+    return output.with_name(f"{beside(output, '').name}_{loss}.png")
 
 
 B3 = TransferTable(

@@ -28,6 +28,7 @@ from trimesh.graph import connected_components
 
 from art_levelset.core.universality import ExactNetwork, exact_network
 from art_levelset.experiments.rows import Rows, add_common_arguments
+from art_levelset.files import beside
 from art_levelset.progress import progress_bar
 from art_levelset.recon.cloud.clouds import Points
 from art_levelset.recon.exact import agreement, march
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace) -> str:
         if rows.find(name=name) is None:
             rows.add({"name": name, **measured(make(), samples, resolution)})
     last = shapes[-1][1]()
-    draw(arguments.output.with_suffix(".png"), last if isinstance(last, Trimesh) else None, resolution)
+    draw(beside(arguments.output, ".png"), last if isinstance(last, Trimesh) else None, resolution)
     return table(rows.rows)
 
 
