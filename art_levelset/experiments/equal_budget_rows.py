@@ -238,6 +238,9 @@ def rows(data: str) -> dict[str, Fit]:
         "level sets, averaged": _loop(partial(level_sets, ema_decay=0.998)),
         "level sets, augmented": _loop(level_sets, crop_and_flip),
         "level sets, one long step, augmented": _loop(partial(level_sets, **one_long_step), crop_and_flip),
+        "level sets, one long step, consistent, augmented": _loop(
+            partial(level_sets, consistency=0.5, **one_long_step), crop_and_flip
+        ),
         "level sets, averaged, shifted": _loop(partial(level_sets, ema_decay=0.998), shift),
         "level sets, searched anew, averaged, shifted": _loop(
             partial(level_sets, tracked=False, eps=7 / 6 * eps, ema_decay=0.998), shift

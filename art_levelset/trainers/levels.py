@@ -9,23 +9,40 @@ p_j is where the search ends, on the level set {F_j = c_j} that passes there, an
 (eq. 8 does not ask for c = 0), with two differences: the weight |D_xF_j|_q of MMA in place of 1, and a smooth hinge, so
 every sample takes part in every step and the logits keep a scale. Search and loss share their passes, and the backward
 pass of the loss gives a search that is remembered one more step for nothing.
+
+A search of few long steps can be made to miss what is there, by values that bend along the step. Against that
+
+    beta / N sum_j (F_j(p_j) - F_j(s_j))^2
+
+can be added, s_j where the search begins, with the gradient of both values (after FGSM-PGI, which has all logits in
+place of F_j): level sets of values far apart shall not lie within a step of each other. A random quarter of the batch
+stands for all of it, at a quarter of the passes.
+
+| Paper link: https://arxiv.org/abs/2207.08859
 """
 
 from __future__ import annotations
 
 from functools import partial
 
+from torch import Tensor
+
 from art_levelset.core.losses import logistic_margin_loss
 from art_levelset.core.modes import evaluating
 from art_levelset.trainers.search import Loss, Search
 
+EVERY = 4
+"""Of so many samples one is watched."""
 
-def level_loss(search: Search) -> Loss:
+
+def level_loss(search: Search, consistency: float = 0.0) -> Loss:
     """
     The logistic loss at the ends of the searches.
 
     :param search: The batch's search.
-    :return: The loss, and the metrics `robust_accuracy`, `crossed` and `margin`, of the ends.
+    :param consistency: beta, >= 0, the weight of the penalty; it counts where samples are watched.
+    :return: The loss, and the metrics `robust_accuracy`, `crossed` and `margin`, of the ends; with a penalty also
+             `change`, its mean without the weight.
     """
     with evaluating(search.field.module):
         ends = search.lowest()
@@ -34,4 +51,22 @@ def level_loss(search: Search) -> Loss:
         values = search.trained(ends).squeeze(1)
     survivors = (values.detach() > 0).float().mean().item()
     metrics = {"robust_accuracy": survivors, "crossed": 1.0 - survivors, "margin": values.detach().mean().item()}
-    return logistic_margin_loss(values, search.weights), metrics
+    loss = logistic_margin_loss(values, search.weights)
+    if search.watched is None:
+        return loss, metrics
+    change = mean_change(search, search.watched, values)
+    return loss + consistency * change, {**metrics, "change": change.item()}
+
+
+def mean_change(search: Search, watched: Tensor, values: Tensor) -> Tensor:
+    """
+    The mean of (F_j(p_j) - F_j(s_j))^2 over the batch, estimated from the samples that are watched.
+
+    :param search: The batch's search.
+    :param watched: One in four of the batch, (batch,), bool.
+    :param values: F_j(p_j), (batch,), with their graph.
+    :return: A scalar, 0 where none is watched.
+    """
+    with evaluating(search.field.module):
+        before = search.trained.select(watched)(search.beginnings()[watched]).squeeze(1)
+    return (values[watched] - before).square().sum() * EVERY / len(values)

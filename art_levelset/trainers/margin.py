@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from art_levelset.attacks.pgd import decaying_steps, pgd
 from art_levelset.attacks.protocol import Attack
-from art_levelset.checks import check_count, check_positive
+from art_levelset.checks import check_count, check_not_negative, check_positive
 from art_levelset.core.balls import check_norm, column, random_in_ball
 from art_levelset.core.fields import margin_field, soft_margin_field
 from art_levelset.core.modes import evaluating
@@ -33,7 +33,7 @@ from art_levelset.tensors import check_form
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.distances import distance_loss
 from art_levelset.trainers.execution import Execution
-from art_levelset.trainers.levels import level_loss
+from art_levelset.trainers.levels import EVERY, level_loss
 from art_levelset.trainers.linearised import linearised_loss
 from art_levelset.trainers.schedules import Schedule, check_schedule, value_at
 from art_levelset.trainers.search import Loss, Search, values_of
@@ -93,6 +93,7 @@ class LevelSetMarginTrainer(LoopTrainer):
         boundary: Literal["soft", "hard"] | None = None,
         projection: Literal["false_position", "newton"] = "false_position",
         sharpness: float = 8.0,
+        consistency: float = 0.0,
         eps_step: Schedule | None = None,
         eps_step_incorrect: Schedule | None = None,
         max_iter: int | None = None,
@@ -124,6 +125,8 @@ class LevelSetMarginTrainer(LoopTrainer):
         :param projection: How the boundary point of "rho" and "lp" is found: on the segment from the sample to the sign
                change, or by generalized Newton steps from the sign change.
         :param sharpness: Of the hinge of "linearised", > 0, in units of one over the radius that `eps` ends with.
+        :param consistency: Of "logit", >= 0: the weight of the mean squared change of F_j from where a search begins to
+               where it ends; 0.5 for searches of one long step (`max_iter=1`, `eps_step=eps`).
         :param eps_step: The length of a search step, > 0; None for eps / 3 with tracked searches, 2.5 eps / max_iter
                with distances or `eps_step_incorrect`, and otherwise for lengths that fall to nearly 0 in the course of
                a search, of which the first is eps / 2 to 2 eps, as chance has it for each sample.
@@ -155,6 +158,7 @@ class LevelSetMarginTrainer(LoopTrainer):
         self.boundary = boundary or ("soft" if distance in _AT_ENDS else "hard")
         self.projection = projection
         self.sharpness = sharpness
+        self.consistency = consistency
         self.eps_step = eps_step
         self.eps_step_incorrect = eps_step_incorrect
         self.tracked = distance in _AT_ENDS if tracked is None else tracked
@@ -181,6 +185,9 @@ class LevelSetMarginTrainer(LoopTrainer):
         if self.max_iter is not None:
             check_count("max_iter", self.max_iter)
         check_positive("sharpness", self.sharpness)
+        check_not_negative("consistency", self.consistency)
+        if self.consistency and self.distance != "logit":
+            raise ValueError(f"consistency is for distance 'logit', got {self.distance!r}")
         for name, known in (
             ("distance", (*_AT_ENDS, "rho", "lp")),
             ("boundary", tuple(_BOUNDARIES)),
@@ -199,7 +206,7 @@ class LevelSetMarginTrainer(LoopTrainer):
 
     def _objective_of(self, distance: Literal["logit", "linearised", "rho", "lp"]) -> Callable[[Search], Loss]:
         if distance == "logit":
-            return level_loss
+            return partial(level_loss, consistency=self.consistency)
         if distance == "linearised":
             return partial(linearised_loss, sharpness=self.sharpness / value_at(self.eps, math.inf))
         return partial(distance_loss, distance=distance, projection=self.projection)
@@ -300,6 +307,7 @@ class LevelSetMarginTrainer(LoopTrainer):
             box=self.box,
             values=values,
             remember=None if rows is None else self._remembering(x, rows, eps),
+            watched=self._watched() if self.consistency else None,
         )
 
     def _growth(self) -> float:
@@ -355,6 +363,12 @@ class LevelSetMarginTrainer(LoopTrainer):
         if self._offsets is None or rows is None:
             return start
         return self._offsets.start(x, rows, eps, start, self._moves)
+
+    def _watched(self) -> Tensor:
+        """One in four samples, as chance has it, (batch,), bool."""
+        device = self.randomness.device
+        order = self.draw(lambda count: torch.randperm(count, generator=self.randomness, device=device))
+        return order % EVERY == 0
 
     def _random_offsets(self, x: Tensor, count: int) -> Tensor:
         centres = x.new_zeros(count, *x.shape[1:])

@@ -38,6 +38,7 @@ class Search:
     :param box: The box of valid inputs, or None.
     :param values: F_j(x_j), (batch,), in evaluation mode; None where nobody has asked for them.
     :param remember: Called with the points where the next search shall go on, (batch, ...); None where it begins anew.
+    :param watched: Which samples have a penalty on the change of F_j along their search, (batch,), bool; None for none.
     """
 
     x: Tensor
@@ -53,6 +54,7 @@ class Search:
     box: Box | None
     values: Tensor | None
     remember: Callable[[Tensor], None] | None
+    watched: Tensor | None = None
 
     def lowest(self) -> Tensor:
         """
@@ -61,6 +63,14 @@ class Search:
         :return: Points, (batch, ...), detached.
         """
         return ascend(lambda points: -self.searched(points).squeeze(1), self.x, **self._options())
+
+    def beginnings(self) -> Tensor:
+        """
+        Where the searches begin, in ball and box.
+
+        :return: Points, (batch, ...).
+        """
+        return ascend(lambda points: points, self.x, **{**self._options(), "step": self.eps, "max_iter": 0})
 
     def remember_further(self, ends: Tensor, slopes: Tensor) -> None:
         """

@@ -137,6 +137,34 @@ class TestLevels:
         loss, _ = trainer.batch_loss(x, y, None)
         assert loss.item() == pytest.approx(nn.functional.cross_entropy(module(ends[0]), y).item(), abs=1e-4)
 
+    def test_the_change_along_the_search_of_an_affine_network_is_known(self, classifier, digits):
+        """One step of signs from the samples changes F by step |w|_1, of whichever samples are watched."""
+        direction, step = torch.linspace(0.1, 1.0, 64), 0.05
+        x, y = torch.as_tensor(digits[0][:16]), torch.as_tensor(digits[1][:16] % 2)
+        losses, gradients = [], []
+        for consistency in (0.0, 3.0):
+            built = classifier(affine([(-direction).tolist(), direction.tolist()], [12.0, -12.0]), 2, clip_values=None)
+            options = {"max_iter": 1, "eps_step": step, "consistency": consistency}
+            trainer = LevelSetMarginTrainer(built, 0.1, warmup=0.0, burn_in=0.0, seed=0, **options)
+            trainer._union = 16
+            trainer._start = lambda samples, *_: samples
+            loss, figures = trainer.batch_loss(x, y, None)
+            loss.backward()
+            losses.append(loss.item())
+            gradients.append(built.model[1].weight.grad[1])
+        change = step * 2 * direction.sum().item()
+        assert figures["change"] == pytest.approx(change**2, rel=1e-4)
+        assert losses[1] - losses[0] == pytest.approx(3.0 * change**2, rel=1e-4)
+        torch.testing.assert_close(gradients[1] - gradients[0], torch.full((64,), 3.0 * 2 * change * step))
+
+    def test_a_quarter_of_the_batch_is_watched_another_one_each_time(self, classifier):
+        trainer = self.trainer(classifier, convnet(), eps=0.2, consistency=1.0)
+        for count in (16, 17, 1):
+            trainer._union = count
+            assert trainer._watched().sum() == math.ceil(count / 4)
+        trainer._union = 16
+        assert not torch.equal(trainer._watched(), trainer._watched())
+
     def test_a_search_goes_on_where_the_last_one_ended_and_one_step_further(self, classifier, digits):
         module = convnet()
         trainer = self.trainer(classifier, module, eps=0.2, max_iter=1, eps_step=0.05)
@@ -471,6 +499,8 @@ class TestBadInput:
             ({"eps": 0.1, "sharpness": 0.0}, "sharpness"),
             ({"eps": 0.1, "offsets_dir": "no/such/folder"}, "offsets_dir must be a folder"),
             ({"eps": 0.1, "sharpness": math.nan}, "sharpness"),
+            ({"eps": 0.1, "consistency": -1.0}, "consistency"),
+            ({"eps": 0.1, "consistency": 1.0, "distance": "linearised"}, "consistency is for distance 'logit'"),
         ],
     )
     def test_constructor(self, classifier, options, name):

@@ -61,6 +61,7 @@ def trainers() -> dict[str, LoopTrainer]:
     torch.manual_seed(world().rank)  # the weights of the main process count
     return {
         "levels": LevelSetMarginTrainer(classifier(plain()), eps=0.5, seed=0, burn_in=0.0),
+        "consistent": LevelSetMarginTrainer(classifier(plain()), eps=0.5, seed=0, burn_in=0.0, consistency=2.0),
         "linearised": LevelSetMarginTrainer(
             classifier(plain()), eps=0.5, seed=0, distance="linearised", sharpness=2.0, warmup=0, burn_in=0
         ),
