@@ -242,6 +242,7 @@ def rows(data: str) -> dict[str, Fit]:
             partial(level_sets, consistency=0.5, **one_long_step), crop_and_flip
         ),
         "level sets, averaged, shifted": _loop(partial(level_sets, ema_decay=0.998), shift),
+        "level sets, searched anew at last": _loop(partial(level_sets, tracked=0.6, eps=7 / 6 * eps)),
         "level sets, searched anew, averaged, shifted": _loop(
             partial(level_sets, tracked=False, eps=7 / 6 * eps, ema_decay=0.998), shift
         ),

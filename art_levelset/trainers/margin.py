@@ -97,7 +97,7 @@ class LevelSetMarginTrainer(LoopTrainer):
         eps_step: Schedule | None = None,
         eps_step_incorrect: Schedule | None = None,
         max_iter: int | None = None,
-        tracked: bool | None = None,
+        tracked: float | None = None,
         offsets_dir: str | Path | None = None,
         warmup: float = 0.3,
         burn_in: float = 0.03,
@@ -133,9 +133,10 @@ class LevelSetMarginTrainer(LoopTrainer):
         :param eps_step_incorrect: That for wrongly classified samples; None for the same part of their eps.
         :param max_iter: The largest number of search steps a sample, >= 1; None for 3 with tracked searches and
                10 otherwise. With distances, a sample stops when it has crossed.
-        :param tracked: Whether a search begins where the sample's last one ended rather than at random; None for yes
-               with "logit" and "linearised". It needs samples that are known again: without an order (generators), or
-               with augmentation that does more than move pixels, searches begin at random.
+        :param tracked: Whether a search begins where the sample's last one ended rather than at random, or the part of
+               each `fit`, in [0, 1], in which it does, from the beginning on; None for all of it with "logit" and
+               "linearised", and otherwise for none. It needs samples that are known again: without an order
+               (generators), or with augmentation that does more than move pixels, searches begin at random.
         :param offsets_dir: A folder for the ends of tracked searches, one byte an entry of a sample, in a file that is
                gone with the process; None to keep them in main memory.
         :param warmup: The part of the first `fit`, in [0, 1], in which the radii grow linearly from zero.
@@ -161,7 +162,7 @@ class LevelSetMarginTrainer(LoopTrainer):
         self.consistency = consistency
         self.eps_step = eps_step
         self.eps_step_incorrect = eps_step_incorrect
-        self.tracked = distance in _AT_ENDS if tracked is None else tracked
+        self.tracked = float(distance in _AT_ENDS) if tracked is None else tracked
         self.max_iter = max_iter
         self.warmup = warmup
         self.burn_in = burn_in
@@ -199,6 +200,8 @@ class LevelSetMarginTrainer(LoopTrainer):
             raise ValueError(f"distance 'rho' belongs to norm inf; for norm {self.norm} use 'lp'")
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"warmup must be in [0, 1], got {self.warmup}")
+        if not 0 <= self.tracked <= 1:
+            raise ValueError(f"tracked must be in [0, 1], got {self.tracked}")
         if not 0 <= self.burn_in < 1:
             raise ValueError(f"burn_in must be in [0, 1), got {self.burn_in}")
         if self.classifier.nb_classes < 2:
@@ -230,8 +233,8 @@ class LevelSetMarginTrainer(LoopTrainer):
 
     @property
     def remembers(self) -> bool:
-        """Whether searches are tracked."""
-        return self.tracked
+        """Whether searches are tracked, at least at first."""
+        return self.tracked > 0
 
     def begin_fit(self, samples: int | None) -> None:
         """
@@ -240,7 +243,7 @@ class LevelSetMarginTrainer(LoopTrainer):
         :param samples: Samples of the data set; None where batches come without their numbers.
         """
         shape = tuple(self.classifier.input_shape)
-        if not self.tracked or samples is None:
+        if not self.remembers or samples is None:
             self._offsets = None
         elif self._offsets is None or not self._offsets.fits(samples, shape):
             self._offsets = Offsets(samples, shape, self._offsets_dir)
@@ -333,10 +336,10 @@ class LevelSetMarginTrainer(LoopTrainer):
     def _steps(self, correct: Tensor | None, eps: Tensor, growth: float) -> Tensor:
         """Lengths of a search step, (batch,), or of each, (max_iter, batch)."""
         given = self.eps_step is not None or self.eps_step_incorrect is not None
-        if not given and self._offsets is None and self.distance in _AT_ENDS:
+        if not given and not self._tracking and self.distance in _AT_ENDS:
             return self._falling(eps)
         if self.eps_step is None:
-            steps = eps * (1 / 3 if self._offsets is not None else 2.5 / self._max_iter)
+            steps = eps * (1 / 3 if self._tracking else 2.5 / self._max_iter)
         else:
             part = value_at(self.eps_step, self.progress.epochs) / value_at(self.eps, self.progress.epochs)
             steps = eps * part
@@ -355,12 +358,17 @@ class LevelSetMarginTrainer(LoopTrainer):
     def _max_iter(self) -> int:
         if self.max_iter is not None:
             return self.max_iter
-        return TRACKED_STEPS if self._offsets is not None else UNTRACKED_STEPS
+        return TRACKED_STEPS if self._tracking else UNTRACKED_STEPS
+
+    @property
+    def _tracking(self) -> bool:
+        """Whether searches are tracked now."""
+        return self._offsets is not None and (self.tracked == 1 or self.progress.fraction < self.tracked)
 
     def _start(self, x: Tensor, rows: Tensor | None, eps: Tensor) -> Tensor:
         offsets = self.draw(lambda count: self._random_offsets(x, count))
         start = x + column(eps, x) * offsets
-        if self._offsets is None or rows is None:
+        if self._offsets is None or not self._tracking or rows is None:
             return start
         return self._offsets.start(x, rows, eps, start, self._moves)
 
@@ -375,5 +383,5 @@ class LevelSetMarginTrainer(LoopTrainer):
         return random_in_ball(centres, x.new_ones(count), self.norm, self.randomness)
 
     def _remembering(self, x: Tensor, rows: Tensor, eps: Tensor) -> Callable[[Tensor], None] | None:
-        offsets, moves = self._offsets, self._moves
+        offsets, moves = self._offsets if self._tracking else None, self._moves
         return None if offsets is None else lambda ends: offsets.store(x, rows, ends, eps, moves)

@@ -212,6 +212,25 @@ class TestLevels:
             torch.testing.assert_close(lengths, lengths[0] * (1 - torch.arange(10.0) / 10)[:, None])
         torch.testing.assert_close(seen[1], torch.full((16,), 0.05))
 
+    @pytest.mark.parametrize("distance", ["logit", "linearised"])
+    def test_searches_are_tracked_for_a_part_of_the_training(self, classifier, digits, monkeypatch, distance):
+        """Three steps from the last end in three epochs of four, then ten from random points, which are not kept."""
+        lengths, kept = [], []
+
+        def recorded(*given, step, **more):
+            lengths.append(step)
+            return ascend(*given, step=step, **more)
+
+        monkeypatch.setattr(search, "ascend", recorded)
+        options = {"distance": distance, "burn_in": 0.0, "warmup": 0.0, "seed": 0}
+        trainer = LevelSetMarginTrainer(classifier(convnet()), 0.2, tracked=0.75, **options)
+        end_epoch = trainer.end_epoch
+        trainer.end_epoch = lambda: kept.append(trainer._offsets._offsets.clone()) or end_epoch()
+        trainer.fit(digits[0][:16], digits[1][:16], nb_epochs=4, batch_size=16, verbose=False)
+        assert [step.shape for step in lengths] == 3 * [(16,)] + [(10, 16)]
+        assert not torch.equal(kept[1], kept[2])
+        assert torch.equal(kept[2], kept[3])
+
     def test_they_find_more_than_even_ones(self, classifier, digits):
         """On the margin of a network that withstands some of them, with the same number of steps."""
         x, y = digits[0][:500], digits[1][:500]
@@ -500,6 +519,8 @@ class TestBadInput:
             ({"eps": 0.1, "offsets_dir": "no/such/folder"}, "offsets_dir must be a folder"),
             ({"eps": 0.1, "sharpness": math.nan}, "sharpness"),
             ({"eps": 0.1, "consistency": -1.0}, "consistency"),
+            ({"eps": 0.1, "tracked": 1.5}, "tracked"),
+            ({"eps": 0.1, "tracked": math.nan}, "tracked"),
             ({"eps": 0.1, "consistency": 1.0, "distance": "linearised"}, "consistency is for distance 'logit'"),
         ],
     )
