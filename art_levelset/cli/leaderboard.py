@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     folders = {folder.resolve(): folder for folder in arguments.records}  # each once
     files = {"--markdown": arguments.markdown, "--html": arguments.html}
-    for option, path in files.items():
+    for option, path in {**files, "--json": arguments.json}.items():
         if path is not None and path.suffix.lower() == ".json" and path.resolve().parent in folders:
             raise ValueError(f"{option} must not be among the records, where every .json file is one, got {path}")
     with outputs(files):

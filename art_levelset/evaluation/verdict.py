@@ -70,8 +70,8 @@ def next_step(record: Record) -> str | None:
     names = {attack.parameters.get("name") for attack in record.attacks}
     if record.failed_checks and not names & {"AutoAttack", "PartialAutoAttack"}:
         return "--attacks guided autoattack"
-    if "Guided" not in names and record.threat_model in ("Linf", "L2"):
-        return "--attacks guided"
+    if not names & {"Guided", "AutoAttack"} and record.threat_model in ("Linf", "L2"):
+        return "--attacks pgd-ce pgd-margin guided"
     if record.estimate is None and not record.autoattack_acc:
         return "--preset standard"
     if record.masking is None:

@@ -34,7 +34,6 @@ from art_levelset.experiments.equal_budget_rows import BATCH_SIZE, EPS, EXECUTIO
 from art_levelset.experiments.rows import Rows
 from art_levelset.models import CLASSIFIERS
 from art_levelset.tensors import load_tensors
-from art_levelset.trainers.optimizers import optimizer_of
 from art_levelset.trainers.presets import PRESETS
 from art_levelset.trainers.schedules import Trapezoid
 from art_levelset.untrusted import opened
@@ -190,7 +189,7 @@ def _trained(
         nn.CrossEntropyLoss(),
         tuple(x.shape[1:]),
         10,
-        optimizer_of("adam", model.parameters(), learning_rate=rate),
+        torch.optim.Adam(model.parameters(), lr=rate, fused=True),
         clip_values=(0.0, 1.0),
         device_type="cpu",
     )

@@ -39,7 +39,6 @@ from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.batches import ArrayBatches, Batch
 from art_levelset.trainers.callbacks import Callback, TrainingView
 from art_levelset.trainers.margin import LevelSetMarginTrainer
-from art_levelset.trainers.optimizers import optimizer_of
 from art_levelset.trainers.presets import PRESETS
 from art_levelset.trainers.schedules import Trapezoid
 from art_levelset.untrusted import opened
@@ -219,7 +218,7 @@ def train_row(
         nn.CrossEntropyLoss(),
         tuple(x.shape[1:]),
         10,
-        optimizer_of("adam", model.parameters(), learning_rate=rate),
+        torch.optim.Adam(model.parameters(), lr=rate),
         clip_values=(0.0, 1.0),
         device_type="cpu" if device == "cpu" else "gpu",
     )

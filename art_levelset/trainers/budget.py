@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from art_levelset.checks import check_positive
+from art_levelset.distributed import world
 from art_levelset.trainers.callbacks import Callback, StopTraining, TrainingView
 
 
@@ -51,7 +52,7 @@ class TimeBudget(Callback):
         :param trainer: The trainer.
         :raises StopTraining: If the time is up.
         """
-        trainer.progress = replace(trainer.progress, fraction=self.fraction)
+        trainer.progress = replace(trainer.progress, fraction=world().broadcast(self.fraction))  # of one clock
         if trainer.progress.fraction >= 1:
             raise StopTraining
 
@@ -62,7 +63,7 @@ class TimeBudget(Callback):
         :param trainer: The trainer.
         :param metrics: Not used.
         """
-        trainer.progress = replace(trainer.progress, fraction=self.fraction)
+        trainer.progress = replace(trainer.progress, fraction=world().broadcast(self.fraction))
 
     def state_dict(self) -> dict[str, Any]:
         """

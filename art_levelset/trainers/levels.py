@@ -23,16 +23,15 @@ stands for all of it, at a quarter of the passes.
 
 from __future__ import annotations
 
-from functools import partial
-
 from torch import Tensor
 
+from art_levelset.core.balls import column
 from art_levelset.core.losses import logistic_margin_loss
 from art_levelset.core.modes import evaluating
 from art_levelset.trainers.search import Loss, Search
 
 EVERY = 4
-"""Of so many samples one is watched."""
+"""Of so many samples one stands for all."""
 
 
 def level_loss(search: Search, consistency: float = 0.0) -> Loss:
@@ -40,15 +39,15 @@ def level_loss(search: Search, consistency: float = 0.0) -> Loss:
     The logistic loss at the ends of the searches.
 
     :param search: The batch's search.
-    :param consistency: beta, >= 0, the weight of the penalty; it counts where samples are watched.
+    :param consistency: beta, >= 0, the weight of the penalty, which a search with samples that are watched has.
     :return: The loss, and the metrics `robust_accuracy`, `crossed` and `margin`, of the ends; with a penalty also
              `change`, its mean without the weight.
     """
     with evaluating(search.field.module):
         ends = search.lowest()
-        if search.remember is not None:
-            ends.requires_grad_().register_hook(partial(search.remember_further, ends))  # type: ignore[no-untyped-call]
-        values = search.trained(ends).squeeze(1)
+        values = search.trained(ends.requires_grad_(search.remember is not None)).squeeze(1)
+    if search.remember is not None:
+        _remember(search, ends, values)
     survivors = (values.detach() > 0).float().mean().item()
     metrics = {"robust_accuracy": survivors, "crossed": 1.0 - survivors, "margin": values.detach().mean().item()}
     loss = logistic_margin_loss(values, search.weights)
@@ -63,10 +62,22 @@ def mean_change(search: Search, watched: Tensor, values: Tensor) -> Tensor:
     The mean of (F_j(p_j) - F_j(s_j))^2 over the batch, estimated from the samples that are watched.
 
     :param search: The batch's search.
-    :param watched: One in four of the batch, (batch,), bool.
+    :param watched: What the samples count, (batch,), 0 for those that do not stand for others.
     :param values: F_j(p_j), (batch,), with their graph.
-    :return: A scalar, 0 where none is watched.
+    :return: A scalar, 0 where all count nothing.
     """
+    rows = watched.nonzero().squeeze(1)
+    if not len(rows):  # of the share of one process; networks need not know what to do with no samples
+        return values.new_zeros(())
     with evaluating(search.field.module):
-        before = search.trained.select(watched)(search.beginnings()[watched]).squeeze(1)
-    return (values[watched] - before).square().sum() * EVERY / len(values)
+        before = search.trained.select(rows)(search.beginnings()[rows]).squeeze(1)
+    return (watched[rows] * (values[rows] - before).square()).sum() / len(values)
+
+
+def _remember(search: Search, ends: Tensor, values: Tensor) -> None:
+    """Remember the ends, one step further down F, which a penalty may have the loss fall with or rise with."""
+    signs: list[Tensor] = []
+    values.register_hook(lambda slopes: signs.append(slopes.sign()))  # type: ignore[no-untyped-call]
+    ends.register_hook(  # type: ignore[no-untyped-call]
+        lambda slopes: search.remember_further(ends, -column(signs.pop(), ends) * slopes)
+    )

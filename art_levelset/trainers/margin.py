@@ -238,14 +238,14 @@ class LevelSetMarginTrainer(LoopTrainer):
 
     def begin_fit(self, samples: int | None) -> None:
         """
-        Make room for the ends of searches, or go on from those of an earlier `fit` of as many samples.
+        Make room for the ends of searches, or go on from those of an earlier `fit` of as many samples that tracked all.
 
         :param samples: Samples of the data set; None where batches come without their numbers.
         """
         shape = tuple(self.classifier.input_shape)
         if not self.remembers or samples is None:
             self._offsets = None
-        elif self._offsets is None or not self._offsets.fits(samples, shape):
+        elif self.tracked < 1 or self._offsets is None or not self._offsets.fits(samples, shape):
             self._offsets = Offsets(samples, shape, self._offsets_dir)
 
     def end_epoch(self) -> None:
@@ -373,10 +373,13 @@ class LevelSetMarginTrainer(LoopTrainer):
         return self._offsets.start(x, rows, eps, start, self._moves)
 
     def _watched(self) -> Tensor:
-        """One in four samples, as chance has it, (batch,), bool."""
-        device = self.randomness.device
-        order = self.draw(lambda count: torch.randperm(count, generator=self.randomness, device=device))
-        return order % EVERY == 0
+        """What samples count that stand for the batch, one in four, as chance has it, (batch,)."""
+
+        def drawn(count: int) -> Tensor:
+            order = torch.randperm(count, generator=self.randomness, device=self.randomness.device)
+            return torch.where(order % EVERY == 0, count / math.ceil(count / EVERY), 0.0)
+
+        return self.draw(drawn)
 
     def _random_offsets(self, x: Tensor, count: int) -> Tensor:
         centres = x.new_zeros(count, *x.shape[1:])

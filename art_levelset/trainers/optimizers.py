@@ -11,14 +11,11 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from art_levelset.checks import check_not_negative, check_positive
 
 OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
-    "adam": partial(Adam, fused=True),
-    "adamw": partial(AdamW, fused=True),
-    "sgd": partial(SGD, momentum=0.9, nesterov=True, fused=True),
+    "adam": Adam,
+    "adamw": AdamW,
+    "sgd": partial(SGD, momentum=0.9, nesterov=True),
 }
-"""
-By name: what makes them of parameters, `lr` and `weight_decay`. Fused, a step of Adam for two million parameters takes
-a quarter of the time on a CPU, where it is a tenth of a short training step.
-"""
+"""By name: what makes them of parameters, `lr` and `weight_decay`."""
 
 RATES: Mapping[str, float] = {"adam": 5e-3, "adamw": 5e-3, "sgd": 0.1}
 """Learning rates at their peak."""

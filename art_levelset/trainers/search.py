@@ -38,7 +38,8 @@ class Search:
     :param box: The box of valid inputs, or None.
     :param values: F_j(x_j), (batch,), in evaluation mode; None where nobody has asked for them.
     :param remember: Called with the points where the next search shall go on, (batch, ...); None where it begins anew.
-    :param watched: Which samples have a penalty on the change of F_j along their search, (batch,), bool; None for none.
+    :param watched: What the change of F_j along its search counts in the mean over the batch, (batch,), 0 for samples
+           that do not stand for others; None where nothing is made of it.
     """
 
     x: Tensor

@@ -53,7 +53,7 @@ def test_what_to_doubt() -> None:
 
 
 def test_what_to_do_next() -> None:
-    assert next_step(record()) == "--attacks guided"
+    assert next_step(record()) == "--attacks pgd-ce pgd-margin guided"
     assert next_step(record(threat_model="L1")) == "--preset standard"
     assert next_step(record(attacks=(GUIDED,))) == "--preset standard"
     assert next_step(record(attacks=(GUIDED,), masking=masking("more iterations"))) == "--attacks guided autoattack"

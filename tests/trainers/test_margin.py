@@ -23,6 +23,30 @@ from art_levelset.trainers.schedules import Linear
 
 from .networks import affine, convnet
 
+
+class Reshaping(nn.Module):
+    """A network that fails on no samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.linear(x.reshape(len(x), -1))
+
+
+class Valley(nn.Module):
+    """Two classes of the margin s |x - 1/2|^2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        margins = self.scale * (x - 0.5).square().flatten(1).sum(1)
+        return torch.stack([torch.zeros_like(margins), margins], dim=1)
+
+
 EQ_12 = {"distance": "rho", "warmup": 0.0, "burn_in": 0.0, "max_grad_norm": None}
 """The paper's objective from the first step on."""
 
@@ -157,13 +181,36 @@ class TestLevels:
         assert losses[1] - losses[0] == pytest.approx(3.0 * change**2, rel=1e-4)
         torch.testing.assert_close(gradients[1] - gradients[0], torch.full((64,), 3.0 * 2 * change * step))
 
-    def test_a_quarter_of_the_batch_is_watched_another_one_each_time(self, classifier):
+    @pytest.mark.parametrize("count", [1, 2, 5, 16, 39])
+    def test_a_quarter_of_the_batch_stands_for_it(self, classifier, count):
         trainer = self.trainer(classifier, convnet(), eps=0.2, consistency=1.0)
-        for count in (16, 17, 1):
-            trainer._union = count
-            assert trainer._watched().sum() == math.ceil(count / 4)
-        trainer._union = 16
-        assert not torch.equal(trainer._watched(), trainer._watched())
+        trainer._union = count
+        watched = trainer._watched()
+        assert (watched > 0).sum() == math.ceil(count / 4)
+        assert watched.sum().item() == pytest.approx(count)
+        assert count < 16 or not torch.equal(watched, trainer._watched()), "another one each time"
+
+    def test_none_of_a_share_need_be_watched(self, classifier, digits):
+        """Networks that cannot reshape no samples are not asked to."""
+        trainer = self.trainer(classifier, Reshaping(), eps=0.2, max_iter=1, consistency=1.0)
+        trainer._watched = lambda: torch.zeros(16)
+        loss, figures = trainer.batch_loss(torch.as_tensor(digits[0][:16]), torch.as_tensor(digits[1][:16]), None)
+        assert figures["change"] == 0.0
+        loss.backward()
+
+    @pytest.mark.parametrize("consistency", [0.0, 100.0])
+    def test_a_penalty_does_not_turn_the_further_step_round(self, classifier, consistency):
+        """A step across a valley ends higher than it began: the penalty would have it lower, and F falls inwards."""
+        options = {"max_iter": 1, "eps_step": 0.3, "consistency": consistency}
+        trainer = self.trainer(classifier, Valley(), eps=0.4, **options)
+        x, y, rows = torch.full((16, 1, 8, 8), 0.6), torch.ones(16, dtype=int), torch.arange(16)
+        trainer._start = lambda samples, *_: samples
+        trainer._watched = lambda: torch.ones(16)
+        trainer.begin_fit(16)
+        loss, _ = trainer.batch_loss(x, y, rows)
+        loss.backward()
+        ends = trainer._offsets.start(x, rows, torch.full((16,), 0.4), torch.full_like(x, math.nan))
+        torch.testing.assert_close(ends, x)  # to 0.3, and back to 0.6
 
     def test_a_search_goes_on_where_the_last_one_ended_and_one_step_further(self, classifier, digits):
         module = convnet()
