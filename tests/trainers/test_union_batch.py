@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from art_levelset import GeometricSVMTrainer, LevelSetMarginTrainer
 from art_levelset.distributed import world
+from art_levelset.trainers import UNLIMITED, TimeBudget, Trapezoid
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.max_margin import MMATrainer
 from art_levelset.trainers.prior_fgsm import FGSMPGITrainer
@@ -126,6 +128,20 @@ def test_two_processes_train_as_one(nursery: Nursery) -> None:
             for figures, one in zip(history, expected_history, strict=True):
                 del figures["seconds"]
                 assert figures == pytest.approx({key: one[key] for key in figures}, rel=1e-3, abs=1e-4), name
+
+
+def by_the_clock() -> dict[str, Tensor]:
+    """A run whose processes have clocks of their own."""
+    ticks = itertools.count(0, 1.0 + 0.3 * world().rank)
+    trainer = trainers()["levels"]
+    callbacks = [TimeBudget(20.0, lambda: next(ticks)), Trapezoid(0.1)]
+    trainer.fit(*samples(17), batch_size=8, nb_epochs=UNLIMITED, callbacks=callbacks, verbose=False)
+    return state(trainer)
+
+
+def test_processes_follow_one_clock(nursery: Nursery) -> None:
+    here, there = run(nursery, by_the_clock, size=2)
+    close(there, here, "levels", rtol=0.0, atol=0.0)
 
 
 def close(found: Any, expected: Any, name: str, **tolerances: float) -> None:
