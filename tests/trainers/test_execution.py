@@ -64,13 +64,11 @@ class TestBfloat16:
         labels = network(start).argmax(dim=1)
         crossing = network(end).argmax(dim=1) != labels
         start, end, labels = start[crossing], end[crossing], labels[crossing]
-        exact = false_position(margin_field(network, labels), start, end)
+        exact = false_position(margin_field(network, labels), start, end, tol=5e-6)
         coarse = false_position(margin_field(Execution(bf16=True).searched(network), labels), start, end)
         residuals = [margin_field(network, labels)(found.points).abs().squeeze(1) for found in (exact, coarse)]
         assert (exact.status == Status.CONVERGED).all()
-        # The tolerance, and rounding: the last bits of a logit depend on the processor and on the rest of the batch.
-        rounding = 16 * torch.finfo(torch.float32).eps * network(start).abs().max()
-        assert residuals[0].max() <= 1e-5 + rounding
+        assert residuals[0].max() <= 1e-5
         assert residuals[1].median() > 1e-3
 
     @pytest.mark.parametrize("distance", ["rho", "lp"])

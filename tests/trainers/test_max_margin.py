@@ -71,7 +71,7 @@ class TestAffineNetwork:
     @pytest.mark.parametrize("norm", [math.inf, 2])
     def test_the_margin_is_the_distance_in_closed_form(self, classifier, batch, norm):
         x, y, rows = batch
-        module = affine()
+        module, x = affine().double(), x.double()  # the last bisections are finer than float32
         exact = signed_distances(module, x, y, norm)
         eps = 1.2 * exact.abs().max().item()
         options = {"norm": norm, "bisections": 20, "max_iter": 30, "eps_step": eps / 4, "eps_min": eps / 2}
@@ -83,10 +83,7 @@ class TestAffineNetwork:
         torch.testing.assert_close(
             torch.linalg.vector_norm((points - x).flatten(1), norm, dim=1), distances, rtol=1e-4, atol=1e-6
         )
-        logits = module(points)
-        leads = (logits[:, 1] - logits[:, 0]) * torch.where(y == 1, 1.0, -1.0)
-        rounding = 8 * torch.finfo(torch.float32).eps * logits.abs().max()  # of other kernels for another batch
-        assert bool((leads <= rounding).all()), "where the label is lost"
+        assert bool((module(points).argmax(dim=1) != y).all()), "where the label is lost"
         assert torch.equal(points[~right], x[~right])
         assert not distances[~right].any()
 
