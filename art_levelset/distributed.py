@@ -217,6 +217,5 @@ def _sum_gradients(parameters: list[Tensor]) -> None:
     *sums, there = torch.split(flat, [*(part.numel() for part in parameters), len(parameters)])
     for parameter, total, found in zip(parameters, sums, there.tolist(), strict=True):
         if found:
-            parameter.grad = torch.empty_like(parameter).copy_(
-                total.view_as(parameter)
-            )  # in its layout, for fused steps
+            parameter.grad = torch.empty_like(parameter)  # in its layout, which fused steps take for granted
+            parameter.grad.copy_(total.view_as(parameter))

@@ -68,9 +68,10 @@ def next_step(record: Record) -> str | None:
     :return: What to add to the command; None where nothing is missing.
     """
     names = {attack.parameters.get("name") for attack in record.attacks}
-    if record.failed_checks and not names & {"AutoAttack", "PartialAutoAttack"}:
+    strongest = names & {"AutoAttack", "PartialAutoAttack"}
+    if record.failed_checks and not strongest:
         return "--attacks guided autoattack"
-    if not names & {"Guided", "AutoAttack"} and record.threat_model in ("Linf", "L2"):
+    if not strongest and "Guided" not in names and record.threat_model in ("Linf", "L2"):
         return "--attacks pgd-ce pgd-margin guided"
     if record.estimate is None and not record.autoattack_acc:
         return "--preset standard"

@@ -183,8 +183,8 @@ def rows(data: str) -> dict[str, Fit]:
         paper = {**paper, "eps": 4 / 3 * eps, "eps_incorrect": 5 / 3 * eps, "eps_step": eps * 4 / 90}
         paper["eps_step_incorrect"] = eps / 30
 
-    farther = PRESETS[data].options["eps"]
-    one_long_step: dict[str, Any] = {"max_iter": 1, "eps_step": farther}
+    kept = PRESETS[data].options["eps"]
+    one_long_step: dict[str, Any] = {"max_iter": 1, "eps_step": kept}
 
     def art_trades(classifier: PyTorchClassifier) -> AdversarialTrainerTRADESPyTorch:
         options = {**attack, "eps_step": 2.5 * eps / ATTACK_STEPS, "batch_size": BATCH_SIZE, "verbose": False}
@@ -193,20 +193,20 @@ def rows(data: str) -> dict[str, Fit]:
         )
 
     def level_sets(classifier: PyTorchClassifier, seed: int, **options: Any) -> LevelSetMarginTrainer:
-        return LevelSetMarginTrainer(classifier, seed=seed, execution=EXECUTION, **{"eps": farther, **options})
+        return LevelSetMarginTrainer(classifier, seed=seed, execution=EXECUTION, **{"eps": kept, **options})
 
     def baseline(kind: Callable[..., LoopTrainer], augmentation: Augmentation | None = None, **options: Any) -> Fit:
         return _loop(lambda classifier, seed: kind(classifier, seed=seed, execution=EXECUTION, **options), augmentation)
 
     def variants(name: str, kind: Callable[..., LoopTrainer], **options: Any) -> dict[str, Fit]:
         """A baseline as it is, with the radius and the warm-up of the default, and with both."""
-        wider: dict[str, Any] = {"eps": 4 / 3 * eps}
+        farther: dict[str, Any] = {"eps": 4 / 3 * eps}
         grown: dict[str, Any] = {"warmup": 0.3}
         return {
             name: baseline(kind, eps=eps, **options),
-            f"{name}, farther": baseline(kind, **wider, **options),
+            f"{name}, farther": baseline(kind, **farther, **options),
             f"{name}, warm-up": baseline(kind, eps=eps, **grown, **options),
-            f"{name}, farther, warm-up": baseline(kind, **wider, **grown, **options),
+            f"{name}, farther, warm-up": baseline(kind, **farther, **grown, **options),
         }
 
     return {

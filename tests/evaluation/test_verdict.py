@@ -57,6 +57,7 @@ def test_what_to_do_next() -> None:
     assert next_step(record(threat_model="L1")) == "--preset standard"
     assert next_step(record(attacks=(GUIDED,))) == "--preset standard"
     assert next_step(record(attacks=(GUIDED,), masking=masking("more iterations"))) == "--attacks guided autoattack"
+    assert next_step(record(attacks=(AUTOATTACK,), autoattack_acc="90.00")) == "--masking"
     done = record(attacks=(GUIDED, AUTOATTACK), autoattack_acc="90.00")
     assert next_step(done) == "--masking"
     assert next_step(done.model_copy(update={"masking": masking("more iterations")})) is None
