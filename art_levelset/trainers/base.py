@@ -316,7 +316,7 @@ class LoopTrainer(TrainerHooks):
         self.progress = run.progress(len(self.history))
         for callback in callbacks:
             callback.on_train_begin(self)
-        with self.execution.laid_out(self._network), self._bar(run) as bar:
+        with self.execution.laid_out(self._network, self.classifier.optimizer), self._bar(run) as bar:
             try:
                 while run.left:
                     number = len(self.history) - run.first + 1

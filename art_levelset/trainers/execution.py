@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.optim import Optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -72,19 +73,29 @@ class Execution:
         return _Autocast(network) if self.bf16 else network
 
     @contextmanager
-    def laid_out(self, network: nn.Module) -> Iterator[None]:
+    def laid_out(self, network: nn.Module, optimizer: Optimizer) -> Iterator[None]:
         """
         Keep a network in the layout for the time of a `with` block, and in the ordinary one afterwards.
 
         :param network: The network.
+        :param optimizer: Its optimizer, whose moments follow: fused steps take them to be laid out as the weights are.
         """
+        if not self.channels_last:
+            yield
+            return
         try:
-            if self.channels_last:
-                network.to(memory_format=torch.channels_last)
+            _lay_out(network, optimizer, torch.channels_last)
             yield
         finally:
-            if self.channels_last:
-                network.to(memory_format=torch.contiguous_format)
+            _lay_out(network, optimizer, torch.contiguous_format)
+
+
+def _lay_out(network: nn.Module, optimizer: Optimizer, layout: torch.memory_format) -> None:
+    network.to(memory_format=layout)
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from art_levelset import LevelSetMarginTrainer
 from art_levelset.core.bracketing import false_position
 from art_levelset.core.fields import margin_field
 from art_levelset.core.samples import Status
+from art_levelset.trainers.adversarial import MadryTrainer
 from art_levelset.trainers.base import LoopTrainer
 from art_levelset.trainers.callbacks import Callback
 from art_levelset.trainers.execution import Execution, computes_in_bfloat16
@@ -138,14 +140,32 @@ class TestChannelsLast:
 
     def test_the_layout_is_restored_after_an_exception(self):
         network = convnet()
+        optimizer = torch.optim.Adam(network.parameters())
 
         def fail():
-            with Execution(channels_last=True).laid_out(network):
+            with Execution(channels_last=True).laid_out(network, optimizer):
                 raise RuntimeError("passes")
 
         with pytest.raises(RuntimeError, match="passes"):
             fail()
         assert network[2].weight.is_contiguous()
+
+    @pytest.mark.parametrize("fused", [False, True])
+    def test_the_optimizer_follows_when_others_train_in_between(self, classifier, digits, fused):
+        """Fused steps read parameters and moments in the order of memory, whatever their strides."""
+        found = []
+        for execution in (Execution(), Execution(channels_last=True)):
+            torch.manual_seed(0)
+            network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 10))
+            optimizer = torch.optim.Adam(network.parameters(), lr=0.01, eps=1e-3, fused=fused)
+            built = classifier(network, optimizer=optimizer)
+            trainer = MadryTrainer(built, 0.02, max_iter=1, num_random_init=0, seed=0, execution=execution)
+            np.random.seed(0)  # noqa: NPY002  # ART shuffles with it
+            for _ in range(2):
+                built.fit(digits[0][:64], digits[1][:64], batch_size=32, nb_epochs=1)
+                trainer.fit(digits[0][:64], digits[1][:64], batch_size=32, nb_epochs=1, verbose=False)
+            found.append(nn.utils.parameters_to_vector(network.parameters()).detach())
+        torch.testing.assert_close(*found, rtol=0, atol=1e-3)
 
 
 @pytest.mark.slow

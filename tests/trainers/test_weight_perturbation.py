@@ -128,7 +128,7 @@ def test_other_executions_move_the_same_weights(classifier, digits, execution):
         torch.manual_seed(0)
         module = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.Tanh(), nn.Flatten(), nn.Linear(64, 10))
         trainer = MadryAWPTrainer(classifier(module), 0.1, max_iter=2, gamma=0.1, execution=one)
-        with one.laid_out(module):
+        with one.laid_out(module, trainer.classifier.optimizer):
             step(trainer, digits)
             moved.append(list(trainer._moved.values()))
     for weight, other in zip(*moved, strict=True):
