@@ -247,6 +247,9 @@ def rows(data: str) -> dict[str, Fit]:
         "level sets, searched anew, averaged, shifted": _loop(
             partial(level_sets, tracked=False, eps=7 / 6 * eps, ema_decay=0.998), shift
         ),
+        "level sets, halved, averaged, shifted": _loop(
+            partial(level_sets, halvings=(1, 3), eps=7 / 6 * eps, ema_decay=0.998), shift
+        ),
         "level sets, no warm-up": _loop(partial(level_sets, warmup=0.0)),
         "level sets, no burn-in": _loop(partial(level_sets, burn_in=0.0)),
         **variants("N-FGSM", NFGSMTrainer),

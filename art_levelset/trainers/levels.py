@@ -18,6 +18,10 @@ can be added, s_j where the search begins, with the gradient of both values (aft
 place of F_j): level sets of values far apart shall not lie within a step of each other. A random quarter of the batch
 stands for all of it, at a quarter of the passes.
 
+Most samples lie deep inside their level set after a while, and weigh next to nothing in the loss. A search that begins
+anew can be halved: after some steps only the half of the batch goes on whose F is lowest, and those that the first
+halving leaves out have no part in the loss.
+
 | Paper link: https://arxiv.org/abs/2207.08859
 """
 
@@ -43,18 +47,33 @@ def level_loss(search: Search, consistency: float = 0.0) -> Loss:
     :return: The loss, and the metrics `robust_accuracy`, `crossed` and `margin`, of the ends; with a penalty also
              `change`, its mean without the weight.
     """
+    if search.halvings:
+        return _loss_of_some(search)
     with evaluating(search.field.module):
         ends = search.lowest()
         values = search.trained(ends.requires_grad_(search.remember is not None)).squeeze(1)
     if search.remember is not None:
         _remember(search, ends, values)
-    survivors = (values.detach() > 0).float().mean().item()
-    metrics = {"robust_accuracy": survivors, "crossed": 1.0 - survivors, "margin": values.detach().mean().item()}
-    loss = logistic_margin_loss(values, search.weights)
+    loss, metrics = logistic_margin_loss(values, search.weights), _metrics(values.detach())
     if search.watched is None:
         return loss, metrics
     change = mean_change(search, search.watched, values)
     return loss + consistency * change, {**metrics, "change": change.item()}
+
+
+def _loss_of_some(search: Search) -> Loss:
+    with evaluating(search.field.module):
+        ends, rows, last = search.lowest_of_some()
+        if not len(rows):  # of the share of one process
+            return None, _metrics(last)
+        values = search.trained.select(rows)(ends).squeeze(1)
+    last[rows] = values.detach()
+    return logistic_margin_loss(values, search.weights[rows], total=len(last)), _metrics(last)
+
+
+def _metrics(values: Tensor) -> dict[str, float]:
+    survivors = (values > 0).float().mean().item()
+    return {"robust_accuracy": survivors, "crossed": 1.0 - survivors, "margin": values.mean().item()}
 
 
 def mean_change(search: Search, watched: Tensor, values: Tensor) -> Tensor:

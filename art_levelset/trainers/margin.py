@@ -13,7 +13,7 @@ Searches of the first two are tracked (:class:`Offsets`): a search goes on where
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -97,6 +97,7 @@ class LevelSetMarginTrainer(LoopTrainer):
         eps_step: Schedule | None = None,
         eps_step_incorrect: Schedule | None = None,
         max_iter: int | None = None,
+        halvings: Sequence[int] = (),
         tracked: float | None = None,
         offsets_dir: str | Path | None = None,
         warmup: float = 0.3,
@@ -133,10 +134,13 @@ class LevelSetMarginTrainer(LoopTrainer):
         :param eps_step_incorrect: That for wrongly classified samples; None for the same part of their eps.
         :param max_iter: The largest number of search steps a sample, >= 1; None for 3 with tracked searches and
                10 otherwise. With distances, a sample stops when it has crossed.
+        :param halvings: Of "logit", numbers of steps, rising and less than `max_iter`, after which a search that begins
+               anew goes on for only the half of the batch whose F_j is lowest; those that the first halving leaves out
+               have no part in the loss. (1, 3) makes a step less than half as costly.
         :param tracked: Whether a search begins where the sample's last one ended rather than at random, or the part of
                each `fit`, in [0, 1], in which it does, from the beginning on; None for all of it with "logit" and
-               "linearised", and otherwise for none. It needs samples that are known again: without an order
-               (generators), or with augmentation that does more than move pixels, searches begin at random.
+               "linearised" without halvings, and otherwise for none. It needs samples that are known again: without an
+               order (generators), or with augmentation that does more than move pixels, searches begin at random.
         :param offsets_dir: A folder for the ends of tracked searches, one byte an entry of a sample, in a file that is
                gone with the process; None to keep them in main memory.
         :param warmup: The part of the first `fit`, in [0, 1], in which the radii grow linearly from zero.
@@ -162,8 +166,9 @@ class LevelSetMarginTrainer(LoopTrainer):
         self.consistency = consistency
         self.eps_step = eps_step
         self.eps_step_incorrect = eps_step_incorrect
-        self.tracked = float(distance in _AT_ENDS) if tracked is None else tracked
+        self.tracked = float(distance in _AT_ENDS and not len(halvings)) if tracked is None else tracked
         self.max_iter = max_iter
+        self.halvings = tuple(halvings)
         self.warmup = warmup
         self.burn_in = burn_in
         self._check_params()
@@ -189,6 +194,7 @@ class LevelSetMarginTrainer(LoopTrainer):
         check_not_negative("consistency", self.consistency)
         if self.consistency and self.distance != "logit":
             raise ValueError(f"consistency is for distance 'logit', got {self.distance!r}")
+        self._check_halvings()
         for name, known in (
             ("distance", (*_AT_ENDS, "rho", "lp")),
             ("boundary", tuple(_BOUNDARIES)),
@@ -206,6 +212,22 @@ class LevelSetMarginTrainer(LoopTrainer):
             raise ValueError(f"burn_in must be in [0, 1), got {self.burn_in}")
         if self.classifier.nb_classes < 2:
             raise ValueError(f"classifier: the margin needs at least two classes, got {self.classifier.nb_classes}")
+
+    def _check_halvings(self) -> None:
+        if not self.halvings:
+            return
+        for count in self.halvings:
+            check_count("halvings", count)
+        most = UNTRACKED_STEPS if self.max_iter is None else self.max_iter
+        if list(self.halvings) != sorted({*self.halvings} & {*range(most)}):
+            raise ValueError(f"halvings must be rising numbers of steps below {most}, got {self.halvings}")
+        for name, other in (("distance", self.distance != "logit"), ("consistency", self.consistency > 0)):
+            if other:
+                raise ValueError(
+                    f"halvings are for distance 'logit' without consistency, got {name} {getattr(self, name)!r}"
+                )
+        if self.tracked == 1:
+            raise ValueError("halvings are of searches that begin anew: tracked must be less than 1")
 
     def _objective_of(self, distance: Literal["logit", "linearised", "rho", "lp"]) -> Callable[[Search], Loss]:
         if distance == "logit":
@@ -310,6 +332,8 @@ class LevelSetMarginTrainer(LoopTrainer):
             box=self.box,
             values=values,
             remember=None if rows is None else self._remembering(x, rows, eps),
+            halvings=self._halvings,
+            goes_on=self._lower_half,
             watched=self._watched() if self.consistency else None,
         )
 
@@ -364,6 +388,19 @@ class LevelSetMarginTrainer(LoopTrainer):
     def _tracking(self) -> bool:
         """Whether searches are tracked now."""
         return self._offsets is not None and (self.tracked == 1 or self.progress.fraction < self.tracked)
+
+    @property
+    def _halvings(self) -> tuple[int, ...]:
+        """Where searches are halved now; not where a process without samples cannot tell which ones are low."""
+        return () if self._tracking or self._union < self._world.size else self.halvings
+
+    def _lower_half(self, values: Tensor) -> Tensor:
+        """Which samples are in the lower half of those of the union batch with a finite value, (batch,), bool."""
+        union = values.new_zeros(self._union)
+        union[self._world.share(self._union)] = values
+        union = self._world.sum(union)
+        bound = union.kthvalue((int(union.isfinite().sum()) + 1) // 2 or 1).values
+        return ~(values > bound)  # not a number: it goes on, and the step is refused
 
     def _start(self, x: Tensor, rows: Tensor | None, eps: Tensor) -> Tensor:
         offsets = self.draw(lambda count: self._random_offsets(x, count))

@@ -4,6 +4,7 @@ The search of a level-set step, as a value: for each sample of a batch, where F 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -38,6 +39,10 @@ class Search:
     :param box: The box of valid inputs, or None.
     :param values: F_j(x_j), (batch,), in evaluation mode; None where nobody has asked for them.
     :param remember: Called with the points where the next search shall go on, (batch, ...); None where it begins anew.
+    :param halvings: Numbers of steps, rising and less than `max_iter`, after which only some of the samples go on; of a
+           search that begins anew.
+    :param goes_on: Called then with F, (batch,), infinite for those that have stopped already: which samples go on,
+           (batch,), bool; None without halvings.
     :param watched: What the change of F_j along its search counts in the mean over the batch, (batch,), 0 for samples
            that do not stand for others; None where nothing is made of it.
     """
@@ -55,6 +60,8 @@ class Search:
     box: Box | None
     values: Tensor | None
     remember: Callable[[Tensor], None] | None
+    halvings: tuple[int, ...] = ()
+    goes_on: Callable[[Tensor], Tensor] | None = None
     watched: Tensor | None = None
 
     def lowest(self) -> Tensor:
@@ -64,6 +71,42 @@ class Search:
         :return: Points, (batch, ...), detached.
         """
         return ascend(lambda points: -self.searched(points).squeeze(1), self.x, **self._options())
+
+    def lowest_of_some(self) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Where the descent on F ends, for the samples that the first halving lets go on.
+
+        Who goes on is decided by F where the last step began, which is known without another pass.
+
+        :return: Points, (n, ...), detached; the samples' numbers in the batch, (n,); and F where each sample's last
+                 step began, (batch,).
+        """
+        ends, values = self.start.clone(), self.x.new_full((len(self.x),), math.inf)
+        steps = self.step.expand(self.max_iter, len(self.x))
+        rows = kept = torch.arange(len(self.x), device=self.x.device)
+        done = 0
+        for stop in (*self.halvings, self.max_iter):
+            if len(rows):  # networks need not know what to do with no samples
+                ends[rows], values[rows] = self._descended(rows, ends[rows], steps[done:stop, rows])
+            done = stop
+            if stop < self.max_iter and self.goes_on is not None:
+                left = torch.full_like(values, math.inf)
+                left[rows] = values[rows]
+                rows = rows[self.goes_on(left)[rows]]
+                kept = rows if stop == self.halvings[0] else kept
+        return ends[kept], kept, values
+
+    def _descended(self, rows: Tensor, start: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the steps of some samples end, and F where the last of them began."""
+        field, values = self.searched.select(rows), []
+
+        def down(points: Tensor) -> Tensor:
+            values.append(field(points).squeeze(1))
+            return -values[-1]
+
+        options = {"eps": self.eps[rows], "step": steps, "max_iter": len(steps), "start": start}
+        ends = ascend(down, self.x[rows], **{**self._options(), **options})
+        return ends, values[-1].detach()
 
     def beginnings(self) -> Tensor:
         """

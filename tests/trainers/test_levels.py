@@ -16,6 +16,7 @@ from art_levelset.core.ascent import ascend
 from art_levelset.core.fields import soft_margin_field
 from art_levelset.trainers import Numbered, search
 from art_levelset.trainers.augmentation import crop
+from art_levelset.trainers.callbacks import Callback
 
 from .networks import affine, convnet
 
@@ -99,6 +100,78 @@ class TestLevels:
         assert figures["change"] == pytest.approx(change**2, rel=1e-4)
         assert losses[1] - losses[0] == pytest.approx(3.0 * change**2, rel=1e-4)
         torch.testing.assert_close(gradients[1] - gradients[0], torch.full((64,), 3.0 * 2 * change * step))
+
+    def test_halvings_leave_the_samples_of_lowest_margins(self, classifier, digits):
+        """Of an affine network F(p) is known: eight of sixteen have a part in the loss, and four make all steps."""
+        direction = torch.linspace(0.1, 1.0, 64)
+        steps = []
+
+        class Counted(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inner = affine([(-direction).tolist(), direction.tolist()], [12.0, -12.0])
+
+            def forward(self, x):
+                steps.append(len(x))
+                return self.inner(x)
+
+        module = Counted()
+        built = classifier(module, 2, clip_values=None)
+        options = {"warmup": 0.0, "burn_in": 0.0, "seed": 0, "max_iter": 10, "halvings": (1, 3)}
+        trainer = LevelSetMarginTrainer(built, 0.1, **options)
+        trainer._start = lambda samples, *_: samples
+        trainer._union = 16
+        x, y = torch.as_tensor(digits[0][:16]), torch.as_tensor(digits[1][:16] % 2)
+        steps.clear()
+        loss, figures = trainer.batch_loss(x, y, None)
+        assert steps == [16, 8, 8, *[4] * 7, 8]
+        margins = (x.flatten(1) @ (2 * direction) - 24) * (2 * y - 1)
+        rows = margins.argsort()
+        lowest = margins[rows][:8] - 0.1 * 2 * direction.sum()
+        last = torch.cat([lowest, margins[rows][8:]])
+        assert figures["margin"] == pytest.approx(last.mean().item(), rel=1e-4)
+        assert figures["crossed"] == pytest.approx((last <= 0).float().mean().item())
+        assert loss.item() == pytest.approx(nn.functional.softplus(-lowest).sum().item() / 16, rel=1e-4)
+        loss.backward()
+        labels = (2 * y - 1)[rows][:8]
+        expected = -(labels * torch.sigmoid(-lowest)).sum() / 16
+        assert module.inner[1].bias.grad[1].item() == pytest.approx(expected.item(), rel=1e-3)
+
+    @pytest.mark.parametrize(("count", "left"), [(1, 1), (2, 1), (5, 3), (16, 8), (39, 20)])
+    def test_half_of_the_batch_goes_on(self, classifier, count, left):
+        trainer = self.trainer(classifier, convnet(), eps=0.2, halvings=(1,))
+        trainer._union = count
+        values = torch.randperm(count, generator=torch.Generator().manual_seed(0)).float()
+        goes_on = trainer._lower_half(values)
+        assert torch.equal(goes_on, values < left)
+        again = trainer._lower_half(torch.where(goes_on, values, math.inf))
+        assert torch.equal(again, values < (left + 1) // 2)
+
+    def test_halvings_wait_for_searches_that_begin_anew(self, classifier, digits):
+        seen = []
+
+        class Watch(Callback):
+            def on_batch_begin(self, trainer):
+                seen.append((trainer.remembers and trainer._tracking, trainer._halvings))
+
+        trainer = self.trainer(classifier, convnet(), eps=0.1, tracked=0.5, halvings=(1, 3))
+        trainer.fit(digits[0][:64], digits[1][:64], batch_size=16, nb_epochs=2, callbacks=[Watch()], verbose=False)
+        assert seen == [(True, ())] * 4 + [(False, (1, 3))] * 4
+
+    def test_halvings_hide_no_network_that_has_diverged(self, classifier, digits):
+        module = convnet()
+        with torch.no_grad():
+            module[-1].bias.fill_(math.nan)
+        trainer = self.trainer(classifier, module, eps=0.1, halvings=(1, 3))
+        with pytest.raises(FloatingPointError, match="not finite"):
+            trainer.step(torch.as_tensor(digits[0][:16]), torch.as_tensor(digits[1][:16]), None)
+
+    def test_a_share_without_low_margins_has_no_loss(self, classifier, digits):
+        trainer = self.trainer(classifier, Reshaping(), eps=0.2, halvings=(1, 3))
+        trainer._lower_half = lambda values: torch.zeros(len(values), dtype=torch.bool)
+        loss, figures = trainer.batch_loss(torch.as_tensor(digits[0][:16]), torch.as_tensor(digits[1][:16]), None)
+        assert loss is None
+        assert math.isfinite(figures["margin"])
 
     @pytest.mark.parametrize("count", [1, 2, 5, 16, 39])
     def test_a_quarter_of_the_batch_stands_for_it(self, classifier, count):

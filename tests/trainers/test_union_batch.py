@@ -64,6 +64,9 @@ def trainers() -> dict[str, LoopTrainer]:
     return {
         "levels": LevelSetMarginTrainer(classifier(plain()), eps=0.5, seed=0, burn_in=0.0),
         "consistent": LevelSetMarginTrainer(classifier(plain()), eps=0.5, seed=0, burn_in=0.0, consistency=2.0),
+        "halved": LevelSetMarginTrainer(
+            classifier(plain()), eps=0.5, seed=0, warmup=0, burn_in=0, max_iter=4, halvings=(1, 2)
+        ),
         "linearised": LevelSetMarginTrainer(
             classifier(plain()), eps=0.5, seed=0, distance="linearised", sharpness=2.0, warmup=0, burn_in=0
         ),
