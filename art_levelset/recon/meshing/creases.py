@@ -145,17 +145,19 @@ def sharpen(vertices: Points, triangles: Faces, faces: OnFaces, points: Points, 
     if not mixed.any():
         return same
 
-    def creased() -> Sharpened:
-        middles = feet.points[crossings.ends[mixed]].mean(axis=1)
+    def creased(crossed: Mask) -> Sharpened:
+        middles = feet.points[crossings.ends[crossed]].mean(axis=1)
         steps = part_moved(feet.points, middles, reach)[:, None] * (feet.points - vertices)
         moved = unfolded(vertices + steps, vertices, triangles, feet.normals)
-        known, divided = split_triangles(moved, feet.normals, triangles, crossings, mixed, cell)
+        known, divided = split_triangles(moved, feet.normals, triangles, crossings, crossed, cell)
         return Sharpened(known, np.concatenate([rest, divided]), middles)
 
-    tried = creased()
-    mixed[mixed] = spoken_for(points, tried.creases, NEARBY * reach, same[:2], tried[:2], faces.least)
-    mixed = _long(feet.points, crossings, mixed, LENGTH * reach)
-    return creased() if mixed.any() else same
+    tried, kept = creased(mixed), mixed.copy()
+    kept[mixed] = spoken_for(points, tried.creases, NEARBY * reach, same[:2], tried[:2], faces.least)
+    kept = _long(feet.points, crossings, kept, LENGTH * reach)
+    if np.array_equal(kept, mixed):
+        return tried
+    return creased(kept) if kept.any() else same
 
 
 def part_moved(vertices: Points, creases: Points, reach: float) -> Floats:
