@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ONLY_LINF = ("n-fgsm", "fgsm-pgi", "nuat")
 """Trainers whose step is one of signs."""
 
-AUGMENTATIONS = ("none", "crop", "crop-flip")
+AUGMENTATIONS = ("none", "crop", "crop-flip", "shift")
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
@@ -37,7 +37,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     :raises ValueError: If an option is wrong, or does not go with another.
     """
     from art_levelset import trainers
-    from art_levelset.trainers import crop, crop_and_flip
+    from art_levelset.trainers import crop, crop_and_flip, shift
 
     given = {
         "data": arguments.data,
@@ -54,7 +54,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         raise ValueError(f"--threat-model must be Linf for --trainer {arguments.trainer}, got L2")
     if arguments.time_budget is not None and arguments.nb_epochs is None:
         changes["nb_epochs"] = trainers.UNLIMITED
-    augmentations = dict(zip(AUGMENTATIONS, (None, crop, crop_and_flip), strict=True))
+    augmentations = dict(zip(AUGMENTATIONS, (None, crop, crop_and_flip, shift), strict=True))
     if arguments.augment is not None:
         changes["augmentation"] = augmentations[arguments.augment]
     eps = None if arguments.eps is None else number("--eps", arguments.eps)

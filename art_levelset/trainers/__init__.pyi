@@ -4,6 +4,7 @@ from .adversarial import TRADESTrainer as TRADESTrainer
 from .augmentation import Augmentation as Augmentation
 from .augmentation import crop as crop
 from .augmentation import crop_and_flip as crop_and_flip
+from .augmentation import shift as shift
 from .base import LoopTrainer as LoopTrainer
 from .batches import Batch as Batch
 from .batches import Batches as Batches

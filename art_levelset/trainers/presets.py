@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
 from art_levelset.checks import check_positive
-from art_levelset.trainers.augmentation import Augmentation, crop_and_flip
+from art_levelset.trainers.augmentation import Augmentation, crop_and_flip, shift
 from art_levelset.trainers.callbacks import Callback
 from art_levelset.trainers.margin import LevelSetMarginTrainer
 from art_levelset.trainers.optimizers import optimizer_of
@@ -171,7 +171,13 @@ PRESETS: Mapping[str, Preset] = {
         augmentation=crop_and_flip,
     ),
     "mnist": Preset(
-        data="mnist", architecture="convnet4a", eps=0.3, options={"eps": 0.4}, learning_rate=5e-3, nb_epochs=12
+        data="mnist",
+        architecture="convnet4a",
+        eps=0.3,
+        options={"eps": 0.35, "tracked": False, "ema_decay": 0.998},
+        learning_rate=5e-3,
+        nb_epochs=12,
+        augmentation=shift,
     ),
     "fashion_mnist": Preset(
         data="fashion_mnist",
