@@ -26,6 +26,7 @@ from art_levelset.trainers import (
     Steps,
     Trapezoid,
     crop,
+    shift,
 )
 
 from ..nursing import Nursery
@@ -207,6 +208,8 @@ def test_options_win_over_the_preset(trained: list[tuple[Any, dict[str, Any]]]) 
     assert trainer.classifier.optimizer.param_groups[0]["lr"] == 0.002
     assert main(["train", "--preset", "cifar10", "--data", "digits", "--arch", "convnet2a", "--augment", "none"]) == 130
     assert trained[-1][1]["augmentation"] is None
+    assert main(["train", "--preset", "mnist", "--data", "digits", "--arch", "convnet2a"]) == 130
+    assert trained[-1][1]["augmentation"] is shift
 
 
 def test_the_average_of_a_preset_and_of_the_options(trained: list[tuple[Any, dict[str, Any]]]) -> None:
@@ -214,7 +217,8 @@ def test_the_average_of_a_preset_and_of_the_options(trained: list[tuple[Any, dic
         ("cifar10-resnet18", [], 0.999),
         ("cifar10-resnet18", ["--ema", "0.9"], 0.9),
         ("mnist", ["--ema", "0.9"], 0.9),
-        ("mnist", [], None),
+        ("mnist", [], 0.998),
+        ("fashion_mnist", [], None),
     ):
         assert main(["train", "--preset", name, "--data", "digits", "--arch", "convnet2a", *given]) == 130
         assert trained[-1][0].ema_decay == decay
