@@ -16,6 +16,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
+from tqdm import tqdm
 
 from art_levelset import LevelSetMarginTrainer
 from art_levelset.trainers.callbacks import Callback, EarlyStopping
@@ -102,6 +104,9 @@ def kill_self_in(calls: int) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
+    # A process that forks must have no other threads, and a killed one may own a lock that it shares with the others.
+    tqdm.monitor_interval = 0
+    tqdm.set_lock(threading.RLock())
     folder = Path(sys.argv[1])
     train(folder / "imports")
     started = time.process_time()
