@@ -1,15 +1,20 @@
 """
-Parts of machines that others have made: the reconstruction beside screened Poisson.
+Parts of machines, and bones, that others have modelled: the reconstruction beside screened Poisson.
 
     pip install pymeshlab
     pip download --no-deps pybullet && unzip -q pybullet-*.whl "pybullet_data/*"
     OMP_NUM_THREADS=1 python benchmarks/parts.py pybullet_data -o parts.json [--parts NAME ...] [--qualities draft]
         [--meshes DIR --picture parts.png]
+    pip download --no-deps dm_control && unzip -q dm_control-*.whl "dm_control/suite/dog_assets/*.stl"
+    OMP_NUM_THREADS=1 python benchmarks/parts.py dm_control/suite/dog_assets --of bones [--smooth] -o bones.json
 
-The parts are the closed meshes of one piece and 2,500 triangles or more among those that come with PyBullet: a bicycle,
-a differential, robots. Each is sampled evenly by 40,000 points, with a normal noise of 0.2 spacings in each coordinate;
-the spacing is the root of the area a point. Methods, Betti numbers and distances are as in `families.py`. A killed call
-goes on: rows that the output file has are kept.
+The machines are the closed meshes of one piece and 2,500 triangles or more among those that come with PyBullet: a
+bicycle, a differential, robots. The bones are those of the dog that comes with dm_control, and its skin: of the
+vertebrae one of each kind, of legs one, without toes; of skull and jaw the largest piece, without the teeth. Each is
+sampled evenly by 40,000 points, with a normal noise of 0.2 spacings in each coordinate; the spacing is the root of the
+area a point. `--smooth` rounds off the edges between its triangles: a femur of 1,580 has one every five points.
+Methods, Betti numbers and distances are as in `families.py`. A killed call goes on: rows that the output file has are
+kept.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ from virtual_scans import Scan
 from art_levelset.experiments.rows import Rows
 from art_levelset.recon.inspect.metrics import sample_surface
 
-PARTS = (
+MACHINES = (
     "bicycle/files/frame_scaled.stl",
     "bicycle/files/handlebar_scaled.stl",
     "bicycle/files/wheel_scaled.stl",
@@ -47,23 +52,53 @@ PARTS = (
     "xarm/xarm_description/meshes/xarm6/visual/link6.stl",
 )
 
+BONES = (
+    "BONEMergedSkull.stl",
+    "BONEJaw.stl",
+    "BONEC_1.stl",
+    "BONEC_2.stl",
+    "BONEC_5.stl",
+    "BONEC_7.stl",
+    "BONEL_4.stl",
+    "BONESacrum.stl",
+    "BONECa_2.stl",
+    "BONEScapula_L.stl",
+    "BONEPelvis.stl",
+    "BONEhumerus_L.stl",
+    "BONEUlna_L.stl",
+    "BONEFemoris_L.stl",
+    "BONETibia_L.stl",
+    "SKINbody.stl",
+)
+
+PARTS = {"machines": MACHINES, "bones": BONES}
+
 POINTS = 40_000
 NOISE = 0.2
 """In spacings."""
 
 
-def scan_of(path: Path) -> Scan:
+ROUNDED = 2
+"""Subdivisions."""
+
+
+def scan_of(path: Path, *, smooth: bool = False) -> Scan:
     """
-    Points of a part, in units of its diagonal.
+    Points of the largest piece of a part, in units of its diagonal.
 
     :param path: Its mesh.
+    :param smooth: Whether they are points of a smooth surface, by Loop's subdivision.
     :return: The points and the mesh.
-    :raises ValueError: If it is not closed, or not of one piece.
+    :raises ValueError: If it is not closed.
     """
     mesh = trimesh.load(path, force="mesh", process=False)
     mesh.merge_vertices()
-    if not mesh.is_watertight or mesh.body_count != 1:
-        raise ValueError(f"{path} is no closed mesh of one piece")
+    if mesh.body_count > 1:
+        mesh = max(mesh.split(only_watertight=False), key=lambda piece: piece.area)
+    if not mesh.is_watertight:
+        raise ValueError(f"{path} is no closed mesh")
+    if smooth:
+        mesh = mesh.subdivide_loop(ROUNDED)
     mesh.apply_scale(1 / float(np.linalg.norm(mesh.extents)))
     draw, spacing = np.random.default_rng(0), float(np.sqrt(mesh.area / POINTS))
     points = sample_surface(mesh, POINTS, draw) + NOISE * spacing * draw.standard_normal((POINTS, 3))
@@ -98,16 +133,19 @@ def _numbers(betti: Sequence[int]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure what is missing, print the table, and draw it."""
-    parser = argparse.ArgumentParser(description="Reconstructions of parts of machines.")
-    parser.add_argument("folder", type=Path, help="PyBullet's data")
+    parser = argparse.ArgumentParser(description="Reconstructions of parts of machines, and of bones.")
+    parser.add_argument("folder", type=Path, help="PyBullet's data, or dm_control's of the dog")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the results, JSON")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="NAME")
+    parser.add_argument("--of", choices=PARTS, default="machines", help="what they are of; default: %(default)s")
+    parser.add_argument("--smooth", action="store_true", help="without edges between their triangles")
+    parser.add_argument("--parts", nargs="+", metavar="NAME", help="these only")
     arguments = parsed(parser, argv, "of the parts whose meshes are kept")
-    rows = Rows(arguments.output, {"points": POINTS, "noise": NOISE}, keys=("part", "method"))
+    settings = {"points": POINTS, "noise": NOISE, **({"smooth": True} if arguments.smooth else {})}
+    rows = Rows(arguments.output, settings, keys=("part", "method"))
     missing: set[str] = set()
     shown = []
-    for part in arguments.parts:
-        scan = scan_of(arguments.folder / part)
+    for part in arguments.parts or PARTS[arguments.of]:
+        scan = scan_of(arguments.folder / part, smooth=arguments.smooth)
         files = {}
         for name, build in methods(arguments.qualities, 0).items():
             if rows.find(part=part, method=name) is None and name not in missing:

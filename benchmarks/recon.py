@@ -76,7 +76,7 @@ def ball_pivoting(points: Points) -> trimesh.Trimesh:
 
 def level_set(points: Points, seed: int, curvature: float = 0.0, quality: str = "standard") -> trimesh.Trimesh:
     """
-    The package's reconstruction with the settings of its command line.
+    The package's reconstruction with the settings of its command line, but for sharp edges.
 
     :param points: (n, 3).
     :param seed: The seed.

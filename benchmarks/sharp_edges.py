@@ -26,7 +26,7 @@ import torch
 import trimesh
 from made_shapes import FAMILIES, made
 from numpy.typing import NDArray
-from parts import PARTS, scan_of
+from parts import MACHINES, scan_of
 from scipy.spatial import cKDTree
 from virtual_scans import SCANS, Scan, normals, scanned
 
@@ -178,7 +178,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.parts is not None:
-        cases = (part_case(arguments.parts, part, arguments.seed) for part in PARTS)
+        cases = (part_case(arguments.parts, part, arguments.seed) for part in MACHINES)
     else:
         kinds = product(arguments.noise, arguments.families, arguments.scans)
         cases = (made_case(family, kind, noise, arguments.seed) for noise, family, kind in kinds)
