@@ -136,7 +136,8 @@ class LevelSetMarginTrainer(LoopTrainer):
                10 otherwise. With distances, a sample stops when it has crossed.
         :param halvings: Of "logit", numbers of steps, rising and less than `max_iter`, after which a search that begins
                anew goes on for only the half of the batch whose F_j is lowest; those that the first halving leaves out
-               have no part in the loss. (1, 3) makes a step less than half as costly.
+               have no part in the loss. (1, 3) makes a step less than half as costly. It is for problems of which
+               nearly all samples can be withstood, as of MNIST: elsewhere the network becomes unsure.
         :param tracked: Whether a search begins where the sample's last one ended rather than at random, or the part of
                each `fit`, in [0, 1], in which it does, from the beginning on; None for all of it with "logit" and
                "linearised" without halvings, and otherwise for none. It needs samples that are known again: without an
