@@ -77,26 +77,26 @@ POINTS = 40_000
 NOISE = 0.2
 """In spacings."""
 
-
 ROUNDED = 2
 """Subdivisions."""
 
 
-def scan_of(path: Path, *, smooth: bool = False) -> Scan:
+def scan_of(path: Path, *, largest: bool = False, smooth: bool = False) -> Scan:
     """
-    Points of the largest piece of a part, in units of its diagonal.
+    Points of a part, in units of its diagonal.
 
     :param path: Its mesh.
+    :param largest: Whether of several pieces the largest one is taken.
     :param smooth: Whether they are points of a smooth surface, by Loop's subdivision.
     :return: The points and the mesh.
-    :raises ValueError: If it is not closed.
+    :raises ValueError: If it is not closed, or not of one piece.
     """
     mesh = trimesh.load(path, force="mesh", process=False)
     mesh.merge_vertices()
-    if mesh.body_count > 1:
+    if largest and mesh.body_count > 1:
         mesh = max(mesh.split(only_watertight=False), key=lambda piece: piece.area)
-    if not mesh.is_watertight:
-        raise ValueError(f"{path} is no closed mesh")
+    if not mesh.is_watertight or mesh.body_count != 1:
+        raise ValueError(f"{path} is no closed mesh of one piece")
     if smooth:
         mesh = mesh.subdivide_loop(ROUNDED)
     mesh.apply_scale(1 / float(np.linalg.norm(mesh.extents)))
@@ -138,14 +138,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="the results, JSON")
     parser.add_argument("--of", choices=PARTS, default="machines", help="what they are of; default: %(default)s")
     parser.add_argument("--smooth", action="store_true", help="without edges between their triangles")
-    parser.add_argument("--parts", nargs="+", metavar="NAME", help="these only")
+    parser.add_argument("--parts", nargs="+", choices=(*MACHINES, *BONES), metavar="NAME", help="these only")
     arguments = parsed(parser, argv, "of the parts whose meshes are kept")
     settings = {"points": POINTS, "noise": NOISE, **({"smooth": True} if arguments.smooth else {})}
     rows = Rows(arguments.output, settings, keys=("part", "method"))
     missing: set[str] = set()
     shown = []
     for part in arguments.parts or PARTS[arguments.of]:
-        scan = scan_of(arguments.folder / part, smooth=arguments.smooth)
+        scan = scan_of(arguments.folder / part, largest=arguments.of == "bones", smooth=arguments.smooth)
         files = {}
         for name, build in methods(arguments.qualities, 0).items():
             if rows.find(part=part, method=name) is None and name not in missing:
